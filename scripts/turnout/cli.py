@@ -15,8 +15,14 @@ from turnout.errors import TurnoutError
 
 # Group name -> (module, attribute, one line for --help).
 GROUPS: dict[str, tuple[str, str, str]] = {
+    "judge": (
+        "turnout.judge.cli",
+        "judge",
+        "Judge recorded releases again, and simulate what the judge is worth.",
+    ),
     "lab": ("turnout.lab.cli", "lab", "Run real hosts on this machine, to try and test on."),
     "release": ("turnout.release.cli", "release", "Build, sign, publish and verify releases."),
+    "slo": ("turnout.slo.cli", "slo", "Check SLOs, and write Prometheus rules from them."),
 }
 
 

@@ -1,0 +1,71 @@
+"""The running evidence: a mixture of bets, some of them placed late.
+
+Source of mixtures and of their anytime validity: Howard et al. 2021, "Time-uniform, nonparametric,
+nonasymptotic confidence sequences". Holding mass back and releasing it over time starts a small new test at
+every scrape, so that a fault that begins late is not judged against an hour of good behaviour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp
+
+from turnout.judge.constants import Constants
+
+
+@dataclass(frozen=True, slots=True)
+class EProcess:
+    """The state of one test: W_j, and the mass m that is still held back.
+
+    `value` is E = m + sum W_j, 1 at the start; under the null it reaches 1/alpha with a probability of at
+    most alpha.
+    """
+
+    held: float
+    weights: tuple[float, ...]
+
+    @property
+    def value(self) -> float:
+        """E = m + sum W_j."""
+        return self.held + sum(self.weights)
+
+
+def begin(constants: Constants) -> EProcess:
+    """Return a fresh test: m = 1 - pi, W_j = pi/J."""
+    count = len(constants.ratios)
+    return EProcess(held=1.0 - constants.initial_mass, weights=(constants.initial_mass / count,) * count)
+
+
+def held_mass(elapsed_s: float, constants: Constants) -> float:
+    """Return m(t) = (1-pi) c/(c+t); `elapsed_s` counts from the test's first scrape."""
+    c = constants.release_s
+    return (1.0 - constants.initial_mass) * c / (c + elapsed_s)
+
+
+def advance(
+    process: EProcess,
+    *,
+    elapsed_s: float,
+    llrs: Sequence[float] | None,
+    phi: float,
+    constants: Constants,
+) -> EProcess:
+    """Return the test after one scrape.
+
+    l_j <- min(l_j/phi, ln(1/alpha)); W_j <- min((W_j + dm/J) exp(l_j), 1e200), where dm is the mass
+    released since the last scrape. `llrs` of None means nothing to judge: l_j = 0, and only mass moves.
+    Dividing by phi >= 1 and cutting from above can only lower the expectation (Jensen), so the test stays
+    valid.
+    """
+    held = min(process.held, held_mass(elapsed_s, constants))
+    share = (process.held - held) / len(process.weights)
+    if llrs is None:
+        return EProcess(held, tuple([w + share for w in process.weights]))
+    top, ceiling = constants.llr_ceiling, constants.weight_ceiling
+    weights = []
+    for weight, llr in zip(process.weights, llrs, strict=True):
+        scaled = llr / phi
+        grown = (weight + share) * exp(scaled if scaled < top else top)
+        weights.append(grown if grown < ceiling else ceiling)
+    return EProcess(held, tuple(weights))

@@ -1,0 +1,104 @@
+"""A judgement as JSON and as a line of text."""
+
+from __future__ import annotations
+
+from turnout.judge.model import Evidence, Judgement, Rate, Sight, Verdict
+
+
+def _rate_json(rate: Rate) -> dict[str, float | None]:
+    return {
+        "total": rate.total,
+        "bad": rate.bad,
+        "rate": rate.ratio,
+        "low": rate.low,
+        "high": rate.high,
+    }
+
+
+def evidence_json(evidence: Evidence) -> dict[str, object]:
+    """Return one SLO's evidence; `low` and `high` are the 95 % Wilson interval of the rate since the
+    start."""
+    return {
+        "E_abs": evidence.e_abs,
+        "E_rel": evidence.e_rel,
+        "phi": evidence.phi,
+        "p0": evidence.p0,
+        "sight": evidence.sight.value,
+        "promotion": evidence.promotion,
+        "blocks_promotion": evidence.blocks_promotion,
+        "stable": _rate_json(evidence.stable),
+        "candidate": _rate_json(evidence.candidate),
+    }
+
+
+def judgement_json(judgement: Judgement, file: str | None = None) -> dict[str, object]:
+    """Return a judgement as one JSON object; `file` names the recording that it is of."""
+    head: dict[str, object] = {} if file is None else {"file": file}
+    return head | {
+        "t": judgement.t_s,
+        "verdict": judgement.verdict.value,
+        "share_bp": judgement.share_bp,
+        "next_share_bp": judgement.next_share_bp,
+        "watching": judgement.watching,
+        "value": judgement.value,
+        "threshold": judgement.threshold,
+        "blind_for_s": judgement.blind_for_s,
+        "promotion_eta_s": judgement.promotion_eta_s,
+        "rolled_back_at": judgement.rolled_back_at_s,
+        "slos": {e.name: evidence_json(e) for e in judgement.slos},
+    }
+
+
+def percent(ratio: float) -> str:
+    """Return a ratio as a person reads it: 0.00123 as 0.12 %."""
+    return f"{100 * ratio:.3g} %"
+
+
+def amount(value: float) -> str:
+    """Return an evidence value as a person reads it: three digits, and no more than 'over 1e6'."""
+    return "over 1e6" if value > 1e6 else f"{value:.3g}"
+
+
+def _rate_text(rate: Rate) -> str:
+    return f"{rate.bad:.0f} of {rate.total:.0f}" + ("" if rate.ratio is None else f" ({percent(rate.ratio)})")
+
+
+def evidence_text(evidence: Evidence) -> str:
+    """Return what one SLO says: both colors' bad events, and the evidence."""
+    values = f"E_abs {amount(evidence.e_abs)}"
+    if evidence.e_rel is not None:
+        values += f", E_rel {amount(evidence.e_rel)}"
+    return (
+        f"{evidence.name}: candidate {_rate_text(evidence.candidate)} bad, "
+        f"stable {_rate_text(evidence.stable)}, allowed {percent(evidence.p0)}; {values}"
+    )
+
+
+def reason(judgement: Judgement) -> str:
+    """Return why the verdict is what it is, for a person."""
+    worst = max(judgement.slos, key=lambda e: e.value)
+    if judgement.verdict is Verdict.ROLLBACK:
+        return evidence_text(worst)
+    if judgement.verdict is Verdict.BLIND:
+        sights = sorted({e.sight.value for e in judgement.slos if e.sight is not Sight.JUDGED})
+        return f"nothing to judge: {', '.join(sights)}"
+    if judgement.verdict is Verdict.HOLD:
+        return evidence_text(max(judgement.slos, key=lambda e: e.e_abs if e.e_rel is None else e.e_rel))
+    if judgement.verdict is Verdict.PROMOTE:
+        return f"every SLO shows enough for {(judgement.next_share_bp or 0) / 100:g} %"
+    if judgement.next_share_bp is None:
+        return "watching" if judgement.watching else "last step"
+    return f"more evidence wanted from {', '.join(e.name for e in judgement.slos if e.blocks_promotion)}"
+
+
+def status_line(judgement: Judgement) -> str:
+    """Return the one line a scrape that a person watches: share, requests, bad, E, time to promotion."""
+    total = max((e.candidate.total for e in judgement.slos), default=0.0)
+    bad = sum(e.candidate.bad for e in judgement.slos)
+    eta_s = judgement.promotion_eta_s
+    eta = "" if eta_s is None else f"  promotion in about {eta_s:.0f} s"
+    return (
+        f"{judgement.t_s:7.1f} s  {judgement.share_bp / 100:6.2f} %  {judgement.verdict.value:8}  "
+        f"{total:8.0f} events {bad:6.0f} bad  "
+        f"E {amount(judgement.value):>8} of {judgement.threshold:.0f}{eta}"
+    )
