@@ -44,19 +44,22 @@ class Faults:
         raise TurnoutError(code, observed=observed, expected=expected, remedy=remedy)
 
 
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """A YAML node with its file and its path from the document's root (`spec.objectives[0].target`)."""
+    """A YAML node with its file and its path from the document's root (`spec.objectives[0].target`).
+
+    `line` is that of the value's key, or of the value where it has none, counted from 1.
+    """
 
     node: yaml.Node
     file: str
     path: str
     faults: Faults
-
-    @property
-    def line(self) -> int:
-        """The line on which the value begins, counted from 1."""
-        return int(self.node.start_mark.line) + 1
+    line: int
 
     @property
     def name(self) -> str:
@@ -74,8 +77,8 @@ class Marked:
             return repr(text if len(text) <= 60 else text[:57] + "...")
         return "a list" if isinstance(self.node, yaml.SequenceNode) else "a mapping"
 
-    def _child(self, node: yaml.Node, path: str) -> Marked:
-        return Marked(node, self.file, path, self.faults)
+    def _child(self, node: yaml.Node, path: str, at: yaml.Node) -> Marked:
+        return Marked(node, self.file, path, self.faults, _line(at))
 
     def entries(self) -> dict[str, Marked]:
         """Return a mapping's values by key; a key given twice is a fault, and so is anything but a
@@ -88,8 +91,8 @@ class Marked:
             key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "?"
             path = f"{self.path}.{key}" if self.path else key
             if key in found:
-                self._child(key_node, path).fault("is given twice", "keep one of them")
-            found[key] = self._child(value_node, path)
+                self._child(key_node, path, key_node).fault("is given twice", "keep one of them")
+            found[key] = self._child(value_node, path, key_node)
         return found
 
     def keys(self, allowed: Collection[str], *, required: Collection[str] = ()) -> dict[str, Marked]:
@@ -110,7 +113,7 @@ class Marked:
             self.fault(f"{self.shown()} is not a list", "write a list (- ...)")
             return
         for index, node in enumerate(self.node.value):
-            yield self._child(node, f"{self.path}[{index}]")
+            yield self._child(node, f"{self.path}[{index}]", node)
 
     def text(self) -> str | None:
         """Return a scalar as it was written, None (and a fault) for anything else or for nothing at all."""
@@ -169,4 +172,4 @@ def documents(content: str, file: str, faults: Faults) -> list[Marked]:
             Fault(file, line, "(document)", f"not YAML: {problem}", "mend the syntax on this line")
         )
         return []
-    return [Marked(node, file, "", faults) for node in nodes]
+    return [Marked(node, file, "", faults, _line(node)) for node in nodes]

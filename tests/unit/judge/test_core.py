@@ -340,13 +340,9 @@ def test_the_clock_of_the_released_mass_starts_with_the_candidate():
     judge = Judge([API])
     state = judge.begin()
     for t in range(600):
-        state, judgement = judge.observe(
-            state, Scrape(float(t), 500, 2500, {"api": Pair(Counter(t, 0), None)})
-        )
+        state, _ = judge.observe(state, Scrape(float(t), 500, 2500, {"api": Pair(Counter(t, 0), None)}))
     assert state.started_s is None
-    state, _ = judge.observe(
-        state, Scrape(600.0, 500, 2500, {"api": Pair(Counter(600, 0), Counter(0, 0))})
-    )
+    state, _ = judge.observe(state, Scrape(600.0, 500, 2500, {"api": Pair(Counter(600, 0), Counter(0, 0))}))
     assert state.started_s == 600.0
     assert state.slos[0].tests.absolute.held == pytest.approx(0.2)
 

@@ -1,0 +1,141 @@
+"""`turnout slo`: check SLOs, and write what Prometheus and Alertmanager need from them."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from shutil import which
+
+import click
+import yaml
+
+from turnout.errors import TurnoutError
+from turnout.slo import parse, promtests, rules
+from turnout.slo.model import Slo
+
+RULES, TESTS = Path("rules"), Path("tests")
+ROUTES = Path("alertmanager/slo.yml")
+_HEADER = (
+    "# Written by `turnout slo rules` from the SLO files, the only place where an objective is written.\n"
+)
+
+
+@click.group()
+def slo() -> None:
+    """Check SLOs, and write Prometheus rules from them."""
+
+
+_FOLDER = click.argument("slo_folder", metavar="DIR", type=click.Path(path_type=Path))
+
+
+@slo.command("check")
+@_FOLDER
+def check_command(slo_folder: Path) -> None:
+    """Read the SLOs of DIR, show them, and report every fault in them."""
+    slos = parse.load(slo_folder)
+    parse.check(slos)
+    click.echo(
+        f"{'slo':32} {'service':16} {'type':13} {'objective':>10}  {'window':>6}  {'weight':>6}  reads"
+    )
+    for each in slos.values():
+        metrics = ", ".join(source.selector.metric for source in each.sources)
+        click.echo(
+            f"{each.name:32} {each.service:16} {each.kind.value:13} "
+            f"{rules.number(100 * each.objective):>8} %  {each.window:>6}  {each.weight:>6g}  {metrics}"
+        )
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes every value out where it stands, so that a rule can be read by itself."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
+        return True
+
+
+def _dump(value: object) -> str:
+    return _HEADER + yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=4096, allow_unicode=True)
+
+
+def files(slos: Mapping[str, Slo], *, page: str, ticket: str) -> dict[Path, str]:
+    """Return the files that are written, by their path below the output folder."""
+    written: dict[Path, str] = {}
+    for name, each in slos.items():
+        file = f"slo-{name}.yml"
+        written[RULES / file] = _dump(rules.rule_file(each))
+        written[TESTS / file] = _dump(promtests.test_file(each, f"../{RULES / file}"))
+    return written | {ROUTES: _dump(rules.alertmanager(page=page, ticket=ticket))}
+
+
+def _promtool(folder: Path, written: Iterable[Path]) -> None:
+    """Check and test the rules below a folder; raises `TurnoutError` with what promtool said where they
+    fail."""
+    promtool = which("promtool")
+    if promtool is None:
+        raise TurnoutError(
+            "promtool-missing",
+            observed="promtool is not on this machine",
+            expected="promtool, which comes with Prometheus",
+            remedy="apt-get install prometheus, or leave --test out",
+        )
+    paths = list(written)
+    for verb, below in (("check", RULES), ("test", TESTS)):
+        done = subprocess.run(
+            [promtool, verb, "rules", *(str(path) for path in paths if path.parent == below)],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        if done.returncode != 0:
+            said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+            raise TurnoutError(
+                "slo-rules",
+                observed=f"promtool {verb} rules failed:\n" + "\n".join(said[:40]),
+                expected="rules that promtool accepts and whose tests pass",
+                remedy="report it with the SLO files: the rules and their tests are both generated",
+            )
+
+
+@slo.command("rules")
+@_FOLDER
+@click.option("--out", type=click.Path(path_type=Path), help=f"Folder for {RULES}/, {TESTS}/ and {ROUTES}.")
+@click.option(
+    "--test", "run_tests", is_flag=True, help="Check the rules and run their unit tests with promtool."
+)
+@click.option("--page-receiver", default="page", show_default=True, help="Alertmanager's receiver of pages.")
+@click.option("--ticket-receiver", default="ticket", show_default=True, help="Its receiver of tickets.")
+def rules_command(
+    slo_folder: Path, out: Path | None, run_tests: bool, page_receiver: str, ticket_receiver: str
+) -> None:
+    """Write recording and alerting rules, their unit tests and alert routing for the SLOs of DIR.
+
+    Without --out the rules are printed.
+    """
+    slos = parse.load(slo_folder)
+    parse.check(slos)
+    written = files(slos, page=page_receiver, ticket=ticket_receiver)
+    with tempfile.TemporaryDirectory(prefix="turnout-slo-") as scratch:
+        folder = out or Path(scratch)
+        for path, content in written.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(content, encoding="utf-8")
+        if run_tests:
+            _promtool(folder, written)
+    if out is None:
+        click.echo(
+            "---\n".join(content for path, content in written.items() if path.parent == RULES), nl=False
+        )
+    else:
+        for path in written:
+            click.echo(str(out / path), err=True)
+    for each in slos.values():
+        for burn in rules.BURNS:
+            if not burn.reachable(each):
+                click.echo(
+                    f"{each.name}: no alert at {rules.number(burn.factor)} times the budget: "
+                    f"an objective of {rules.number(100 * each.objective)} % can never burn that fast",
+                    err=True,
+                )
