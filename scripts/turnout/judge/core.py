@@ -31,10 +31,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import exp, log
+from typing import NamedTuple
 
 from turnout.judge import eprocess, likelihood, promotion
 from turnout.judge.constants import DEFAULT, Constants
-from turnout.judge.counters import NOTHING, Counter, Delta, difference
+from turnout.judge.counters import NOTHING, Counter, Delta, difference, since, together
 from turnout.judge.dispersion import UNKNOWN, Dispersion
 from turnout.judge.eprocess import EProcess
 from turnout.judge.model import MISSING, Evidence, Judgement, Objective, Pair, Rate, Scrape, Sight, Verdict
@@ -43,9 +44,11 @@ from turnout.judge.promotion import FULL_SHARE_BP, Promotion
 P0_CEILING = 0.999
 """A null enlarged by the warm-up allowance stays below 1, where there would be nothing left to test."""
 
+KNOWN_FACTORS = 20_000
+"""How many worked-out factors are kept at most: a few megabytes."""
 
-@dataclass(frozen=True, slots=True)
-class _Counts:
+
+class _Counts(NamedTuple):
     """One SLO's last readings, and its events since the release began.
 
     `paired_*` are the events up to the last scrape where both colors were readable, None before the first.
@@ -59,8 +62,7 @@ class _Counts:
     paired_candidate: Delta | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Tests:
+class _Tests(NamedTuple):
     """One SLO's running evidence."""
 
     absolute: EProcess
@@ -69,8 +71,7 @@ class _Tests:
     promotion: Promotion
 
 
-@dataclass(frozen=True, slots=True)
-class _SloState:
+class _SloState(NamedTuple):
     counts: _Counts
     tests: _Tests
 
@@ -88,8 +89,7 @@ class JudgeState:
     rolled_back_at_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
+class _Seen(NamedTuple):
     """One scrape's differences for one SLO. None: nothing readable to take a difference of."""
 
     sight: Sight
@@ -114,10 +114,6 @@ class _Moment:
         return objective.warm_up_allowance if self.elapsed_s <= objective.warm_up_s else 0.0
 
 
-def _minus(later: Delta, earlier: Delta) -> Delta:
-    return Delta(later.n - earlier.n, later.e - earlier.e)
-
-
 def _usable(reading: Counter | None) -> Counter | None:
     return reading if reading is not None and reading.possible else None
 
@@ -128,15 +124,15 @@ def _see(before: _Counts, pair: Pair, *, watching: bool) -> tuple[_Counts, _Seen
     d_candidate = None
     stable_seen, candidate_seen = before.stable_seen, before.candidate_seen
     if stable is not None and before.stable_reading is not None:
-        stable_seen += difference(before.stable_reading, stable)
+        stable_seen = together(stable_seen, difference(before.stable_reading, stable))
     if candidate is not None and before.candidate_reading is not None:
         d_candidate = difference(before.candidate_reading, candidate)
-        candidate_seen += d_candidate
+        candidate_seen = together(candidate_seen, d_candidate)
     both = None
     paired_stable, paired_candidate = before.paired_stable, before.paired_candidate
     if stable is not None and candidate is not None:
         if paired_stable is not None and paired_candidate is not None:
-            both = (_minus(stable_seen, paired_stable), _minus(candidate_seen, paired_candidate))
+            both = (since(stable_seen, paired_stable), since(candidate_seen, paired_candidate))
         paired_stable, paired_candidate = stable_seen, candidate_seen
     if candidate is None:
         sight = Sight.NO_CANDIDATE
@@ -160,7 +156,7 @@ def _see(before: _Counts, pair: Pair, *, watching: bool) -> tuple[_Counts, _Seen
 
 
 class Judge:
-    """Judges one release; holds no state of its own (that is `JudgeState`, handed in and out).
+    """Judges one release; what it remembers of it is `JudgeState`, handed in and out.
 
     `dispersion` gives phi per SLO, from stable's history; an SLO without one is judged with phi = 1.
     """
@@ -179,6 +175,7 @@ class Judge:
         self.constants = constants
         self.dispersion = tuple((dispersion or {}).get(o.name, UNKNOWN) for o in objectives)
         self._weight_sum = sum(o.weight for o in objectives)
+        self._known_factors: dict[tuple[Delta, float, float], tuple[float, ...]] = {}
 
     def begin(self, readings: Mapping[str, Pair] | None = None) -> JudgeState:
         """Return the state before the first scrape.
@@ -219,7 +216,7 @@ class Judge:
             state = replace(state, watch_started_s=scrape.t_s)
         if state.share_bp != scrape.share_bp:
             none = promotion.begin(self.constants)
-            slos = tuple(_SloState(s.counts, replace(s.tests, promotion=none)) for s in state.slos)
+            slos = tuple(_SloState(s.counts, s.tests._replace(promotion=none)) for s in state.slos)
             state = replace(state, slos=slos, share_bp=scrape.share_bp, step_started_s=scrape.t_s)
         return state
 
@@ -239,35 +236,40 @@ class Judge:
         allowance = moment.allowance(objective)
         absolute = relative = a = b = None
         if candidate is not None:
-            table = likelihood.absolute_table(min(objective.p0 + allowance, P0_CEILING), constants.ratios)
-            absolute = likelihood.absolute(candidate, table)
+            absolute = self._absolute_factors(candidate, min(objective.p0 + allowance, P0_CEILING), phi)
         if moment.watch_elapsed_s is not None:
-            watch = eprocess.advance(
-                tests.watch, elapsed_s=moment.watch_elapsed_s, llrs=absolute, phi=phi, constants=constants
-            )
-            return replace(tests, watch=watch)
+            elapsed_s = moment.watch_elapsed_s
+            watch = eprocess.advance(tests.watch, elapsed_s=elapsed_s, grown=absolute, constants=constants)
+            return tests._replace(watch=watch)
         if seen.pair is not None:
-            relative = likelihood.relative(
+            llrs = likelihood.relative(
                 *seen.pair, rho=constants.rho, ratios=constants.ratios, allowance=allowance
             )
+            relative = None if llrs is None else eprocess.factors(llrs, phi, constants)
         if moment.next_share_bp is not None:
-            factors = constants.promotion_factors
             if candidate is not None:
                 bad = promotion.p_bad(objective.p0, moment.next_share_bp, constants)
-                a = promotion.absolute(candidate, bad, factors)
+                a = promotion.absolute(candidate, bad, constants.promotion_factors)
             if seen.pair is not None:
-                b = promotion.relative(*seen.pair, constants.promotion_budget, factors)
+                b = promotion.relative(*seen.pair, constants.promotion_budget, constants.promotion_factors)
         elapsed_s = moment.elapsed_s
         return _Tests(
-            absolute=eprocess.advance(
-                tests.absolute, elapsed_s=elapsed_s, llrs=absolute, phi=phi, constants=constants
-            ),
-            relative=eprocess.advance(
-                tests.relative, elapsed_s=elapsed_s, llrs=relative, phi=phi, constants=constants
-            ),
-            watch=tests.watch,
-            promotion=promotion.advance(tests.promotion, a, b),
+            eprocess.advance(tests.absolute, elapsed_s=elapsed_s, grown=absolute, constants=constants),
+            eprocess.advance(tests.relative, elapsed_s=elapsed_s, grown=relative, constants=constants),
+            tests.watch,
+            promotion.advance(tests.promotion, a, b),
         )
+
+    def _absolute_factors(self, candidate: Delta, p0: float, phi: float) -> tuple[float, ...]:
+        """Return ABS as factors. The same few counts come again and again, so they are worked out once."""
+        key = (candidate, p0, phi)
+        found = self._known_factors.get(key)
+        if found is None:
+            table = likelihood.absolute_table(p0, self.constants.ratios)
+            found = eprocess.factors(likelihood.absolute(candidate, table), phi, self.constants)
+            if len(self._known_factors) < KNOWN_FACTORS:
+                self._known_factors[key] = found
+        return found
 
     def _evidence(
         self, objective: Objective, history: Dispersion, slo: _SloState, seen: _Seen, moment: _Moment
@@ -318,7 +320,7 @@ class Judge:
             verdict = Verdict.PROMOTE
         else:
             verdict = Verdict.CONTINUE
-        since = state.judged_s if state.judged_s is not None else state.started_s
+        judged_s = state.judged_s if state.judged_s is not None else state.started_s
         return state, Judgement(
             t_s=scrape.t_s,
             share_bp=scrape.share_bp,
@@ -327,7 +329,7 @@ class Judge:
             value=value,
             threshold=threshold,
             watching=watching,
-            blind_for_s=0.0 if since is None else scrape.t_s - since,
+            blind_for_s=0.0 if judged_s is None else scrape.t_s - judged_s,
             promotion_eta_s=self._promotion_eta_s(state, scrape, evidence),
             rolled_back_at_s=state.rolled_back_at_s,
             slos=evidence,

@@ -2,15 +2,17 @@
 
 Only raw differences are used. `rate()` and `increase()` extrapolate to the edges of their window, which
 invents events that nobody counted (Prometheus documentation, "increase").
+
+Here and in the running evidence values are named tuples: as immutable as frozen dataclasses and built in
+half the time, of which an hour's replay has half a million.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Counter:
+class Counter(NamedTuple):
     """One color's cumulative counts of one SLO: all events, and the bad ones among them."""
 
     total: float
@@ -22,19 +24,24 @@ class Counter:
         return 0.0 <= self.bad <= self.total
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
+class Delta(NamedTuple):
     """Events between two readings: `n` in all, `e` of them bad."""
 
     n: float = 0.0
     e: float = 0.0
 
-    def __add__(self, other: Delta) -> Delta:
-        """Return the events of both stretches."""
-        return Delta(self.n + other.n, self.e + other.e)
-
 
 NOTHING = Delta()
+
+
+def together(one: Delta, other: Delta) -> Delta:
+    """Return the events of two stretches."""
+    return Delta(one.n + other.n, one.e + other.e)
+
+
+def since(later: Delta, earlier: Delta) -> Delta:
+    """Return the events of a stretch that began after another, longer one did."""
+    return Delta(later.n - earlier.n, later.e - earlier.e)
 
 
 def difference(before: Counter, after: Counter) -> Delta:

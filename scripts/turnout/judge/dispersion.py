@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
-from turnout.judge.counters import NOTHING, Counter, Delta, difference
+from turnout.judge.counters import NOTHING, Counter, Delta, difference, together
 
 BLOCKS_S = (5.0, 60.0)
 ENOUGH_S = 1800.0
@@ -71,7 +71,7 @@ def _slots(history: Sequence[tuple[float, Counter | None]]) -> tuple[list[float 
             slots.append(None)
             continue
         if last is not None:
-            seen += difference(last, reading)
+            seen = together(seen, difference(last, reading))
         last = reading
         slots.append(seen.e)
     return slots, interval, seen

@@ -8,14 +8,13 @@ every scrape, so that a fault that begins late is not judged against an hour of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import exp
+from typing import NamedTuple
 
 from turnout.judge.constants import Constants
 
 
-@dataclass(frozen=True, slots=True)
-class EProcess:
+class EProcess(NamedTuple):
     """The state of one test: W_j, and the mass m that is still held back.
 
     `value` is E = m + sum W_j, 1 at the start; under the null it reaches 1/alpha with a probability of at
@@ -43,29 +42,30 @@ def held_mass(elapsed_s: float, constants: Constants) -> float:
     return (1.0 - constants.initial_mass) * c / (c + elapsed_s)
 
 
-def advance(
-    process: EProcess,
-    *,
-    elapsed_s: float,
-    llrs: Sequence[float] | None,
-    phi: float,
-    constants: Constants,
-) -> EProcess:
-    """Return the test after one scrape.
+def factors(llrs: Sequence[float], phi: float, constants: Constants) -> tuple[float, ...]:
+    """Return what a scrape multiplies the components by: exp(min(l_j/phi, ln(1/alpha))).
 
-    l_j <- min(l_j/phi, ln(1/alpha)); W_j <- min((W_j + dm/J) exp(l_j), 1e200), where dm is the mass
-    released since the last scrape. `llrs` of None means nothing to judge: l_j = 0, and only mass moves.
     Dividing by phi >= 1 and cutting from above can only lower the expectation (Jensen), so the test stays
     valid.
     """
+    top = constants.llr_ceiling
+    return tuple([exp(scaled if (scaled := llr / phi) < top else top) for llr in llrs])
+
+
+def advance(
+    process: EProcess, *, elapsed_s: float, grown: Sequence[float] | None, constants: Constants
+) -> EProcess:
+    """Return the test after one scrape: W_j <- min((W_j + dm/J) f_j, 1e200).
+
+    f_j are the `factors`, and dm is the mass released since the last scrape. `grown` of None means nothing
+    to judge: all factors are 1, and only mass moves.
+    """
     held = min(process.held, held_mass(elapsed_s, constants))
     share = (process.held - held) / len(process.weights)
-    if llrs is None:
+    if grown is None:
         return EProcess(held, tuple([w + share for w in process.weights]))
-    top, ceiling = constants.llr_ceiling, constants.weight_ceiling
-    weights = []
-    for weight, llr in zip(process.weights, llrs, strict=True):
-        scaled = llr / phi
-        grown = (weight + share) * exp(scaled if scaled < top else top)
-        weights.append(grown if grown < ceiling else ceiling)
+    ceiling = constants.weight_ceiling
+    weights = [(w + share) * f for w, f in zip(process.weights, grown, strict=True)]
+    if max(weights) > ceiling:
+        weights = [min(w, ceiling) for w in weights]
     return EProcess(held, tuple(weights))

@@ -60,9 +60,10 @@ def relative(
     ratios: tuple[float, ...],
     allowance: float = 0.0,
 ) -> list[float] | None:
-    """Return REL, one value a component, or None where a color had no traffic; null: p_g <= rho p_b.
+    """Return REL, one value a component, None where all are 0; null: p_g <= rho p_b.
 
-    l_j = e_g ln r_j - (e_g + e_b) c_j, c_j = ln((n_g rho r_j + n_b)/(n_g rho + n_b)).
+    l_j = e_g ln r_j - (e_g + e_b) c_j, c_j = ln((n_g rho r_j + n_b)/(n_g rho + n_b)); 0 where a color has
+    no traffic.
 
     With a warm-up `allowance` a the null is p_g <= rho (p_b + a): stable is credited with the a n_b bad
     events that it would have had, e_b + a n_b in place of e_b. The expectation stays at most 1, because
@@ -75,7 +76,7 @@ def relative(
     e_g = candidate.e
     e_all = e_g + stable.e + allowance * n_b
     if e_all == 0.0:
-        return [0.0] * len(ratios)
+        return None
     weighted = n_g * rho
     base = weighted + n_b
     return [

@@ -7,9 +7,9 @@ the traffic shows enough, with no timer and no smallest sample.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from math import exp, log, log1p
+from typing import NamedTuple
 
 from turnout.judge.constants import Constants
 from turnout.judge.counters import Delta
@@ -17,8 +17,7 @@ from turnout.judge.counters import Delta
 FULL_SHARE_BP = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Promotion:
+class Promotion(NamedTuple):
     """The ten running products of a step, as logarithms: A_f (objective) and B_f (comparison)."""
 
     a: tuple[float, ...]

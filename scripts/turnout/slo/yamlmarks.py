@@ -13,6 +13,9 @@ import yaml
 
 from turnout.errors import TurnoutError
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The same reader in C where PyYAML was built with it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -163,7 +166,7 @@ class Marked:
 def documents(content: str, file: str, faults: Faults) -> list[Marked]:
     """Return the documents of a YAML file; one that is no YAML is a fault that says where it ends to be."""
     try:
-        nodes = [node for node in yaml.compose_all(content, Loader=yaml.SafeLoader) if node is not None]
+        nodes = [node for node in yaml.compose_all(content, Loader=LOADER) if node is not None]
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = int(mark.line) + 1 if mark is not None else 1

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from turnout.judge.core import Judge
-from turnout.judge.counters import Counter, Delta, difference
+from turnout.judge.counters import Counter, Delta, difference, together
 from turnout.judge.dispersion import Dispersion
 from turnout.judge.model import MISSING, Objective, Pair, Scrape, Sight, Verdict
 
@@ -83,13 +83,13 @@ def test_the_difference_of_two_readings(before, after, wanted):
 def test_differences_add_up_to_all_that_was_counted_over_resets(steps):
     reading, seen, counted = Counter(0, 0), Delta(), Delta()
     for good, bad, restart in steps:
-        counted += Delta(good + bad, bad)
+        counted = together(counted, Delta(good + bad, bad))
         begun = Counter(0, 0) if restart else reading
         after = Counter(begun.total + good + bad, begun.bad + bad)
         if restart and (after.total >= reading.total and after.bad >= reading.bad):
             # A restart that overtook both counts cannot be seen, by anybody.
             after = Counter(reading.total + good + bad, reading.bad + bad)
-        seen += difference(reading, after)
+        seen = together(seen, difference(reading, after))
         reading = after
     assert seen == counted
 

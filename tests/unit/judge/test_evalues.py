@@ -16,6 +16,12 @@ ONE = 1.0 + 1e-9
 ROUNDING = 1e-9
 
 
+def moved(process, elapsed_s, llrs, phi=1.0, constants=DEFAULT):
+    """One scrape of the running evidence; `llrs` of None is one with nothing to judge."""
+    grown = None if llrs is None else eprocess.factors(llrs, phi, constants)
+    return eprocess.advance(process, elapsed_s=elapsed_s, grown=grown, constants=constants)
+
+
 def binomial(n: int, p: float) -> list[float]:
     return [comb(n, k) * p**k * (1.0 - p) ** (n - k) for k in range(n + 1)]
 
@@ -65,7 +71,7 @@ def relative_expectation(n_g, n_b, p_g, p_b, allowance, j, transform):
         llrs = likelihood.relative(
             Delta(n_b, e_b), Delta(n_g, e_g), rho=DEFAULT.rho, ratios=DEFAULT.ratios, allowance=allowance
         )
-        total += m_g * m_b * transform(llrs[j])
+        total += m_g * m_b * transform(0.0 if llrs is None else llrs[j])
     return total
 
 
@@ -156,8 +162,7 @@ def test_the_running_evidence_has_an_expectation_of_at_most_one_after_every_scra
         for mass, process in outcomes:
             for e, m in enumerate(binomial(n, p0 * below)):
                 llrs = likelihood.absolute(Delta(n, e), table) if n else None
-                grown = eprocess.advance(process, elapsed_s=elapsed_s, llrs=llrs, phi=phi, constants=DEFAULT)
-                after.append((mass * m, grown))
+                after.append((mass * m, moved(process, elapsed_s, llrs, phi)))
         outcomes = after
         assert sum(mass * process.value for mass, process in outcomes) <= ONE
 
@@ -166,7 +171,7 @@ def test_evidence_begins_at_one_and_stays_there_without_traffic():
     process = eprocess.begin(DEFAULT)
     assert process.value == pytest.approx(1.0)
     for t in (1.0, 60.0, 3600.0, 86400.0):
-        process = eprocess.advance(process, elapsed_s=t, llrs=None, phi=1.0, constants=DEFAULT)
+        process = moved(process, t, None)
         assert process.value == pytest.approx(1.0)
     assert process.held == pytest.approx(0.2 * 300.0 / (300.0 + 86400.0))
 
@@ -178,7 +183,7 @@ def test_half_of_the_held_mass_is_released_after_c_seconds():
 
 def test_one_scrape_multiplies_a_component_by_at_most_one_over_alpha():
     before = eprocess.begin(DEFAULT)
-    after = eprocess.advance(before, elapsed_s=0.0, llrs=[1e9] * 8, phi=1.0, constants=DEFAULT)
+    after = moved(before, 0.0, [1e9] * 8)
     assert after.weights == pytest.approx([w * 100.0 for w in before.weights])
     # So a single scrape, however bad, cannot roll a release back.
     assert after.value < DEFAULT.canary_threshold
@@ -189,7 +194,7 @@ def test_one_scrape_multiplies_a_component_by_at_most_one_over_alpha():
 def test_evidence_is_finite_and_positive_whatever_comes(llrs, times):
     process = eprocess.begin(DEFAULT)
     for t in range(times):
-        process = eprocess.advance(process, elapsed_s=float(t), llrs=llrs, phi=1.0, constants=DEFAULT)
+        process = moved(process, float(t), llrs)
     assert 0.0 < process.value < 1e202
 
 
@@ -200,10 +205,10 @@ def test_a_late_start_is_seen_faster_than_without_released_mass():
         process = eprocess.begin(constants)
         for t in range(1, 3601):
             llrs = likelihood.absolute(Delta(50, 0), table)
-            process = eprocess.advance(process, elapsed_s=t, llrs=llrs, phi=1.0, constants=constants)
+            process = moved(process, t, llrs, constants=constants)
         for t in range(1, 10_000):
             llrs = likelihood.absolute(Delta(50, 1), table)
-            process = eprocess.advance(process, elapsed_s=3600 + t, llrs=llrs, phi=1.0, constants=constants)
+            process = moved(process, 3600 + t, llrs, constants=constants)
             if process.value >= constants.canary_threshold:
                 return t
         return 10_000
