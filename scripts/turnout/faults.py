@@ -136,13 +136,15 @@ class Reader:
     """Reads one mapping written by a person; every fault goes to `faults`, which its children share.
 
     Every method returns a usable value even after a fault, so that reading goes on and finds the rest.
-    `secret` readers never show a value.
+    `secret` readers never show a value; `broken` ones stand for a value of the wrong kind, whose missing keys
+    would be noise.
     """
 
     value: Mapping[object, object]
     path: str
     faults: list[Fault]
     secret: bool = False
+    broken: bool = False
     asked: set[str] = field(default_factory=set)
 
     def fault(self, key: str | None, observed: str, expected: str, remedy: str) -> None:
@@ -168,6 +170,8 @@ class Reader:
         """Record a fault when the key is missing; return whether it is there."""
         if self.has(key):
             return True
+        if self.broken:
+            return False
         observed = "nothing (null)" if key in self.value else "no such key"
         self.fault(key, observed, expected, f"add `{key}: {example}` to {self.path}")
         return False
@@ -244,14 +248,14 @@ class Reader:
     def mapping(self, key: str, *, example: str = "", required: bool = False, secret: bool = False) -> Reader:
         """Return a reader of the mapping at `key`; of an empty one when it is absent or after a fault."""
         expected = "a mapping of keys to values"
-        value: object = None
-        if not required or self.need(key, expected, example or "{...}"):
-            value = self.raw(key)
-        if value is not None and not isinstance(value, Mapping):
-            self.fault(key, self.show(value), expected, f"write {key}: {example or '{key: value}'}")
-            value = None
+        missing = required and not self.need(key, expected, example or "{...}")
+        value = self.raw(key)
+        wrong = value is not None and not isinstance(value, Mapping)
+        if wrong:
+            self.fault(key, kind_of(value), expected, f"write {key}: {example or '{key: value}'}")
         content = value if isinstance(value, Mapping) else {}
-        return Reader(content, f"{self.path}.{key}", self.faults, secret=secret or self.secret)
+        path = f"{self.path}.{key}"
+        return Reader(content, path, self.faults, secret=secret or self.secret, broken=missing or wrong)
 
     def items(self, key: str, *, expected: str, example: str) -> list[object]:
         """Return the list at `key`, empty when it is absent or after a fault."""
@@ -279,4 +283,4 @@ def reader_of(value: object, path: str, faults: list[Fault]) -> Reader:
     if isinstance(value, Mapping):
         return Reader(value, path, faults)
     faults.append(Fault(path, kind_of(value), "a mapping of keys to values", f"write {path}: as a mapping"))
-    return Reader({}, path, faults)
+    return Reader({}, path, faults, broken=True)
