@@ -1,0 +1,4 @@
+-- turnout: kind=expand
+-- Takes @SECONDS@ seconds and changes nothing.
+
+SELECT pg_sleep(@SECONDS@);

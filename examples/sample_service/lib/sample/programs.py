@@ -1,0 +1,27 @@
+"""How every program of `bin/` starts: signals first, slow imports second, errors as one line."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+
+from . import signals
+from .config import ConfigError
+
+CAUGHT = {
+    "api": (signal.SIGTERM, signal.SIGINT),
+    "worker": (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2),
+    "scheduler": (signal.SIGTERM, signal.SIGINT),
+    "migrate": (),
+}
+
+
+def run(program: str) -> None:
+    """Run `program` and exit with its code; 2 when its environment is wrong."""
+    signals.catch(*CAUGHT[program])
+    try:
+        sys.exit(importlib.import_module(f"sample.{program}").main())
+    except ConfigError as error:
+        sys.stderr.write(f"{program}: {error}\n")
+        sys.exit(2)
