@@ -34,7 +34,14 @@ from ansible.plugins.callback import CallbackBase
 
 RUNS_KEPT = 100  # folders of past runs on the controller
 PUT_BACK_LIMIT_S = 600  # how long the screen waits for a put-back; the keeper itself has no such limit
-QUIET_ACTIONS = ("ansible.builtin.set_fact", "ansible.builtin.group_by", "ansible.builtin.add_host", "ansible.builtin.include_tasks", "ansible.builtin.meta", "ansible.builtin.assert")
+QUIET_ACTIONS = (
+    "ansible.builtin.set_fact",
+    "ansible.builtin.group_by",
+    "ansible.builtin.add_host",
+    "ansible.builtin.include_tasks",
+    "ansible.builtin.meta",
+    "ansible.builtin.assert",
+)
 _PHASE = re.compile(r"^(?P<story>[\w ]+?) \| (?P<number>\d+/\d+) \| (?P<what>.+)$")
 
 
@@ -69,7 +76,10 @@ class Record:
     def event(self, kind, **more):
         """Append one event."""
         if self._ready():
-            with contextlib.suppress(OSError), (self.folder / "events.jsonl").open("a", encoding="utf-8") as events:
+            with (
+                contextlib.suppress(OSError),
+                (self.folder / "events.jsonl").open("a", encoding="utf-8") as events,
+            ):
                 events.write(json.dumps({"ts": now(), "event": kind, **more}, default=str) + "\n")
 
     def write(self, name, text):
@@ -202,9 +212,7 @@ class CallbackModule(CallbackBase):
         host, values = result.host.get_name(), result.result
         message = self._message(values)
         task = result.task.get_name().rpartition(" : ")[2].strip()
-        self._record.event(
-            "failed", phase=self._phase, task=task, host=host, ignored=ignore_errors, message=message
-        )
+        self._record.event("failed", phase=self._phase, task=task, host=host, ignored=ignore_errors, message=message)
         if ignore_errors:
             self._hosts[host] = "not done"
             self._print(f"{'':9}{host}: {message}", C.COLOR_WARN)
@@ -270,7 +278,9 @@ class CallbackModule(CallbackBase):
             self._show_put_back()
         if how == "failed" and self._causes:
             self._print_first_cause()
-        self._print(f"\n{self._seconds():>7}  {'done' if how == 'ok' else 'NOT done'}   events: {self._record.folder}/events.jsonl")
+        self._print(
+            f"\n{self._seconds():>7}  {'done' if how == 'ok' else 'NOT done'}   events: {self._record.folder}/events.jsonl"
+        )
         self._record.prune()
 
     def _show_put_back(self):

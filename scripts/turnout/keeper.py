@@ -144,7 +144,7 @@ class Keeper:
         code = 70
         try:
             code = self._beat_in_child()
-        except BaseException as error:  # noqa: BLE001 - a forked child must never return into the parent's code
+        except BaseException as error:
             self.log("beat-error", error=f"{type(error).__name__}: {error}")
         finally:
             os._exit(code)
@@ -210,7 +210,13 @@ class Keeper:
             env.pop(name, None)
         with (self.plan.folder / "put-back.log").open("ab") as log:
             done = subprocess.run(
-                argv, cwd=self.plan.cwd, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
+                argv,
+                cwd=self.plan.cwd,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                check=False,
             )
         return done.returncode
 
@@ -261,7 +267,7 @@ def main() -> None:
     keeper = Keeper(plan)
     try:
         keeper.keep()
-    except Exception as error:  # noqa: BLE001 - the last word of a background process goes to its log
+    except Exception as error:
         keeper.log("error", error=f"{type(error).__name__}: {error}")
         raise SystemExit(1) from error
 

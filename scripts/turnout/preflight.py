@@ -91,20 +91,34 @@ def _edges_agree(edges: Mapping[str, Facts]) -> list[Fault]:
         live = edge.get("live") or {}
         if not live.get("reachable"):
             faults.append(
-                Fault(name, f"HAProxy does not answer on its socket: {live.get('error')}", "a running HAProxy",
-                      f"systemctl status haproxy on {name}, then systemctl start haproxy")
+                Fault(
+                    name,
+                    f"HAProxy does not answer on its socket: {live.get('error')}",
+                    "a running HAProxy",
+                    f"systemctl status haproxy on {name}, then systemctl start haproxy",
+                )
             )
         elif not edge.get("agree"):
             faults.append(
-                Fault(name, f"HAProxy serves green {live.get('green_bp')} bp", f"green {edge.get('green_bp')} bp, as decided",
-                      f"on {name}: turnout-edge apply")
+                Fault(
+                    name,
+                    f"HAProxy serves green {live.get('green_bp')} bp",
+                    f"green {edge.get('green_bp')} bp, as decided",
+                    f"on {name}: turnout-edge apply",
+                )
             )
     said = {name: (edge.get("stable"), _release_of(edge, edge.get("stable"))) for name, edge in edges.items()}
     if len(set(said.values())) > 1:
-        seen = ", ".join(f"{name}: {release or 'nothing'} on {color or 'no color'}" for name, (color, release) in said.items())
+        seen = ", ".join(
+            f"{name}: {release or 'nothing'} on {color or 'no color'}" for name, (color, release) in said.items()
+        )
         faults.append(
-            Fault("edges", f"they disagree about the release in service ({seen})", "one release on every edge",
-                  "ansible-playbook playbooks/status.yml, then ansible-playbook playbooks/rollback.yml")
+            Fault(
+                "edges",
+                f"they disagree about the release in service ({seen})",
+                "one release on every edge",
+                "ansible-playbook playbooks/status.yml, then ansible-playbook playbooks/rollback.yml",
+            )
         )
     return faults
 
@@ -115,9 +129,13 @@ def _edges_at_rest(edges: Mapping[str, Facts]) -> list[Fault]:
         candidate = edge.get("candidate")
         if candidate:
             faults.append(
-                Fault(name, f"{_release_of(edge, candidate) or 'a candidate'} on {candidate} has {edge.get('share_bp')} bp, "
-                      "left by an earlier run", "no candidate: all traffic on a confirmed release",
-                      "ansible-playbook playbooks/rollback.yml puts the earlier run back; then deploy again")
+                Fault(
+                    name,
+                    f"{_release_of(edge, candidate) or 'a candidate'} on {candidate} has {edge.get('share_bp')} bp, "
+                    "left by an earlier run",
+                    "no candidate: all traffic on a confirmed release",
+                    "ansible-playbook playbooks/rollback.yml puts the earlier run back; then deploy again",
+                )
             )
     return faults
 
@@ -131,7 +149,8 @@ def _unfinished(edges: Mapping[str, Facts], run: str) -> list[str]:
             last = entry.get("last") or {}
             seen[entry["run"]] = (
                 f"run {entry['run']} of {entry.get('actor')} ({entry.get('action')}) did not end; its last word was "
-                f"{last.get('event')} {last.get('action')}" + (f" in phase {last['phase']}" if last.get("phase") else "")
+                f"{last.get('event')} {last.get('action')}"
+                + (f" in phase {last['phase']}" if last.get("phase") else "")
             )
     return list(seen.values())
 
@@ -171,21 +190,29 @@ def schema_faults(manifest: Manifest, state: SchemaState, stable_record: Facts) 
     after = state_after(manifest, state)
     if not runs_on(manifest.schema, after):
         faults.append(
-            Fault("schema", f"version {after.version}, last contract {after.last_contract}, once pending migrations are in",
-                  f"{manifest.version} runs on {manifest.schema.min} to {manifest.schema.max}",
-                  "build the release with a range that holds this schema (turnout release build --schema-min/--schema-max), "
-                  "or release a version made for it")
+            Fault(
+                "schema",
+                f"version {after.version}, last contract {after.last_contract}, once pending migrations are in",
+                f"{manifest.version} runs on {manifest.schema.min} to {manifest.schema.max}",
+                "build the release with a range that holds this schema (turnout release build --schema-min/--schema-max), "
+                "or release a version made for it",
+            )
         )
     limits = stable_record.get("schema")
     if limits:
-        breaking = [step for step in pending(manifest, state) if step.kind == "contract" and step.version > int(limits["max"])]
+        breaking = [
+            step for step in pending(manifest, state) if step.kind == "contract" and step.version > int(limits["max"])
+        ]
         names = ", ".join(step.id for step in breaking)
         if breaking:
             faults.append(
-                Fault("migrations", f"{names} (contract) is incompatible with {stable_record.get('release')}, which is in service",
-                      f"only migrations that {stable_record.get('release')} runs on (contract up to {limits['max']})",
-                      "first release a version that no longer needs what is dropped (its schema max covers the migration), "
-                      "then this one")
+                Fault(
+                    "migrations",
+                    f"{names} (contract) is incompatible with {stable_record.get('release')}, which is in service",
+                    f"only migrations that {stable_record.get('release')} runs on (contract up to {limits['max']})",
+                    "first release a version that no longer needs what is dropped (its schema max covers the migration), "
+                    "then this one",
+                )
             )
     return faults
 
@@ -195,8 +222,12 @@ def _prepared(name: str, host: Facts) -> list[Fault]:
     if not missing:
         return []
     return [
-        Fault(name, f"no systemd unit {', '.join(missing)}", "the service's template units",
-              f"ansible-playbook playbooks/site.yml --tags service_host --limit {name}")
+        Fault(
+            name,
+            f"no systemd unit {', '.join(missing)}",
+            "the service's template units",
+            f"ansible-playbook playbooks/site.yml --tags service_host --limit {name}",
+        )
     ]
 
 
@@ -210,8 +241,12 @@ def _room(name: str, host: Facts, manifest: Manifest, limits: Limits) -> list[Fa
     if free >= needed:
         return []
     return [
-        Fault(name, f"{free // 1_000_000} MB free on {disk.get('path')}", f"{needed // 1_000_000} MB for the release and the reserve",
-              f"free space on {name} (df -h {disk.get('path')}), or lower preflight_disk_reserve_bytes")
+        Fault(
+            name,
+            f"{free // 1_000_000} MB free on {disk.get('path')}",
+            f"{needed // 1_000_000} MB for the release and the reserve",
+            f"free space on {name} (df -h {disk.get('path')}), or lower preflight_disk_reserve_bytes",
+        )
     ]
 
 
@@ -227,8 +262,12 @@ def _ports_free(name: str, host: Facts, service: Facts, candidate: str) -> list[
         if seen.get("listening") and seen.get("unit") != unit:
             by = seen.get("unit") or seen.get("command") or "another process"
             faults.append(
-                Fault(name, f"port {port} is taken by {by} (pid {seen.get('pid')})", f"free for {unit}",
-                      f"stop it on {name}, or change the port of {candidate} in the service file")
+                Fault(
+                    name,
+                    f"port {port} is taken by {by} (pid {seen.get('pid')})",
+                    f"free for {unit}",
+                    f"stop it on {name}, or change the port of {candidate} in the service file",
+                )
             )
     return faults
 
@@ -239,8 +278,12 @@ def _clocks(hosts: Mapping[str, Facts], controller_wall_s: float, limits: Limits
         skew_s = float((host.get("clock") or {}).get("wall_s", controller_wall_s)) - controller_wall_s
         if abs(skew_s) > limits.clock_skew_s:
             faults.append(
-                Fault(name, f"its clock differs by {skew_s:+.1f} s from the controller's", f"at most {limits.clock_skew_s:g} s",
-                      f"timedatectl status on {name}; start a time service (apt install systemd-timesyncd), "
-                      "or raise preflight_clock_skew_s")
+                Fault(
+                    name,
+                    f"its clock differs by {skew_s:+.1f} s from the controller's",
+                    f"at most {limits.clock_skew_s:g} s",
+                    f"timedatectl status on {name}; start a time service (apt install systemd-timesyncd), "
+                    "or raise preflight_clock_skew_s",
+                )
             )
     return faults

@@ -25,9 +25,7 @@ def collect(edges: Mapping[str, Facts | None], hosts: Mapping[str, Facts | None]
         "previous": first.get("previous"),
         "candidate": first.get("candidate"),
         "schema": first.get("schema"),
-        "releases": {
-            color: (first.get("releases") or {}).get(color) for color in ("blue", "green")
-        },
+        "releases": {color: (first.get("releases") or {}).get(color) for color in ("blue", "green")},
         "edges": {name: _edge(edge) for name, edge in edges.items()},
         "hosts": {name: _host(host) for name, host in hosts.items()},
         "lock": first.get("lock"),
@@ -172,6 +170,4 @@ def _block(title: str, rows: Sequence[str]) -> list[str]:
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return the rows with their columns aligned."""
     widths = [max(len(str(row[index])) for row in rows) for index in range(len(rows[0]))]
-    return [
-        "  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
+    return ["  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

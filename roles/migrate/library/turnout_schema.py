@@ -33,11 +33,13 @@ pending: {description: Migrations to apply., returned: success, type: list, elem
 last_contract: {description: Highest contract migration once they are applied., returned: success, type: int}
 """
 
+import json
+
 from ansible.module_utils.basic import AnsibleModule
 from turnout.errors import TurnoutError
 from turnout.faults import table
 from turnout.preflight import schema_faults
-from turnout.release.manifest import Manifest
+from turnout.release.manifest import parse
 from turnout.release.schema import SchemaState, pending, state_after
 
 
@@ -54,7 +56,7 @@ def main():
     )
     params = module.params
     try:
-        manifest = Manifest.from_mapping(params["manifest"])
+        manifest = parse(json.dumps(params["manifest"]).encode())
     except TurnoutError as error:
         module.fail_json(msg=str(error), **error.as_dict())
     state = state_in_database(manifest, params["version"], params["recorded"])

@@ -45,11 +45,13 @@ already: {description: Whether this release is in service everywhere., returned:
 notes: {description: What an earlier run left unsaid., returned: success, type: list, elements: str}
 """
 
+import json
+
 from ansible.module_utils.basic import AnsibleModule
 from turnout.errors import TurnoutError
 from turnout.faults import table
 from turnout.preflight import Limits, decide
-from turnout.release.manifest import Manifest
+from turnout.release.manifest import parse
 
 
 def main():
@@ -70,7 +72,7 @@ def main():
     params = module.params
     try:
         decision = decide(
-            manifest=Manifest.from_mapping(params["manifest"]),
+            manifest=parse(json.dumps(params["manifest"]).encode()),
             service=params["service"],
             edges=params["edges"],
             hosts=params["hosts"],

@@ -57,6 +57,7 @@ units:
 """
 
 import os
+import re
 import subprocess
 import time
 
@@ -80,18 +81,25 @@ def run(*argv, timeout_s=60):
     return done.returncode, (done.stdout + done.stderr).strip()
 
 
+def units_of(service, process, color, system_dir=SYSTEM_DIR):
+    """Return the units that the release laid in this color has for a process: `@blue`, `@blue-2` and so on."""
+    name = re.compile(rf"{re.escape(service)}-{process}@{color}(-\d+)?\.service")
+    found = []
+    for folder in sorted(os.listdir(system_dir)):
+        unit = folder.removesuffix(".d")
+        dropin = os.path.join(system_dir, folder, "turnout.conf")
+        if name.fullmatch(unit) and os.path.exists(dropin):
+            found.append(Unit(unit, dropin))
+    return found
+
+
 class Unit:
     """One unit of one color, as systemd and its drop-in know it."""
 
-    def __init__(self, service, process, color, system_dir=SYSTEM_DIR):
-        self.name = f"{service}-{process}@{color}.service"
-        self.process = process
-        self.dropin = os.path.join(system_dir, f"{self.name}.d", "turnout.conf")
-        self._mark = os.path.join(QUIESCED_DIR, f"{self.name}.quiesced")
-
-    def exists(self):
-        """Tell whether the release laid in this color has this process."""
-        return os.path.exists(self.dropin)
+    def __init__(self, name, dropin):
+        self.name = name
+        self.dropin = dropin
+        self._mark = os.path.join(QUIESCED_DIR, f"{name}.quiesced")
 
     def setting(self, key):
         """Return an `X-Turnout-…` setting of the drop-in, or None. systemd ignores keys that start with X-."""
@@ -165,8 +173,7 @@ def start(unit, before, timeout_s):
     code, text = run("systemctl", verb, unit.name, timeout_s=timeout_s + drain_s)
     if code:
         raise UnitError(
-            f"{unit.name} did not {verb}: {text or 'no reason given'}; expected it to run; "
-            f"see: {unit.last_words()}"
+            f"{unit.name} did not {verb}: {text or 'no reason given'}; expected it to run; see: {unit.last_words()}"
         )
     return True
 
@@ -264,8 +271,7 @@ def main():
     )
     params = module.params
     state = params["state"]
-    units = [Unit(params["service"], process, params["color"]) for process in params["processes"]]
-    units = [unit for unit in units if unit.exists()]
+    units = [unit for process in params["processes"] for unit in units_of(params["service"], process, params["color"])]
     changed = False
     before = {}
     try:

@@ -60,7 +60,9 @@ def edge(*words):
     try:
         return json.loads(done.stdout)
     except ValueError as error:
-        raise GuardError(f"turnout-edge {words[0]} gave no answer (exit {done.returncode}): {done.stderr[-300:]}") from error
+        raise GuardError(
+            f"turnout-edge {words[0]} gave no answer (exit {done.returncode}): {done.stderr[-300:]}"
+        ) from error
 
 
 def look(color):

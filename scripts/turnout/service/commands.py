@@ -24,9 +24,7 @@ _ESCAPES = {
     "'": "'",
     "s": " ",
 }
-_NUMERIC = re.compile(
-    r"x(?P<hex>[0-9A-Fa-f]{2})|(?P<oct>[0-3][0-7]{2})|u(?P<u>[0-9A-Fa-f]{4})|U(?P<U>[0-9A-Fa-f]{8})"
-)
+_NUMERIC = re.compile(r"x(?P<hex>[0-9A-Fa-f]{2})|(?P<oct>[0-3][0-7]{2})|u(?P<u>[0-9A-Fa-f]{4})|U(?P<U>[0-9A-Fa-f]{8})")
 _BRACED = re.compile(r"(?<!\$)(?:\$\$)*\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _BARE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
 _SPECIFIER = re.compile(r"%(.?)", re.DOTALL)

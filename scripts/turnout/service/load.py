@@ -44,8 +44,22 @@ _SIGNALS = sorted(s.name for s in signal.Signals if s.name not in ("SIGKILL", "S
 
 # Variables that systemd or the login sets; a command may use them without declaring them.
 _GIVEN_VARIABLES = frozenset(
-    "CACHE_DIRECTORY CONFIGURATION_DIRECTORY CREDENTIALS_DIRECTORY HOME INVOCATION_ID LANG LOGNAME "
-    "LOGS_DIRECTORY MAINPID PATH RUNTIME_DIRECTORY SHELL STATE_DIRECTORY USER".split()
+    [
+        "CACHE_DIRECTORY",
+        "CONFIGURATION_DIRECTORY",
+        "CREDENTIALS_DIRECTORY",
+        "HOME",
+        "INVOCATION_ID",
+        "LANG",
+        "LOGNAME",
+        "LOGS_DIRECTORY",
+        "MAINPID",
+        "PATH",
+        "RUNTIME_DIRECTORY",
+        "SHELL",
+        "STATE_DIRECTORY",
+        "USER",
+    ]
 )
 # A command line is visible to every user of a host, so what is called like this must not be put into one.
 _SECRET_NAME = re.compile(
@@ -118,9 +132,7 @@ def _packages(reader: Reader) -> tuple[str, ...]:
         if isinstance(item, str) and re.fullmatch(_PACKAGE, item):
             packages.append(str(item))
         else:
-            reader.fault(
-                f"packages[{index}]", shown(item), "the name of a Debian package", "write e.g. libpq5"
-            )
+            reader.fault(f"packages[{index}]", shown(item), "the name of a Debian package", "write e.g. libpq5")
     return tuple(packages)
 
 
@@ -182,9 +194,7 @@ def _s3(reader: Reader, base_dir: Path) -> S3Access:
     ca_file = _file(reader, "ca_file", base_dir)
     reader.secret = True
     secrets = {
-        key: reader.optional_text(
-            key, expected="a text, best from Ansible Vault", example='"{{ vault_... }}"'
-        )
+        key: reader.optional_text(key, expected="a text, best from Ansible Vault", example='"{{ vault_... }}"')
         for key in ("access_key", "secret_key", "session_token")
     }
     if (secrets["access_key"] is None) != (secrets["secret_key"] is None):
@@ -312,9 +322,7 @@ def _command(reader: Reader, key: str, example: str) -> str:
             reader.fault(key, "an empty text", expected, f'write {key}: "{example}"')
         return ""
     if "\n" in command.strip("\n"):
-        reader.fault(
-            key, "a text of several lines", expected, f'write it on one line, as `{key}: "{example}"`'
-        )
+        reader.fault(key, "a text of several lines", expected, f'write it on one line, as `{key}: "{example}"`')
         return ""
     command = command.strip()
     try:
@@ -325,9 +333,7 @@ def _command(reader: Reader, key: str, example: str) -> str:
     strange = [letter for letter in commands.specifiers(command) if not letter.isalpha()]
     if strange:
         remedy = f"write %% where the program is to get one %: {key}: ... %%{strange[0]}"
-        reader.fault(
-            key, f"%{strange[0]}, which systemd cannot resolve", "%% or a specifier of systemd", remedy
-        )
+        reader.fault(key, f"%{strange[0]}, which systemd cannot resolve", "%% or a specifier of systemd", remedy)
     return command
 
 
@@ -339,9 +345,7 @@ def _signal(reader: Reader, key: str) -> str | None:
     if not reader.has(key):
         return None
     value = reader.raw(key)
-    if isinstance(value, str) and (
-        value in _SIGNALS or re.fullmatch(r"SIGRTMIN(\+([1-9]|[12]\d|30))?", value)
-    ):
+    if isinstance(value, str) and (value in _SIGNALS or re.fullmatch(r"SIGRTMIN(\+([1-9]|[12]\d|30))?", value)):
         return str(value)
     likely = None
     if isinstance(value, str):
@@ -406,15 +410,11 @@ def _variable(reader: Reader, name: str, value: object) -> str:
 
 
 def _reserved_fault(reader: Reader, name: str) -> None:
-    reader.fault(
-        name, "a variable that Turnout sets itself", "another name", f"remove {name} from {reader.path}"
-    )
+    reader.fault(name, "a variable that Turnout sets itself", "another name", f"remove {name} from {reader.path}")
 
 
 def _check_reserved(reader: Reader, environment: Environment, worker: Worker | None) -> None:
-    reserved = (
-        {*RESERVED, METRICS_PORT} if worker is not None and worker.metrics_port is not None else RESERVED
-    )
+    reserved = {*RESERVED, METRICS_PORT} if worker is not None and worker.metrics_port is not None else RESERVED
     inside = Reader({}, f"{reader.path}.environment", reader.faults)
     for name in environment:
         if name in reserved:
@@ -456,9 +456,7 @@ def _check_variables_of(reader: Reader, key: str, command: str, known: set[str])
         if name not in known:
             likely = nearest(name, known)
             remedy = f"write ${{{likely}}}" if likely else f"add {name} to {reader.path}.environment"
-            reader.fault(
-                key, f"${{{name}}}, which nobody sets", "variables that are set", f"{remedy}; $$ is one $"
-            )
+            reader.fault(key, f"${{{name}}}, which nobody sets", "variables that are set", f"{remedy}; $$ is one $")
         elif _SECRET_NAME.search(name):
             reader.fault(
                 key,
@@ -473,9 +471,7 @@ def _check_variables_of(reader: Reader, key: str, command: str, known: set[str])
 
 def _bucket(reader: Reader) -> Bucket:
     bucket = Bucket(
-        header=reader.optional_text(
-            "header", pattern=_TOKEN, expected="a header's name", example="Authorization"
-        ),
+        header=reader.optional_text("header", pattern=_TOKEN, expected="a header's name", example="Authorization"),
         cookie=reader.optional_text("cookie", pattern=_TOKEN, expected="a cookie's name", example="session"),
     )
     if bucket.header and bucket.cookie:
@@ -485,14 +481,11 @@ def _bucket(reader: Reader) -> Bucket:
 
 
 def _smoke(parent: Reader, health: Health) -> tuple[SmokeTest, ...]:
-    items = parent.items(
-        "smoke", expected="a list of requests", example="[{path: /api/health/, status: 200}]"
-    )
+    items = parent.items("smoke", expected="a list of requests", example="[{path: /api/health/, status: 200}]")
     if not parent.has("smoke"):
         return (SmokeTest(path=health.path, status=health.status),)
     return tuple(
-        _smoke_test(reader_of(item, f"{parent.path}.smoke[{index}]", parent.faults))
-        for index, item in enumerate(items)
+        _smoke_test(reader_of(item, f"{parent.path}.smoke[{index}]", parent.faults)) for index, item in enumerate(items)
     )
 
 
@@ -522,9 +515,7 @@ def _body(reader: Reader) -> tuple[str | None, bool]:
     try:
         return json.dumps(value), True
     except (TypeError, ValueError):
-        reader.fault(
-            "body", kind_of(value), "a text, or a mapping sent as JSON", "write it as a text in quotes"
-        )
+        reader.fault("body", kind_of(value), "a text, or a mapping sent as JSON", "write it as a text in quotes")
         return None, False
 
 
@@ -537,9 +528,7 @@ def _headers(parent: Reader) -> Environment:
         elif isinstance(value, bool) or not isinstance(value, str | int | float):
             reader.fault(name, kind_of(value), "a text", "write it in quotes")
         elif not str(value).isprintable():
-            reader.fault(
-                name, "a text with line ends or control characters", "a text of one line", "remove them"
-            )
+            reader.fault(name, "a text with line ends or control characters", "a text of one line", "remove them")
         else:
             headers[str(name)] = str(value)
     return Environment(headers)
@@ -553,16 +542,13 @@ def _steps(parent: Reader) -> tuple[Step, ...]:
     items = parent.items("steps", expected="a list of steps", example=example)
     before = len(parent.faults)
     steps = tuple(
-        _step(reader_of(item, f"{parent.path}.steps[{index}]", parent.faults))
-        for index, item in enumerate(items)
+        _step(reader_of(item, f"{parent.path}.steps[{index}]", parent.faults)) for index, item in enumerate(items)
     )
     if len(parent.faults) > before:
         return steps
     if not steps or steps[-1].share_bp != _WHOLE_TRAFFIC_BP:
         last = f"the last share is {steps[-1].share_bp} bp" if steps else "no step"
-        parent.fault(
-            "steps", last, "a last step of 10000 bp, which is all traffic", f"write steps: {example}"
-        )
+        parent.fault("steps", last, "a last step of 10000 bp, which is all traffic", f"write steps: {example}")
     for index, (one, two) in enumerate(zip(steps, steps[1:], strict=False), start=1):
         if two.share_bp <= one.share_bp:
             parent.fault(

@@ -214,9 +214,7 @@ def _as_dict(service: Service, *, secrets: bool) -> dict[str, object]:
     }
     if secrets:
         s3 |= {name: getattr(releases.s3, name) for name in ("access_key", "secret_key", "session_token")}
-    worker_fields = fields(
-        worker, "command", "instances", "quiesce_signal", "resume_signal", "stop_signal", "drain_s"
-    )
+    worker_fields = fields(worker, "command", "instances", "quiesce_signal", "resume_signal", "stop_signal", "drain_s")
     if worker is not None and worker_fields is not None:
         worker_fields["metrics_port"] = None if worker.metrics_port is None else dict(worker.metrics_port)
     migrate_fields = fields(migrate, "up", "down", "version", "timeout_s")

@@ -35,6 +35,10 @@ def drop_ins(service: Service, color: str) -> dict[str, str]:
 def _drop_in(service: Service, color: str, process: str, index: int) -> str:
     folder = f"/opt/{service.name}/{color}"
     command, stop_signal, drain_s = _how_it_runs(service, process)
+    handover = {"X-Turnout-Drain": str(drain_s)}
+    if process == "worker" and service.worker is not None:
+        handover["X-Turnout-Quiesce"] = service.worker.quiesce_signal or ""
+        handover["X-Turnout-Resume"] = service.worker.resume_signal or ""
     variables = process_variables(service, color, process)
     if METRICS_PORT in variables:
         variables[METRICS_PORT] = str(int(variables[METRICS_PORT]) + index)
@@ -49,6 +53,9 @@ def _drop_in(service: Service, color: str, process: str, index: int) -> str:
         f"ExecStart={command_line(command, folder)}",
         f"KillSignal={stop_signal}",
         f"TimeoutStopSec={drain_s + STOP_GRACE_S}",
+        # systemd passes over keys that start with X-; `turnout_units` reads them on the host, so that a rollback
+        # uses the signals of the release that it returns to and needs no service file for them.
+        *(f"{key}={value}" for key, value in handover.items() if value),
     ]
     return "\n".join(lines) + "\n"
 
