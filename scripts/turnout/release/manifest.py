@@ -7,7 +7,7 @@ signer can trust the artifact.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -175,8 +175,13 @@ def check_name(name: str) -> str:
 
 def parse(data: bytes, *, file: str = "release.yml") -> Manifest:
     """Read a manifest. Raises `FaultsError` (code `manifest-invalid`) with every fault in it."""
+    return from_dict(_yaml(data, file), file=file)
+
+
+def from_dict(value: object, *, file: str = "release.yml") -> Manifest:
+    """Check a manifest's plain values; the reverse of `Manifest.as_dict`. Raises as `parse` does."""
     faults: list[Fault] = []
-    manifest = _manifest(reader_of(_yaml(data, file), "manifest", faults))
+    manifest = _manifest(reader_of(value, "manifest", faults))
     if faults:
         raise FaultsError("manifest-invalid", file, faults)
     return manifest
@@ -346,17 +351,3 @@ def _migrations(reader: Reader) -> tuple[Migration, ...]:
             )
         migrations.append(migration)
     return tuple(migrations)
-
-
-def public_summary(manifest: Manifest) -> Mapping[str, Any]:
-    """Return what journals and status pages say of a release."""
-    return {
-        "name": manifest.name,
-        "version": manifest.version,
-        "release_id": manifest.release_id,
-        "commit": manifest.commit,
-        "sha256": manifest.artifact.sha256,
-        "kind": manifest.artifact.kind,
-        "schema": {"min": manifest.schema.min, "max": manifest.schema.max},
-        "environment": list(manifest.environment),
-    }

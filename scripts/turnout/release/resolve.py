@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from turnout.errors import TurnoutError
 from turnout.release.manifest import (
@@ -176,7 +177,7 @@ def _fetch_artifact(manifest: Manifest, store: Store, folder: Path) -> bool:
     descriptor, name = tempfile.mkstemp(dir=folder, prefix=".fetching-")
     try:
         with os.fdopen(descriptor, "wb") as output:
-            size, sha256 = _copy(manifest, store, output.write)
+            size, sha256 = _copy(manifest, store, output)
         check_artifact(manifest, size, sha256)
         Path(name).replace(target)
     finally:
@@ -184,10 +185,11 @@ def _fetch_artifact(manifest: Manifest, store: Store, folder: Path) -> bool:
     return True
 
 
-def _copy(manifest: Manifest, store: Store, write: object) -> tuple[int, str]:
+def _copy(manifest: Manifest, store: Store, output: IO[bytes]) -> tuple[int, str]:
+    """Copy the artifact from the store; return its size and sha256."""
     digest = hashlib.sha256()
     size = 0
-    assert callable(write)  # noqa: S101
+    failed: OSError | None = None
     try:
         with store.open(manifest.artifact.file) as chunks:
             for chunk in chunks:
@@ -195,9 +197,16 @@ def _copy(manifest: Manifest, store: Store, write: object) -> tuple[int, str]:
                 if size > manifest.artifact.bytes:
                     break  # more than was signed: no need to fill the disk with the rest
                 digest.update(chunk)
-                write(chunk)
+                try:
+                    output.write(chunk)
+                except OSError as error:
+                    # Raised below: in here the store would take it for a fault of its own.
+                    failed = error
+                    break
     except FileNotFoundError:
         raise _no_artifact(manifest, store.name) from None
+    if failed is not None:
+        raise failed
     return size, digest.hexdigest()
 
 
