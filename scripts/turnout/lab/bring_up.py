@@ -77,12 +77,14 @@ def up(lab: Lab, suite: str | None, say: Callable[[str], None], *, fresh: bool =
 
 
 def down(lab: Lab, say: Callable[[str], None]) -> None:
-    """Remove the lab's hosts and network, and its keys with them; the image stays."""
+    """Remove the lab's hosts, network, keys and credentials; the image stays."""
     hosts = open_lab(lab)
     with _alone(lab):
         removed = hosts.remove_all()
-        for path in (lab.record, lab.known_hosts, store.path_of(lab)):
-            path.unlink(missing_ok=True)
+        for path in lab.state_dir.iterdir():
+            # The lock is held at this moment, and podman's configuration belongs to the machine, not to the hosts.
+            if path.name not in ("lock", hosts.podman.conf.name) and path.is_file():
+                path.unlink()
     say(f"removed: {' '.join(removed)}" if removed else f"there is no lab {lab.name}")
 
 

@@ -28,9 +28,7 @@ def _progress() -> Progress:
 
 
 @lab.command()
-@click.option(
-    "--suite", type=click.Choice(image.SUITES), help="Debian release of the hosts (default: trixie)."
-)
+@click.option("--suite", type=click.Choice(image.SUITES), help="Debian release of the hosts (default: trixie).")
 @click.option("--fresh", is_flag=True, help="Make every host anew, with an empty disk.")
 def up(suite: str | None, fresh: bool) -> None:
     """Bring the lab up; what already works is kept."""
@@ -105,7 +103,5 @@ def _table(found: dict[str, Any]) -> list[str]:
         failed = " ".join(row["failed_units"]) or "-"
         ssh_word = "yes" if row["ssh"] else "no"
         systemd = row["systemd"] or "-"
-        lines.append(
-            f"{row['name']:8} {row['address']:15} {row['state']:10} {ssh_word:4} {systemd:10} {failed}"
-        )
+        lines.append(f"{row['name']:8} {row['address']:15} {row['state']:10} {ssh_word:4} {systemd:10} {failed}")
     return lines

@@ -1,4 +1,4 @@
-"""Writing files that are either whole or not there, and readable by their owner only where they hold secrets."""
+"""Writing files that are either whole or not there, and private where they hold secrets."""
 
 from __future__ import annotations
 

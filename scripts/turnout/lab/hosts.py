@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
 
 from turnout.errors import TurnoutError
 from turnout.lab.podman import Podman, PodmanError
@@ -23,8 +23,8 @@ SPEC_LABEL = "turnout.spec"
 # Marks the firewall rules of `cut_off`, so that `heal` removes these and no other.
 _FAULT_COMMENT = "turnout-fault"
 
-# The first step inside a host, through podman and not through the network: it lets the lab's key in, waits until
-# systemd has finished starting, and answers with the host's public keys, which is why they can be trusted.
+# The first step inside a host, through podman and not through the network: it lets the lab's key in, waits
+# until systemd has finished starting, and answers with the host's public keys, which can be trusted for that.
 _FIRST_STEP = """
 set -eu
 umask 077
@@ -44,8 +44,6 @@ systemctl is-active --quiet ssh.service || { echo "sshd does not run; systemd is
 cat /etc/ssh/ssh_host_ed25519_key.pub /etc/ssh/ssh_host_ecdsa_key.pub /etc/ssh/ssh_host_rsa_key.pub
 """
 
-_T = TypeVar("_T")
-
 
 @dataclass(frozen=True)
 class HostState:
@@ -61,6 +59,7 @@ class Hosts:
     """The hosts of one lab on this machine."""
 
     def __init__(self, lab: Lab, podman: Podman, *, memory_limits: bool) -> None:
+        """Look at nothing yet; `memory_limits` says whether podman can cap a host's memory here."""
         self.lab = lab
         self.podman = podman
         self._memory_limits = memory_limits
@@ -85,14 +84,6 @@ class Hosts:
                 states.append(HostState(host, entry["State"], labels.get(SPEC_LABEL, "")))
         return states
 
-    def others_in_network(self) -> list[str]:
-        """Return names of containers in the lab's network that are not its hosts."""
-        own = {self.lab.container(host) for host in HOSTS}
-        entries = self.podman.json(
-            "ps", "--all", "--filter", f"network={self.lab.network}", "--format", "json"
-        )
-        return [name for entry in entries for name in entry["Names"] if name not in own]
-
     def systemd_state(self, host: Host) -> tuple[str, list[str]]:
         """Return systemd's word for a host (`running`, `degraded`, ...) and its failed units."""
         script = "systemctl is-system-running; systemctl --failed --plain --no-legend --full | cut -d' ' -f1"
@@ -102,9 +93,7 @@ class Hosts:
     def execute(self, host: Host, *command: str, text: str | None = None, timeout_s: float = 60) -> str:
         """Run a command inside a host through podman (works without network); returns its standard output."""
         options = ["--interactive"] if text is not None else []
-        return self.podman.run(
-            "exec", *options, self.lab.container(host), *command, text=text, timeout_s=timeout_s
-        )
+        return self.podman.run("exec", *options, self.lab.container(host), *command, text=text, timeout_s=timeout_s)
 
     # -- bringing up and taking down ------------------------------------------------------------------------
 
@@ -143,11 +132,12 @@ class Hosts:
             )
             # fmt: on
         except PodmanError as error:
+            said = error.stderr.strip().splitlines()[-1]
             raise TurnoutError(
                 "lab-network",
-                observed=f"the network {self.lab.cidr} cannot be made: {error.stderr.strip().splitlines()[-1]}",
+                observed=f"the network {self.lab.cidr} cannot be made: {said}",
                 expected="a network that nothing on this machine uses yet",
-                remedy="choose another: TURNOUT_LAB_SUBNET=10.78.0 turnout lab up (and keep the variable set)",
+                remedy="export TURNOUT_LAB_SUBNET=10.78.0 (or another free one), then: turnout lab up",
             ) from None
 
     def ensure(self, image: str, say: Callable[[str], None], *, fresh: bool = False) -> list[Host]:
@@ -178,6 +168,11 @@ class Hosts:
             return "made"
 
         done = in_parallel(bring, states)
+        forget_connections(
+            self.lab.address(state.host)
+            for state, result in zip(states, done, strict=True)
+            if result in ("made", "started")
+        )
         for word in ("made", "started", "unpaused", "kept"):
             names = [state.host.name for state, result in zip(states, done, strict=True) if result == word]
             if names:
@@ -185,7 +180,7 @@ class Hosts:
         return made
 
     def first_step(self, public_key: str, timeout_s: int = 60) -> dict[str, str]:
-        """Let the lab's key in on every host, once it has started; returns host name -> its public host keys."""
+        """Let the lab's key in on every host, once it has started; returns name -> public host keys."""
 
         def step(host: Host) -> str:
             try:
@@ -210,7 +205,7 @@ class Hosts:
         return dict(zip([host.name for host in HOSTS], in_parallel(step, HOSTS), strict=True))
 
     def wait_for_ssh(self, timeout_s: float = 30) -> None:
-        """Wait until sshd of every host answers over the network; raises `TurnoutError` naming who does not."""
+        """Wait until every sshd answers over the network; raises `TurnoutError` naming who does not."""
         deadline = time.monotonic() + timeout_s
 
         def wait(host: Host) -> bool:
@@ -221,9 +216,7 @@ class Hosts:
             return True
 
         answered = in_parallel(wait, HOSTS)
-        silent = [
-            f"{h.name} ({self.lab.address(h)})" for h, ok in zip(HOSTS, answered, strict=True) if not ok
-        ]
+        silent = [f"{h.name} ({self.lab.address(h)})" for h, ok in zip(HOSTS, answered, strict=True) if not ok]
         if silent:
             raise TurnoutError(
                 "lab-unreachable",
@@ -234,12 +227,13 @@ class Hosts:
             )
 
     def remove_all(self) -> list[str]:
-        """Remove the lab's hosts and network, whatever state they are in; returns the names of what was removed."""
+        """Remove the lab's hosts and network, whatever state they are in; returns their names."""
         label = f"label={LAB_LABEL}={self.lab.name}"
         entries = self.podman.json("ps", "--all", "--filter", label, "--format", "json")
         names = [name for entry in entries for name in entry["Names"]]
         if names:
             self.podman.run("rm", "--force", "--time=0", "--volumes", *names)
+            forget_connections(self.lab.address(host) for host in HOSTS)
         # A container that was cut short while being made can be known to the storage only.
         for host in HOSTS:
             self._forget(self.lab.container(host))
@@ -298,6 +292,7 @@ class Hosts:
                     remedy="turnout lab up",
                 )
             time.sleep(0.1)
+        forget_connections([self.lab.address(host)])
 
     def connected(self, host: Host) -> bool:
         """Say whether a host is attached to the lab's network with its own address."""
@@ -353,10 +348,20 @@ def ssh_answers(address: str, timeout_s: float = 1.0) -> bool:
         return False
 
 
-_Item = TypeVar("_Item")
+def forget_connections(addresses: Iterable[str]) -> None:
+    """Close Ansible's shared SSH connections to hosts that have started anew.
+
+    A connection to the host's former life is found dead only at its next keepalive, and until then every task
+    that takes it fails. The path is the `control_path` of ansible.cfg.
+    """
+    for address in addresses:
+        options = ["-o", "ControlPath=~/.ansible/cp/%C", "-O", "exit"]
+        subprocess.run(
+            ["ssh", *options, f"root@{address}"], stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=10
+        )
 
 
-def in_parallel(work: Callable[[_Item], _T], items: Sequence[_Item]) -> list[_T]:
+def in_parallel[Item, Result](work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     """Do `work` on all items at once; results in order; the first error is raised after all have ended."""
     with ThreadPoolExecutor(max_workers=max(1, len(items))) as pool:
         futures = [pool.submit(work, item) for item in items]

@@ -98,9 +98,7 @@ def packages_of(suite: str) -> tuple[str, ...]:
 
 def recipe_hash(suite: str, files: Mapping[str, str] | None = None) -> str:
     """Return the twelve hex digits that name the recipe: suite, packages and the text of its scripts."""
-    texts = (
-        files if files is not None else {n: (_RECIPE / n).read_text(encoding="utf-8") for n in _RECIPE_FILES}
-    )
+    texts = files if files is not None else {n: (_RECIPE / n).read_text(encoding="utf-8") for n in _RECIPE_FILES}
     digest = hashlib.sha256()
     for part in (
         suite,
@@ -222,7 +220,7 @@ def _mirror() -> Mirror:
 
 
 def mirror_in(sources: str, codename: str) -> Mirror:
-    """Find the machine's own Debian mirror in its apt sources (either format); deb.debian.org where there is none."""
+    """Find the machine's own Debian mirror in its apt sources, of either format; else deb.debian.org."""
     archive = security = None
     for suite, uri in _entries(sources):
         if not uri.startswith(("http://", "https://")):
@@ -238,9 +236,7 @@ def _entries(sources: str) -> list[tuple[str, str]]:
     """Return (suite, address) of every binary source, from one-line entries and deb822 paragraphs alike."""
     found = []
     for paragraph in re.split(r"\n\s*\n", sources):
-        lines = [
-            line for line in paragraph.splitlines() if line.strip() and not line.lstrip().startswith("#")
-        ]
+        lines = [line for line in paragraph.splitlines() if line.strip() and not line.lstrip().startswith("#")]
         fields: dict[str, str] = {}
         for line in lines:
             one_line = re.match(r"deb\s+(?:\[[^\]]*\]\s*)?(\S+)\s+(\S+)", line)
@@ -256,7 +252,7 @@ def _entries(sources: str) -> list[tuple[str, str]]:
 
 
 def kept_apt_options(dump: str) -> list[str]:
-    """Return the settings among `apt-config dump` that a mirror may need: proxies, authorities, date checks."""
+    """Return the settings in `apt-config dump` that a mirror may need: proxies, authorities, date checks."""
     lines = (line.strip() for line in dump.splitlines())
     kept = [line for line in lines if _KEPT_APT_OPTION.match(line) and not line.endswith('"";')]
     return [

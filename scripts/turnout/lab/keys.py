@@ -63,7 +63,8 @@ def ensure_certificates(lab: Lab) -> Authority:
         _run(
             "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
             "-subj", f"/CN=turnout lab {lab.name}", "-days", _DAYS,
-            "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign",
+            "-addext", "basicConstraints=critical,CA:TRUE",
+            "-addext", "keyUsage=critical,keyCertSign,cRLSign",
             "-keyout", str(place / "ca.key"), "-out", str(place / "ca.crt"),
         )
         _run(

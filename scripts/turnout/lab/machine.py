@@ -134,9 +134,7 @@ def choose(machine: Machine) -> Choice:
     return Choice(
         with_sudo=machine.user_id != 0,
         runtime=_runtime(machine),
-        cgroup_manager="systemd"
-        if machine.cgroups == "v2" and machine.first_process == "systemd"
-        else "cgroupfs",
+        cgroup_manager="systemd" if machine.cgroups == "v2" and machine.first_process == "systemd" else "cgroupfs",
         nofile=nofile,
         nproc=min(machine.nproc_hard or MOST_PROCESSES, MOST_PROCESSES),
         memory_limits=machine.memory_controller,
@@ -151,6 +149,8 @@ def containers_conf(choice: Choice) -> str:
 default_ulimits = ["nofile={choice.nofile}:{choice.nofile}", "nproc={choice.nproc}:{choice.nproc}"]
 log_driver = "k8s-file"
 log_size_max = 10485760
+# The machine's own /etc/hosts is no business of the hosts.
+base_hosts_file = "none"
 
 [engine]
 runtime = "{choice.runtime}"
@@ -176,9 +176,7 @@ def _runtime(machine: Machine) -> str:
 
 
 def _cgroups(mounts: str) -> str:
-    types = {
-        fields[2]: fields[1] for fields in (line.split() for line in mounts.splitlines()) if len(fields) > 2
-    }
+    types = {fields[2]: fields[1] for fields in (line.split() for line in mounts.splitlines()) if len(fields) > 2}
     if "cgroup" not in types:
         return "v2"
     return "hybrid" if "cgroup2" in types else "v1"

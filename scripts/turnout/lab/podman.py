@@ -1,4 +1,4 @@
-"""Running podman: with the lab's own configuration, as root, with a time limit, and with errors for people."""
+"""Running podman: with the lab's own configuration, as root, with a time limit, with errors for people."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ class PodmanError(TurnoutError):
     """A podman command that failed; `stderr` is what it said."""
 
     def __init__(self, command: list[str], stderr: str) -> None:
+        """Keep the start of the command (a script inside it helps nobody) and the last line of its answer."""
         last = stderr.strip().splitlines()[-1] if stderr.strip() else "it said nothing"
         super().__init__(
             "lab-podman",
-            observed=f"`{shlex.join(command)}` failed: {last}",
+            observed=f"`{shlex.join(command[:12])}` failed: {last}",
             expected="the command to succeed",
             remedy="turnout lab down && turnout lab up",
         )
@@ -39,7 +40,7 @@ class Podman:
         return ["sudo"] if self.with_sudo else []
 
     def command(self, *args: str) -> list[str]:
-        """Return the full command line; the configuration goes in through `env`, since sudo drops variables."""
+        """Return the full command line; `env` carries the configuration, since sudo drops variables."""
         return [*self.root_prefix, "env", f"CONTAINERS_CONF={self.conf}", "podman", *args]
 
     def run(self, *args: str, text: str | None = None, timeout_s: float = 120) -> str:

@@ -83,9 +83,7 @@ class Lab:
                 expected="the first three numbers of a private network, such as 10.77.0",
                 remedy=f"unset TURNOUT_LAB_SUBNET (the network is then {DEFAULT_SUBNET}.0/24)",
             )
-        state_home = env.get("XDG_STATE_HOME") or str(
-            Path(env.get("HOME") or str(Path.home())) / ".local/state"
-        )
+        state_home = env.get("XDG_STATE_HOME") or str(Path(env.get("HOME") or str(Path.home())) / ".local/state")
         return cls(name=name, subnet=subnet, state_dir=Path(state_home) / "turnout" / name)
 
     @property
