@@ -11,6 +11,8 @@ from turnout.service.model import Service
 REQUIRED_GROUPS = {"edge": "hosts that run HAProxy", "api": "hosts that run the API"}
 # The groups that Turnout gives a meaning to; a group that is almost called like one is a typing error.
 KNOWN_GROUPS = ("api", "drill", "edge", "monitoring", "postgres", "redis", "worker")
+# What is read of each host's variables.
+ADDRESS_VARIABLES = ("private_address", "ansible_host", "ansible_port")
 _OWN_GROUPS = frozenset({"all", "ungrouped"})
 
 
@@ -22,7 +24,7 @@ def check(
     """Return what is wrong with the inventory for this service, an empty list when nothing is.
 
     `groups` maps a group's name to its hosts, as Ansible's `groups`; `hostvars` maps a host to at least its
-    `ansible_host`. `service` may also be the unchecked mapping, so that both can be told together.
+    `ADDRESS_VARIABLES`. `service` may also be the unchecked mapping, so that both can be told together.
     """
     faults = [*_missing_groups(groups, service), *_likely_misspelt(groups)]
     return [*faults, *_addresses(groups, hostvars)]
@@ -66,27 +68,38 @@ def _likely_misspelt(groups: Mapping[str, Sequence[str]]) -> Iterable[Fault]:
 def _addresses(
     groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Mapping[str, Any]]
 ) -> Iterable[Fault]:
-    members: dict[str, list[str]] = {}
+    told: set[str] = set()
     for group in KNOWN_GROUPS:
+        owner: dict[tuple[str, str], str] = {}
         for host in groups.get(group, ()):
-            members.setdefault(host, []).append(group)
-    owner: dict[str, str] = {}
-    for host in sorted(members):
-        address = hostvars.get(host, {}).get("ansible_host")
-        where = f"hosts.{host}.ansible_host"
-        if not address:
-            yield Fault(
-                where,
-                f"no address, and the host is in {', '.join(members[host])}",
-                "an address that the other hosts reach, such as 10.0.0.11",
-                f"add ansible_host: ADDRESS to host {host} in the inventory",
-            )
-            continue
-        first = owner.setdefault(str(address), host)
-        if first != host:
-            yield Fault(
-                where,
-                f"{address}, which host {first} has too",
-                "an address of its own: two names for one host would be released to twice",
-                f"correct ansible_host of {host} or of {first}",
-            )
+            variables = hostvars.get(host, {})
+            address = _address(host, variables)
+            where = f"hosts.{host}.ansible_host"
+            if address is None:
+                if host not in told:
+                    yield Fault(
+                        where,
+                        f"no address, and the host is in group {group}",
+                        "an address that the other hosts reach, such as 10.0.0.11",
+                        f"add ansible_host: ADDRESS to host {host} in the inventory",
+                    )
+                told.add(host)
+                continue
+            # Behind one address with several SSH ports (port forwarding) there may be several hosts.
+            first = owner.setdefault((address, str(variables.get("ansible_port", 22))), host)
+            if first != host and where not in told:
+                told.add(where)
+                yield Fault(
+                    where,
+                    f"{address}, which host {first} of group {group} has too",
+                    "an address of its own: one host under two names would be worked on twice at a time",
+                    f"correct ansible_host of {host} or of {first}",
+                )
+
+
+def _address(host: str, variables: Mapping[str, Any]) -> str | None:
+    """Return where a host is reached: its variables say so, or its own name is an address or a full DNS name."""
+    for name in ADDRESS_VARIABLES[:2]:
+        if variables.get(name):
+            return str(variables[name])
+    return host if "." in host or ":" in host or host == "localhost" else None

@@ -10,6 +10,7 @@ from pathlib import Path
 from ansible.errors import AnsibleFilterError
 
 from turnout.errors import TurnoutError
+from turnout.inventory_check import ADDRESS_VARIABLES, KNOWN_GROUPS
 from turnout.release.manifest import from_dict
 from turnout.release.schema import SchemaState, pending, runs_on, state_after
 from turnout.service import load
@@ -68,6 +69,14 @@ def turnout_argv(command, release_dir):
     return argv(command, release_dir)
 
 
+def turnout_addresses(hostvars, groups):
+    """Return, of every host that Turnout works with, the variables that say where it is reached."""
+    hosts = {host for group in KNOWN_GROUPS for host in groups.get(group, ())}
+    return {
+        host: {name: hostvars[host][name] for name in ADDRESS_VARIABLES if name in hostvars[host]} for host in sorted(hosts)
+    }
+
+
 def turnout_release_id(manifest):
     """Return what a release is called on a host."""
     return _manifest(manifest).release_id
@@ -108,6 +117,7 @@ class FilterModule:
                 turnout_drop_ins,
                 turnout_unit_names,
                 turnout_argv,
+                turnout_addresses,
                 turnout_release_id,
                 turnout_runs_on,
                 turnout_pending,

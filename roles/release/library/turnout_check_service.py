@@ -29,7 +29,7 @@ options:
     description: The inventory's groups, name to list of hosts. Without it only the service file is checked.
     type: dict
   hosts:
-    description: Variables of the hosts that are looked at, host to a mapping with C(ansible_host).
+    description: Variables that say where each host is reached, as the filter C(turnout_addresses) returns them.
     type: dict
     default: {}
 attributes:
@@ -47,7 +47,7 @@ EXAMPLES = r"""
     service: "{{ service | to_json }}"
     inventory_dir: "{{ inventory_dir }}"
     groups: "{{ groups }}"
-    hosts: "{{ release_host_addresses }}"
+    hosts: "{{ hostvars | turnout_addresses(groups) }}"
   delegate_to: localhost
   run_once: true
 """
