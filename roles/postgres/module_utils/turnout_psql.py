@@ -136,7 +136,7 @@ class Psql:
             raise PsqlError(f"psql could not be run as {self.user}: {type(error).__name__}: {error}") from error
         if done.returncode != 0:
             raise PsqlError(_first_error(done.stderr))
-        return done.stdout
+        return str(done.stdout)
 
     def rows(self, query: str, **values: str) -> list[dict[str, object]]:
         """Return the rows of `query`, each as a mapping, with `values` in the place of their `:'name'`.
