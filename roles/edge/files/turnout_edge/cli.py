@@ -112,7 +112,12 @@ OPTIONS: dict[str, list[tuple[str, Json]]] = {
         ("--lease-s", {"type": float}),
     ],
     "confirm": [("--color", {"choices": COLORS})],
-    "rollback": [*FORCE, ("--further", {"action": "store_true"})],
+    "rollback": [
+        *FORCE,
+        ("--further", {"action": "store_true"}),
+        ("--put-back", {"action": "store_true"}),
+        ("--keep-confirmed", {"action": "store_true"}),
+    ],
     "settle": [("--previous-restored", {"action": "store_true"})],
     "schema": [
         ("--version", {"type": int, "required": True}),

@@ -24,7 +24,7 @@ def command_prepare(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
     """Declare the candidate at share 0."""
     state = edge.load_state()
     check_lock(edge.load_lock(), who.run, edge.clock.mark())
-    after = prepare(state, options.color, read_json(options.release, "--release"))
+    after = prepare(state, options.color, read_json(options.release, "--release"), who.run)
     if state.candidate is None:
         require_agreement(edge, state)
     name = f"{options.color} ({after.release_name(options.color)})"
@@ -54,7 +54,7 @@ def command_confirm(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
     """Make the candidate stable."""
     state = edge.load_state()
     check_lock(edge.load_lock(), who.run, edge.clock.mark())
-    after = confirm(state, options.color)
+    after = confirm(state, options.color, who.run)
     require_agreement(edge, state)
     message = f"{after.stable} ({after.release_name(after.stable)}) is stable; "
     if after.previous:

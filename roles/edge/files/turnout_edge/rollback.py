@@ -8,13 +8,14 @@ import time
 from .change import answer, checked_backend, note
 from .checks import check_rollback_target
 from .edge import Edge
-from .errors import EXIT_DISK_ONLY, EXIT_INTERNAL, EXIT_LIVE_ONLY, EXIT_USAGE, Trouble
+from .errors import EXIT_DISK_ONLY, EXIT_INTERNAL, EXIT_LIVE_ONLY, EXIT_LOCKED, EXIT_USAGE, Trouble
 from .haproxy import Disobeyed, Unreachable
 from .holding import disarm_lease, ended_lock, release_lock
+from .lock import describe_lock, lock_is_fresh
 from .request import Who
 from .state import State
 from .store import utc_text
-from .transitions import roll_back
+from .transitions import put_back, roll_back
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,10 +31,10 @@ LOCK_TTL_S = 60.0  # a rollback that keeps the lock for its playbook and then di
 class WayBack:
     """One rollback: what it starts from, what it makes true, and what is to be said of it."""
 
-    def __init__(self, who: Who, before: State, further: bool, stamp: Json) -> None:
+    def __init__(self, who: Who, before: State, way: tuple[State, str, str]) -> None:
         self.who = who
         self.before = before
-        self.after, self.action, self.why_nothing = roll_back(before, stamp, further)
+        self.after, self.action, self.why_nothing = way
         self.moves = False
         self.forced = False
         self.reason: str | None = None
@@ -107,7 +108,12 @@ def command_rollback(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
     keep_lock = who.run is not None  # a playbook goes on with the workers, and releases the lock itself
     who.run = who.run or f"rollback-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}"
     state = edge.load_state()
-    way = WayBack(who, state, options.further, {"run": who.run, "at": edge.clock.stamp()})
+    stamp = {"run": who.run, "at": edge.clock.stamp()}
+    if options.put_back:
+        check_put_back(edge, who, keep_lock)
+        way = WayBack(who, state, put_back(state, stamp, options.keep_confirmed))
+    else:
+        way = WayBack(who, state, roll_back(state, stamp, options.further))
     way.forced, way.reason = bool(options.force), options.reason
     live = edge.live()
     in_place = live["green_bp"] == edge.disk_bp() == way.after.green_bp
@@ -127,6 +133,25 @@ def command_rollback(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
     if who.dry_run or not changed:
         return answer(who, way.action, changed, way.message(), **way.facts())
     return carry_back(edge, way, lock, keep_lock=keep_lock, started=started)
+
+
+def check_put_back(edge: Edge, who: Who, named: bool) -> None:
+    """Raise Trouble for a put-back without a run, or while another run that is alive holds the lock.
+
+    Nobody pressed a button for a put-back: whoever took the lock since then knows more.
+    """
+    if not named:
+        raise Trouble("usage", EXIT_USAGE, "--put-back without --run", "the run to put back", "--run ID")
+    lock, now = edge.load_lock(), edge.clock.mark()
+    holder = lock["holder"]
+    if holder is not None and holder["run"] != who.run and lock_is_fresh(holder, now):
+        raise Trouble(
+            "lock",
+            EXIT_LOCKED,
+            f"the lock is {describe_lock(lock, now)}",
+            f"run {who.run}'s own, or free",
+            "wait for that run to end, then look: ansible-playbook playbooks/status.yml",
+        )
 
 
 def carry_back(edge: Edge, way: WayBack, lock: Json, *, keep_lock: bool, started: float) -> Json:

@@ -22,12 +22,15 @@ class State:
     `stable` serves; `previous` is the warm way back from it; `candidate` is being released, with `share_bp`
     basis points of the traffic. `displaced` remembers the previous that the candidate was laid over.
     `rolled_back` names the last release that users were taken off; `undone` is set by every way back since
-    the last confirm, so that a second rollback does not go one release too far. Values are never changed in
-    place: `but` makes a new one.
+    the last confirm, so that a second rollback does not go one release too far. `declared_by` is the run that
+    declared the candidate, `confirmed_by` the run that made stable what it is: a put-back undoes only what its
+    own run did. Values are never changed in place: `but` makes a new one.
     """
 
     __slots__ = (
         "candidate",
+        "confirmed_by",
+        "declared_by",
         "displaced",
         "previous",
         "releases",
@@ -48,6 +51,8 @@ class State:
         candidate: str | None = None,
         share_bp: int = 0,
         displaced: Json | None = None,
+        declared_by: str | None = None,
+        confirmed_by: str | None = None,
         releases: dict[str, Json | None] | None = None,
         schema: Json | None = None,
         rolled_back: Json | None = None,
@@ -59,6 +64,8 @@ class State:
         self.candidate = candidate
         self.share_bp = share_bp
         self.displaced = displaced
+        self.declared_by = declared_by
+        self.confirmed_by = confirmed_by
         self.releases = releases if releases is not None else dict.fromkeys(COLORS)
         self.schema = schema
         self.rolled_back = rolled_back

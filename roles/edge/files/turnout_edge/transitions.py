@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from .errors import Json
 
 
-def prepare(state: State, color: str, release: Json) -> State:
-    """Declare a color the candidate, with no share; again for the same candidate: update its record."""
+def prepare(state: State, color: str, release: Json, run: str | None = None) -> State:
+    """Declare a color the candidate of `run`, with no share; again for the same candidate: update its record."""
     if not is_release(release):
         raise Trouble(
             "release-record",
@@ -37,7 +37,7 @@ def prepare(state: State, color: str, release: Json) -> State:
                 f"no other release laid over it ({release.get('release')})",
                 "turnout-edge rollback, then settle",
             )
-        return state.but(releases={**state.releases, color: release})
+        return state.but(declared_by=run, releases={**state.releases, color: release})
     if state.candidate is not None:
         raise refusal(
             "candidate-present",
@@ -52,6 +52,7 @@ def prepare(state: State, color: str, release: Json) -> State:
         share_bp=0,
         previous=None,
         displaced=displaced,
+        declared_by=run,
         releases={**state.releases, color: release},
     )
 
@@ -84,8 +85,8 @@ def move(state: State, share_bp: int, expect_share: int | None = None) -> State:
     return state.but(share_bp=share_bp)
 
 
-def confirm(state: State, color: str | None = None) -> State:
-    """Make the candidate stable; the old stable becomes previous."""
+def confirm(state: State, color: str | None = None, run: str | None = None) -> State:
+    """Make the candidate stable, on the word of `run`; the old stable becomes previous."""
     if state.candidate is None and color is not None and color == state.stable:
         return state
     if state.candidate is None or (color is not None and color != state.candidate):
@@ -108,6 +109,8 @@ def confirm(state: State, color: str | None = None) -> State:
         candidate=None,
         share_bp=0,
         displaced=None,
+        declared_by=None,
+        confirmed_by=run,
         rolled_back=None,
         undone=None,
     )
@@ -158,6 +161,20 @@ def adopt(state: State, color: str, release: Json) -> State:
             "nothing is needed; to change what serves, deploy or roll back",
         )
     return state.but(stable=color, releases={**state.releases, color: release})
+
+
+def put_back(state: State, stamp: Json, keep_confirmed: bool) -> tuple[State, str, str]:
+    """Undo what the run of `stamp` did here and did not finish, and nothing else; returns as `roll_back` does.
+
+    A run that failed before it declared a candidate has nothing to undo, and must not take users off the release
+    that was in service all along. With `keep_confirmed` every edge had confirmed, so the release stands.
+    """
+    if state.candidate is not None and state.declared_by == stamp["run"]:
+        return roll_back(state, stamp)
+    if state.candidate is None and state.confirmed_by == stamp["run"] and state.previous and not keep_confirmed:
+        return roll_back(state, stamp)
+    serves = f"{state.stable} ({state.release_name(state.stable)}) serves" if state.stable else "nothing is in service"
+    return state, "nothing", f"{serves}; run {stamp['run']} left nothing to put back"
 
 
 def roll_back(state: State, stamp: Json, further: bool = False) -> tuple[State, str, str]:

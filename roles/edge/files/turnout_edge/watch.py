@@ -121,7 +121,7 @@ def rollback_options() -> argparse.Namespace:
     """Return the options of a rollback that nobody typed."""
     import argparse
 
-    return argparse.Namespace(further=False, force=False, reason=None)
+    return argparse.Namespace(further=False, force=False, reason=None, put_back=False, keep_confirmed=False)
 
 
 def notify(text: str) -> None:
