@@ -278,9 +278,8 @@ class CallbackModule(CallbackBase):
             self._show_put_back()
         if how == "failed" and self._causes:
             self._print_first_cause()
-        self._print(
-            f"\n{self._seconds():>7}  {'done' if how == 'ok' else 'NOT done'}   events: {self._record.folder}/events.jsonl"
-        )
+        outcome = "done" if how == "ok" else "NOT done"
+        self._print(f"\n{self._seconds():>7}  {outcome}   events: {self._record.folder}/events.jsonl")
         self._record.prune()
 
     def _show_put_back(self):

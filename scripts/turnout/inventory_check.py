@@ -65,9 +65,7 @@ def _likely_misspelt(groups: Mapping[str, Sequence[str]]) -> Iterable[Fault]:
         yield Fault(f"groups.{name}", "a group that Turnout does not know", likely, f"rename it to {likely}")
 
 
-def _addresses(
-    groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Mapping[str, Any]]
-) -> Iterable[Fault]:
+def _addresses(groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Mapping[str, Any]]) -> Iterable[Fault]:
     told: set[str] = set()
     for group in KNOWN_GROUPS:
         owner: dict[tuple[str, str], str] = {}

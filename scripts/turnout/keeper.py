@@ -4,8 +4,8 @@ Ansible runs no `rescue` for an unreachable host, none after Ctrl-C, and none wh
 therefore owns both promises of a run:
 
 - while the run lives, it renews the run's lock and lease on every edge (`turnout-edge beat`);
-- when the run ends without having released its lock, for whatever reason, it runs `rollback.yml` for that run,
-  which puts everything back.
+- when the run does not end well, for whatever reason, it runs `rollback.yml` for that run, which puts back what that
+  run did and nothing else.
 
 It is started by the action plugin `turnout_keeper` once the lock is held, in a session of its own, so that Ctrl-C
 does not reach it. It talks to the edges through Ansible's own command line in a forked child: connection variables,
@@ -17,6 +17,7 @@ The run's folder on the controller (`.turnout/runs/<run>/`) is the meeting point
 - `phase`         the phase in progress, written by the callback plugin, carried to the journal by the beats
 - `ended`         written by the callback plugin when the playbook has ended: `ok` or `failed`
 - `keeper.log`    what the keeper did, a JSON object a line
+- `committed`     written by the run once every edge has confirmed: the release then stands, whatever follows
 - `put-back.log`  output of `rollback.yml`
 - `keeper.done`   the keeper has nothing left to do: a JSON object with `outcome`
 """
@@ -35,7 +36,6 @@ from pathlib import Path
 from typing import Any
 
 POLL_S = 0.1  # between two looks at the run's process and folder
-BEATS_TRIED_AT_END = 3  # the lock's state is asked this often before the keeper believes nobody
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ class Keeper:
         os.environ["TURNOUT_BEATS"] = str(self.beats_path())
         command = beat_command(self.plan.run, self.phase())
         argv = ["ansible", "edge", *self.plan.ansible_options, "-m", "ansible.builtin.raw", "-a", command]
-        return int(AdHocCLI(argv).run() or 0)
+        return int(AdHocCLI(argv, callback="turnout_beats").run() or 0)
 
     def beat_running(self) -> bool:
         """Tell whether a beat is under way; collects a child that has ended."""
@@ -176,21 +176,9 @@ class Keeper:
         while self.beat_running():
             time.sleep(0.02)
 
-    def holds_lock(self) -> bool:
-        """Tell whether any edge says that this run still holds its lock; an edge that is silent counts as yes.
-
-        To put back what was already released does no harm; to leave what was not released does.
-        """
-        for _ in range(BEATS_TRIED_AT_END):
-            self.finish_beat()
-            self.start_beat()
-            self.finish_beat()
-            answers = read_beats(self.beats_path())
-            if answers and set(answers.values()) == {"lost"} and len(answers) >= len(self.plan.edges):
-                return False
-            if "held" in answers.values():
-                return True
-        return True
+    def committed(self) -> bool:
+        """Tell whether every edge had confirmed the release: from then on a failure must not take it away."""
+        return (self.plan.folder / "committed").exists()
 
     def put_back(self, why: str) -> int:
         """Run `rollback.yml` for this run; return its exit code. Its output goes to `put-back.log`."""
@@ -200,14 +188,12 @@ class Keeper:
             self.plan.playbook,
             *self.plan.ansible_options,
             "-e",
-            json.dumps({"rollback_run": self.plan.run, "rollback_reason": why}),
+            json.dumps({"rollback_run": self.plan.run, "rollback_reason": why, "rollback_committed": self.committed()}),
         ]
         if self.plan.verbosity:
             argv.append("-" + "v" * self.plan.verbosity)
         # The put-back is a run of its own and reports into a folder of its own.
         env = {name: value for name, value in os.environ.items() if not name.startswith("TURNOUT_RUN")}
-        for name in ("ANSIBLE_STDOUT_CALLBACK", "TURNOUT_BEATS"):
-            env.pop(name, None)
         with (self.plan.folder / "put-back.log").open("ab") as log:
             done = subprocess.run(
                 argv,
@@ -238,7 +224,7 @@ class Keeper:
         ended = self.watch()
         self.log("ended", how=ended)
         self.finish_beat()
-        if ended == "ok" or not self.holds_lock():
+        if ended == "ok":
             outcome, code = "nothing to do", 0
         else:
             why = {
@@ -258,8 +244,6 @@ class Keeper:
 def main() -> None:
     """Keep the run whose folder is the only argument."""
     plan = Plan.read(Path(sys.argv[1]))
-    # Read when Ansible is imported, so these come first. The plugin writes results where TURNOUT_BEATS says.
-    os.environ["ANSIBLE_STDOUT_CALLBACK"] = "turnout_beats"
     os.chdir(plan.cwd)
     sys.argv[0] = "ansible"
     import ansible.cli.adhoc  # noqa: F401, PLC0415 - the cost of the import is paid once, before the forks

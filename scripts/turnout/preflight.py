@@ -194,8 +194,8 @@ def schema_faults(manifest: Manifest, state: SchemaState, stable_record: Facts) 
                 "schema",
                 f"version {after.version}, last contract {after.last_contract}, once pending migrations are in",
                 f"{manifest.version} runs on {manifest.schema.min} to {manifest.schema.max}",
-                "build the release with a range that holds this schema (turnout release build --schema-min/--schema-max), "
-                "or release a version made for it",
+                "build the release with a range that holds this schema (turnout release build --schema-min and "
+                "--schema-max), or release a version made for it",
             )
         )
     limits = stable_record.get("schema")
@@ -210,8 +210,8 @@ def schema_faults(manifest: Manifest, state: SchemaState, stable_record: Facts) 
                     "migrations",
                     f"{names} (contract) is incompatible with {stable_record.get('release')}, which is in service",
                     f"only migrations that {stable_record.get('release')} runs on (contract up to {limits['max']})",
-                    "first release a version that no longer needs what is dropped (its schema max covers the migration), "
-                    "then this one",
+                    "first release a version that no longer needs what is dropped (its schema max covers the "
+                    "migration), then this one",
                 )
             )
     return faults

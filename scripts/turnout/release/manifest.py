@@ -212,9 +212,7 @@ def _yaml(data: bytes, file: str) -> object:
 def _manifest(reader: Reader) -> Manifest:
     reader.whole("manifest", FORMAT, FORMAT, unit="the format", example=str(FORMAT))
     name = reader.text("name", required=True, pattern=NAME, expected="the service's name", example="shop")
-    version = reader.text(
-        "version", required=True, pattern=VERSION, expected=VERSION_WORDS, example='"1.1.0"'
-    )
+    version = reader.text("version", required=True, pattern=VERSION, expected=VERSION_WORDS, example='"1.1.0"')
     commit = reader.text(
         "commit",
         required=True,
@@ -301,9 +299,7 @@ def _schema(reader: Reader, migrations: Iterable[Migration]) -> SchemaRange:
         max=reader.whole("max", 0, _MAX_WHOLE, unit="the highest migration", example="0"),
     )
     if schema.min > schema.max:
-        reader.fault(
-            "min", f"{schema.min}, above max ({schema.max})", "at most max", "lower min or raise max"
-        )
+        reader.fault("min", f"{schema.min}, above max ({schema.max})", "at most max", "lower min or raise max")
     highest = max((m.version for m in migrations), default=0)
     if schema.max < highest:
         reader.fault(
@@ -323,9 +319,7 @@ def _migrations(reader: Reader) -> tuple[Migration, ...]:
         entry = reader_of(item, f"{reader.path}.migrations[{index}]", reader.faults)
         migration = Migration(
             version=entry.whole("version", 1, _MAX_WHOLE, unit="the number", example="1"),
-            id=entry.text(
-                "id", required=True, pattern=r"[^\s/]{1,200}", expected="a name", example="0001_init"
-            ),
+            id=entry.text("id", required=True, pattern=r"[^\s/]{1,200}", expected="a name", example="0001_init"),
             kind=entry.text(
                 "kind",
                 required=True,

@@ -51,9 +51,7 @@ def default_cache_dir() -> Path:
     return Path(base) / "turnout" / "releases"
 
 
-def resolve(
-    service_name: str, version: str, store: Store, allowed_signers: Path, cache_dir: Path
-) -> Resolved:
+def resolve(service_name: str, version: str, store: Store, allowed_signers: Path, cache_dir: Path) -> Resolved:
     """Return the release, verified, or raise `TurnoutError`.
 
     Codes beyond those of the store and the signature: `release-unknown`, `signature-missing`, `manifest-invalid`,
@@ -171,9 +169,9 @@ def _no_artifact(manifest: Manifest, where: str) -> TurnoutError:
 def _fetch_artifact(manifest: Manifest, store: Store, folder: Path) -> bool:
     """Put the verified artifact into `folder`; return whether it had to be fetched."""
     target = folder / manifest.artifact.file
-    if target.exists() and target.stat().st_size == manifest.artifact.bytes:
-        if file_sha256(target) == manifest.artifact.sha256:
-            return False
+    whole = target.exists() and target.stat().st_size == manifest.artifact.bytes
+    if whole and file_sha256(target) == manifest.artifact.sha256:
+        return False
     descriptor, name = tempfile.mkstemp(dir=folder, prefix=".fetching-")
     try:
         with os.fdopen(descriptor, "wb") as output:

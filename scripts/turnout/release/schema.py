@@ -57,9 +57,7 @@ class _Carrier(Protocol):
 
 def pending(release: _Carrier, state: SchemaState) -> tuple[Migration, ...]:
     """Return the release's migrations that are not applied yet, in the order in which they will be."""
-    return tuple(
-        sorted((m for m in release.migrations if m.version > state.version), key=lambda m: m.version)
-    )
+    return tuple(sorted((m for m in release.migrations if m.version > state.version), key=lambda m: m.version))
 
 
 def state_after(release: _Carrier, state: SchemaState) -> SchemaState:

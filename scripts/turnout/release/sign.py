@@ -218,9 +218,7 @@ def _ssh_keygen(
 ) -> subprocess.CompletedProcess[bytes]:
     try:
         if interactive:
-            return subprocess.run(
-                ["ssh-keygen", *arguments], check=False, stderr=None, stdout=subprocess.PIPE
-            )
+            return subprocess.run(["ssh-keygen", *arguments], check=False, stderr=None, stdout=subprocess.PIPE)
         return subprocess.run(
             ["ssh-keygen", *arguments],
             input=data,

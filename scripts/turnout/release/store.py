@@ -89,9 +89,7 @@ def unknown_release(store: Store, service: str, version: str) -> TurnoutError:
     observed = f"{store.name} has no release {version} of {service}"
     remedy = "give one that exists: -e release=VERSION"
     if versions is None:
-        expected = (
-            f"a published release (this store cannot be listed; looked for {manifest_file(service, version)})"
-        )
+        expected = f"a published release (this store cannot be listed; looked for {manifest_file(service, version)})"
         remedy = "check the version and releases.source, or publish it: turnout release publish"
     elif not versions:
         expected = f"a published release; there is none of {service} at all"

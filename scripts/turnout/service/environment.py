@@ -32,8 +32,8 @@ def process_variables(service: Service, color: str, process: str) -> dict[str, s
     """Return the variables that only this kind of process has; none of them is a secret."""
     if process == "api":
         return {"PORT": str(service.api.ports[color])}
-    if process == "worker" and service.worker is not None:
-        return {METRICS_PORT: str(port) for port in service.worker.metrics_ports(color)[:1]}
+    if process == "worker" and service.worker is not None and service.worker.metrics_port is not None:
+        return {METRICS_PORT: str(service.worker.metrics_port[color])}
     return {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import signal
@@ -34,7 +35,7 @@ NAME = r"[a-z]([a-z0-9-]{0,29}[a-z0-9])?"
 _USER = r"[a-z_][a-z0-9_-]{0,30}"
 _PACKAGE = r"[a-z0-9][a-z0-9+.-]+"
 _URL_PATH = r"/[^\s]*"
-_TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,80}"  # a header's or cookie's name, RFC 9110
+_HEADER = r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,80}"  # a header's or cookie's name, RFC 9110
 _METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 _WHOLE_TRAFFIC_BP = 10_000
 _DAY_S = 86_400
@@ -471,8 +472,8 @@ def _check_variables_of(reader: Reader, key: str, command: str, known: set[str])
 
 def _bucket(reader: Reader) -> Bucket:
     bucket = Bucket(
-        header=reader.optional_text("header", pattern=_TOKEN, expected="a header's name", example="Authorization"),
-        cookie=reader.optional_text("cookie", pattern=_TOKEN, expected="a cookie's name", example="session"),
+        header=reader.optional_text("header", pattern=_HEADER, expected="a header's name", example="Authorization"),
+        cookie=reader.optional_text("cookie", pattern=_HEADER, expected="a cookie's name", example="session"),
     )
     if bucket.header and bucket.cookie:
         reader.fault(None, "both header and cookie", "one of them, or {}", "remove one")
@@ -523,7 +524,7 @@ def _headers(parent: Reader) -> Environment:
     reader = parent.mapping("headers", example="{Accept: text/html}", secret=True)
     headers: dict[str, str] = {}
     for name, value in reader.value.items():
-        if not isinstance(name, str) or not re.fullmatch(_TOKEN, name):
+        if not isinstance(name, str) or not re.fullmatch(_HEADER, name):
             reader.fault(shown_key(name), "a name that no header can have", "a header's name", "rename it")
         elif isinstance(value, bool) or not isinstance(value, str | int | float):
             reader.fault(name, kind_of(value), "a text", "write it in quotes")
@@ -549,7 +550,7 @@ def _steps(parent: Reader) -> tuple[Step, ...]:
     if not steps or steps[-1].share_bp != _WHOLE_TRAFFIC_BP:
         last = f"the last share is {steps[-1].share_bp} bp" if steps else "no step"
         parent.fault("steps", last, "a last step of 10000 bp, which is all traffic", f"write steps: {example}")
-    for index, (one, two) in enumerate(zip(steps, steps[1:], strict=False), start=1):
+    for index, (one, two) in enumerate(itertools.pairwise(steps), start=1):
         if two.share_bp <= one.share_bp:
             parent.fault(
                 f"steps[{index}].share_bp",
