@@ -140,21 +140,12 @@ def command_journal(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
     if options.event is None:
         return answer(who, "journal", False, "read", lines=edge.journal.tail(options.tail))
     run = required_run(who)
-    facts = read_json(options.json, "--json")
+    data = read_json(options.json, "--json")
+    detail = {"detail": data} if data else {}
     message = f"{options.event} {options.action} of run {run}"
     if who.dry_run:
         return answer(who, "journal", True, message)
-    reserved = ("ts", "seq", "run", "actor", "phase", "event", "action", "state", "target")
-    clash = [key for key in facts if key in reserved]
-    if clash:
-        raise Trouble(
-            "reserved",
-            EXIT_USAGE,
-            f"--json has {', '.join(clash)}",
-            "none of: " + ", ".join(reserved),
-            "rename them",
-        )
-    return answer(who, "journal", True, message, line=note(edge, who, options.event, options.action, **facts))
+    return answer(who, "journal", True, message, line=note(edge, who, options.event, options.action, **detail))
 
 
 def command_ledger(edge: Edge, who: Who, options: argparse.Namespace) -> Json:

@@ -143,6 +143,7 @@ def settle(state: State, previous_restored: bool, stamp: Json) -> State:
         candidate=None,
         share_bp=0,
         displaced=None,
+        declared_by=None,
         previous=previous,
         releases=releases,
         undone=state.undone or stamp,
