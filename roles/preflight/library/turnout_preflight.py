@@ -13,7 +13,10 @@ options:
   service: {description: Public view of the service file., type: dict, required: true}
   edges: {description: What C(turnout-edge show) said on each edge., type: dict, required: true}
   hosts: {description: "What C(turnout_slot state=info) said on each host.", type: dict, required: true}
-  asked_at: {description: The controller's clock when the hosts were asked in seconds since the epoch., type: float, required: true}
+  asked_at:
+    description: The controller's clock when the hosts were asked, in seconds since the epoch.
+    type: float
+    required: true
   run: {description: This run's id., type: str, required: true}
   disk_reserve_bytes: {description: Bytes that must stay free., type: int, required: true}
   clock_skew_s: {description: Seconds by which clocks may differ., type: float, required: true}
@@ -85,7 +88,7 @@ def main():
     if decision.faults:
         count = len(decision.faults)
         module.fail_json(
-            msg=f"error[preflight]: {count} fault{'' if count == 1 else 's'} forbid this release\n{table(decision.faults)}",
+            msg=f"error[preflight]: {count} fault(s) forbid this release\n{table(decision.faults)}",
             code="preflight",
             faults=[fault.as_dict() for fault in decision.faults],
         )

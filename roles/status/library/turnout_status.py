@@ -9,8 +9,14 @@ short_description: One table of how a service stands
 description:
   - Runs on the controller and asks nothing - it shows the facts that it is given.
 options:
-  edges: {description: What C(turnout-edge show) said on each edge (null for one that did not answer)., type: dict, required: true}
-  hosts: {description: What C(turnout_slot) said on each host (null for one that did not answer)., type: dict, required: true}
+  edges:
+    description: What C(turnout-edge show) said on each edge; null for one that did not answer.
+    type: dict
+    required: true
+  hosts:
+    description: What C(turnout_slot) said on each host; null for one that did not answer.
+    type: dict
+    required: true
   format: {description: Table for a person or one JSON object., type: str, choices: [table, json], default: table}
 author: [The Turnout authors]
 attributes:

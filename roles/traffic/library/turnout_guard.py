@@ -16,7 +16,10 @@ options:
   color: {description: The candidate's color., type: str, choices: [blue, green], required: true}
   hold_s: {description: Seconds to watch., type: float, required: true}
   poll_s: {description: Seconds between two looks., type: float, default: 0.5}
-  max_5xx_ratio: {description: Share of 5xx among the responses of this step that is still accepted., type: float, required: true}
+  max_5xx_ratio:
+    description: Share of 5xx among the responses of this step that is still accepted, 0 to 1.
+    type: float
+    required: true
   min_5xx: {description: Fewer 5xx than this never go back., type: int, required: true}
 author: [The Turnout authors]
 attributes:
