@@ -73,7 +73,8 @@ def turnout_addresses(hostvars, groups):
     """Return, of every host that Turnout works with, the variables that say where it is reached."""
     hosts = {host for group in KNOWN_GROUPS for host in groups.get(group, ())}
     return {
-        host: {name: hostvars[host][name] for name in ADDRESS_VARIABLES if name in hostvars[host]} for host in sorted(hosts)
+        host: {name: hostvars[host][name] for name in ADDRESS_VARIABLES if name in hostvars[host]}
+        for host in sorted(hosts)
     }
 
 

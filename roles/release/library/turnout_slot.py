@@ -1007,7 +1007,9 @@ def describe_process(process: Path) -> dict:
     """Return a process's id, name and systemd unit; its command line could hold secrets and is left out."""
     unit = None
     with contextlib.suppress(OSError):
-        found = re.findall(r"/([^/\n]+\.(?:service|scope|socket))(?:/|$)", (process / "cgroup").read_text(), re.MULTILINE)
+        found = re.findall(
+            r"/([^/\n]+\.(?:service|scope|socket))(?:/|$)", (process / "cgroup").read_text(), re.MULTILINE
+        )
         unit = found[-1].replace("\\x2d", "-") if found else None
     name = None
     with contextlib.suppress(OSError):
@@ -1039,12 +1041,18 @@ def perform(params: dict, *, check: bool) -> dict:
     try:
         with lock:
             if state in ("ready", "laid"):
-                return make_ready(places, params, check=check) if state == "ready" else make_laid(places, params, check=check)
+                return (
+                    make_ready(places, params, check=check)
+                    if state == "ready"
+                    else make_laid(places, params, check=check)
+                )
             action = {"active": activate, "restored": restore, "settled": settle, "pruned": prune}[state]
             return action(places, params, check=check)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise disk_full(places, f"no space for {error.filename or 'a file'}", "room for the whole release") from None
+            raise disk_full(
+                places, f"no space for {error.filename or 'a file'}", "room for the whole release"
+            ) from None
         raise SlotError(
             "host-files",
             f"{error.filename or places.home}: {error.strerror}",

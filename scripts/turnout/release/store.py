@@ -36,6 +36,7 @@ _READ_TIMEOUT_S = 30
 _ATTEMPTS = 3
 _MAX_OBJECT_BYTES = 5 * 10**9  # what S3 takes in one put, which is what can be made conditional
 _SHOWN_VERSIONS = 10
+_ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")  # read by boto3 itself
 
 
 class Store(Protocol):
@@ -460,7 +461,8 @@ class S3Store:
         access = self._access
         if access.ca_file is not None:
             _tls_context(access.ca_file, "releases.s3.ca_file")
-        own_endpoint = access.endpoint is not None
+        # Amazon's own servers want the bucket in the host's name, most others in the path.
+        own_endpoint = bool(access.endpoint or any(os.environ.get(name) for name in _ENDPOINT_VARIABLES))
         config = Config(
             connect_timeout=_CONNECT_TIMEOUT_S,
             read_timeout=_READ_TIMEOUT_S,
