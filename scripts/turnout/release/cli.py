@@ -218,6 +218,7 @@ def _names_in(file: Path) -> tuple[str, ...]:
 @_json_option
 def publish_command(
     manifest: Path,
+    *,
     address: str,
     allowed_signers: Path | None,
     endpoint: str | None,
@@ -255,6 +256,7 @@ def publish_command(
 @_json_option
 def verify_command(
     target: tuple[str, ...],
+    *,
     address: str | None,
     allowed_signers: Path,
     endpoint: str | None,
@@ -292,7 +294,7 @@ def verify_command(
 @_store_options
 @_json_option
 def list_command(
-    name: str, address: str, endpoint: str | None, region: str | None, ca_file: Path | None, as_json: bool
+    name: str, *, address: str, endpoint: str | None, region: str | None, ca_file: Path | None, as_json: bool
 ) -> None:
     """List the published versions of the service NAME, newest first.
 
