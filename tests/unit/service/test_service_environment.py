@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import pytest
-from service_examples import full, small
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from service_examples import full, small
 from systemd_rules import parse
-
 from turnout.service import load
 from turnout.service.environment import env_text, environment, migrate_env_text, render, value_fault
 

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from service_examples import SECRET, full, small
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
+from service_examples import SECRET, full, small
 from turnout.faults import FaultsError
 from turnout.service import Service, load
 from turnout.service.model import SmokeTest, Step

@@ -5,10 +5,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from service_examples import SECRET, full
 from hypothesis import given
 from hypothesis import strategies as st
-
+from service_examples import SECRET, full
 from turnout.service import load
 from turnout.service.commands import CommandError, argv, command_line, split, variables
 from turnout.service.units import drop_ins, unit_names
