@@ -107,6 +107,7 @@ class Hosts:
             f"--hostname={host.name}",
             f"--network={self.lab.network}",
             f"--ip={self.lab.address(host)}",
+            f"--mac-address={self.lab.hardware_address(host)}",
             f"--label={LAB_LABEL}={self.lab.name}",
             *(f"--add-host={other.name}:{self.lab.address(other)}" for other in HOSTS if other != host),
             "--shm-size=256m",
@@ -149,11 +150,11 @@ class Hosts:
             spec, run = self.spec(state.host, image)
             name = self.lab.container(state.host)
             if state.state == "running" and state.spec == spec and not fresh:
-                self._reconnect(state.host)
+                self._undo_faults(state.host)
                 return "kept"
             if state.state == "paused" and state.spec == spec and not fresh:
                 self.unpause(state.host)
-                self._reconnect(state.host)
+                self._undo_faults(state.host)
                 return "unpaused"
             if state.state in ("exited", "stopped") and state.spec == spec and not fresh:
                 try:
@@ -161,7 +162,7 @@ class Hosts:
                 except PodmanError:
                     pass  # A start that was cut short can leave a container that never starts again.
                 else:
-                    self._reconnect(state.host)
+                    self._undo_faults(state.host)
                     return "started"
             self._run_anew(name, run)
             made.append(state.host)
@@ -257,10 +258,9 @@ class Hosts:
     def _forget(self, name: str) -> None:
         self.podman.run("rm", "--force", "--ignore", "--time=0", "--volumes", name)
 
-    def _reconnect(self, host: Host) -> None:
+    def _undo_faults(self, host: Host) -> None:
         """Undo what a test may have left: a lost network, firewall rules of `cut_off`."""
         if not self.connected(host):
-            self.disconnect(host)
             self.connect(host)
         self.heal(host)
 
@@ -282,6 +282,14 @@ class Hosts:
     def start(self, host: Host, timeout_s: float = 60) -> None:
         """Start a killed host, and wait until its sshd answers."""
         self.podman.run("start", self.lab.container(host))
+        self._wait_for_start(host, timeout_s)
+
+    def reboot(self, host: Host, timeout_s: float = 90) -> None:
+        """Stop a host in order (its services get their stop signals), start it, wait until its sshd answers."""
+        self.podman.run("restart", "--time=30", self.lab.container(host))
+        self._wait_for_start(host, timeout_s)
+
+    def _wait_for_start(self, host: Host, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         while not ssh_answers(self.lab.address(host)):
             if time.monotonic() > deadline:
@@ -295,22 +303,18 @@ class Hosts:
         forget_connections([self.lab.address(host)])
 
     def connected(self, host: Host) -> bool:
-        """Say whether a host is attached to the lab's network with its own address."""
+        """Say whether a host is attached to the lab's network."""
         found = self.podman.json("inspect", "--type=container", self.lab.container(host))[0]
-        networks = found["NetworkSettings"].get("Networks") or {}
-        return bool((networks.get(self.lab.network) or {}).get("IPAddress") == self.lab.address(host))
+        return self.lab.network in (found["NetworkSettings"].get("Networks") or {})
 
     def disconnect(self, host: Host) -> None:
         """Take a host off the network; its processes go on."""
         self.podman.run("network", "disconnect", "--force", self.lab.network, self.lab.container(host))
 
     def connect(self, host: Host) -> None:
-        """Put a host back on the network at its own address."""
-        # fmt: off
-        self.podman.run(
-            "network", "connect", "--ip", self.lab.address(host), self.lab.network, self.lab.container(host)
-        )
-        # fmt: on
+        """Put a host back on the network, at its own address."""
+        own = ("--ip", self.lab.address(host), "--mac-address", self.lab.hardware_address(host))
+        self.podman.run("network", "connect", *own, self.lab.network, self.lab.container(host))
 
     def cut_off(self, host: Host, sources: Iterable[Host | str]) -> None:
         """Drop what arrives at `host` from each source (a host or an address), one way only.

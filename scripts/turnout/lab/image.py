@@ -62,9 +62,6 @@ PACKAGES = (
     "python3-psycopg-pool",
     "python3-redis",
 )
-# Packages that a suite does not have.
-ABSENT: Mapping[str, frozenset[str]] = {"trixie": frozenset(), "bookworm": frozenset()}
-
 _RECIPE = Path(__file__).parent / "recipe"
 _RECIPE_FILES = ("build.sh", "setup.sh", "customize.sh")
 _DEBIAN_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -93,7 +90,7 @@ def packages_of(suite: str) -> tuple[str, ...]:
             expected=f"one of {', '.join(SUITES)}",
             remedy=f"turnout lab up --suite {DEFAULT_SUITE}",
         )
-    return tuple(name for name in PACKAGES if name not in ABSENT[suite])
+    return PACKAGES
 
 
 def recipe_hash(suite: str, files: Mapping[str, str] | None = None) -> str:

@@ -124,6 +124,15 @@ class Lab:
         """Return the IPv4 address of a host."""
         return f"{self.subnet}.{host.octet}"
 
+    def hardware_address(self, host: Host) -> str:
+        """Return the MAC address of a host.
+
+        It is fixed, or else a host that starts anew would not be reached for half a minute by those who still
+        have its former one in their ARP tables.
+        """
+        parts = [int(part) for part in self.address(host).split(".")]
+        return "02:74:" + ":".join(f"{part:02x}" for part in parts)
+
 
 def _is_private_prefix(text: str) -> bool:
     if not _SUBNET.fullmatch(text):
