@@ -155,7 +155,7 @@ class Keeper:
 
         os.environ["TURNOUT_BEATS"] = str(self.beats_path())
         command = beat_command(self.plan.run, self.phase())
-        argv = ["ansible", "edge", *self.plan.ansible_options, "-m", "ansible.builtin.raw", "-a", command]
+        argv = ["ansible", "edge", *self.plan.ansible_options, "--become", "-m", "ansible.builtin.raw", "-a", command]
         return int(AdHocCLI(argv, callback="turnout_beats").run() or 0)
 
     def beat_running(self) -> bool:
