@@ -105,11 +105,7 @@ def plan(faults: Sequence[str]) -> Plan:
         if name in SETTINGS:
             setting, read, default = SETTINGS[name]
             wrong = BuildError(f"--fault {fault}: expected one of {FAULTS_HELP}")
-            if (
-                (default is None and not value)
-                or (default is True and has_value)
-                or (has_value and not value)
-            ):
+            if (default is None and not value) or (default is True and has_value) or (has_value and not value):
                 raise wrong
             try:
                 made.settings[setting] = read(value) if has_value else default

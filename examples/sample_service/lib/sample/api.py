@@ -26,6 +26,7 @@ from aiohttp import web
 from redis.exceptions import RedisError
 
 from . import jobs, signals, tokens
+from .background import Background
 from .config import Identity, Release, begin, identity, load_release, log, number, required
 from .database import UNAVAILABLE, Database
 from .faults import Arming
@@ -85,7 +86,7 @@ class Api:
         self.arming = Arming(release.faults, self.redis)
         self.in_flight = 0
         self.draining = False
-        self._was_ready = False
+        self.ready = False
         self._database_state = "connecting"
         self._static_data: bytes | None = None
         self._static_data_at = 0.0
@@ -162,25 +163,21 @@ class Api:
             return 0
         user_id = tokens.read_token(self.settings.secret_key, header.removeprefix("Bearer "))
         if user_id is None:
-            raise web.HTTPUnauthorized(
-                text='{"error": "unknown or expired token"}', content_type="application/json"
-            )
+            raise web.HTTPUnauthorized(text='{"error": "unknown or expired token"}', content_type="application/json")
         return user_id
 
     # --- health ---------------------------------------------------------------------------
 
     async def watch_database(self) -> None:
-        """Know at any time how the database does, and keep the static data fresh."""
-        while True:
-            try:
-                await asyncio.wait_for(self._look_at_database(), timeout=5)
-                self._database_state = "ok"
-                self._was_ready = True
-            except (TimeoutError, *UNAVAILABLE):
-                self._database_state = "unreachable"
-            except psycopg.Error as error:
-                self._database_state = f"refuses: {type(error).__name__}"
-            await asyncio.sleep(1.0 if self._was_ready else 0.1)
+        """Learn how the database does, and keep the static data fresh."""
+        try:
+            await asyncio.wait_for(self._look_at_database(), timeout=5)
+            self._database_state = "ok"
+            self.ready = True
+        except (TimeoutError, *UNAVAILABLE):
+            self._database_state = "unreachable"
+        except psycopg.Error as error:
+            self._database_state = f"refuses: {type(error).__name__}"
 
     async def _look_at_database(self) -> None:
         if self._static_data is not None and time.monotonic() - self._static_data_at < STATIC_DATA_TTL_S:
@@ -201,12 +198,7 @@ class Api:
         a hiccup into an outage and leave a rollback nowhere to go.
         """
         faults = self.release.faults
-        healthy = (
-            self._was_ready
-            and not self.draining
-            and not faults.never_healthy
-            and faults.unhealthy_on != self.who.host
-        )
+        healthy = self.ready and not self.draining and not faults.never_healthy and faults.unhealthy_on != self.who.host
         body = {
             "status": "draining" if self.draining else "ok" if healthy else "unhealthy",
             "database": self._database_state,
@@ -222,9 +214,7 @@ class Api:
             body = json.loads(await request.read())
             if isinstance(body, dict):
                 return body
-        raise web.HTTPBadRequest(
-            text='{"error": "the body must be a JSON object"}', content_type="application/json"
-        )
+        raise web.HTTPBadRequest(text='{"error": "the body must be a JSON object"}', content_type="application/json")
 
     async def login(self, request: web.Request) -> web.Response:
         """Exchange a name and a password for a token."""
@@ -234,9 +224,7 @@ class Api:
         )
         if row is None or not tokens.verify_password(str(body.get("password", "")), row[1]):
             return refusal(401, "unknown user or wrong password")
-        return web.json_response(
-            {"token": tokens.issue_token(self.settings.secret_key, row[0]), "user_id": row[0]}
-        )
+        return web.json_response({"token": tokens.issue_token(self.settings.secret_key, row[0]), "user_id": row[0]})
 
     async def list_tasks(self, request: web.Request) -> web.Response:
         """The caller's twenty newest tasks."""
@@ -261,11 +249,7 @@ class Api:
         title, job_ms, batch = body.get("title"), body.get("job_ms", 10), body.get("batch", "")
         if not isinstance(title, str) or not 0 < len(title) <= TITLE_LENGTH:
             return refusal(400, f"title must be a text of 1 to {TITLE_LENGTH} characters")
-        if (
-            not isinstance(job_ms, int)
-            or not 0 <= job_ms <= 1000 * LONGEST_ANSWER_S
-            or not isinstance(batch, str)
-        ):
+        if not isinstance(job_ms, int) or not 0 <= job_ms <= 1000 * LONGEST_ANSWER_S or not isinstance(batch, str):
             return refusal(400, "job_ms must be a whole number from 0 to 30000, batch a text")
         columns: dict[str, Any] = {"user_id": user_id, "title": title}
         if self.release.reads_notes:
@@ -290,9 +274,7 @@ class Api:
             # The job is recorded: a worker's sweep will queue it once Redis is back.
             queued = False
             log("queue-unreachable", job=job.job_id, cause=type(error).__name__)
-        return web.json_response(
-            {"id": job.payload["task"], "job_id": job.job_id, "queued": queued}, status=201
-        )
+        return web.json_response({"id": job.payload["task"], "job_id": job.job_id, "queued": queued}, status=201)
 
     async def static_data(self, _request: web.Request) -> web.Response:
         """What every client loads first; from memory, stale rather than absent."""
@@ -354,10 +336,10 @@ async def serve(api: Api) -> None:
     stop = asyncio.Event()
     signals.hand_over({signal.SIGTERM: stop.set, signal.SIGINT: stop.set})
     await api.database.open()
-    background = [asyncio.create_task(api.watch_database()), asyncio.create_task(api.arming.watch())]
-    runner = web.AppRunner(
-        api.application(), access_log=None, keepalive_timeout=KEEPALIVE_S, handle_signals=False
-    )
+    background = Background()
+    background.every(lambda: 1.0 if api.ready else 0.1, api.watch_database)
+    api.arming.follow(background)
+    runner = web.AppRunner(api.application(), access_log=None, keepalive_timeout=KEEPALIVE_S, handle_signals=False)
     await runner.setup()
     # A server of our own, not aiohttp's site: closing a site ends its connections as well,
     # in a way that differs from version to version.
@@ -376,9 +358,7 @@ async def serve(api: Api) -> None:
         await asyncio.sleep(0.05)
     await asyncio.sleep(0.05)  # the last answers are on their way out
     log("stopped", cut_off=api.in_flight)
-    for task in background:
-        task.cancel()
-    await asyncio.gather(*background, return_exceptions=True)
+    await background.end()
     with contextlib.suppress(asyncio.TimeoutError):
         await asyncio.wait_for(runner.cleanup(), timeout=1)
     await api.redis.connection_pool.disconnect()

@@ -112,9 +112,7 @@ class Identity:
 
 def identity(env: Mapping[str, str], release: Release) -> Identity:
     """This process's identity; the version is the baked one, so it cannot disagree with the code."""
-    return Identity(
-        release=release.version, color=env.get("TURNOUT_COLOR", "none"), host=socket.gethostname()
-    )
+    return Identity(release=release.version, color=env.get("TURNOUT_COLOR", "none"), host=socket.gethostname())
 
 
 def log(event: str, **fields: object) -> None:

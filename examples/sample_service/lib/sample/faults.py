@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from .background import Background
 from .config import Faults
 
 POLL_S = 0.25
@@ -25,10 +25,12 @@ class Arming:
         self.awake = not faults.armed_by_key
         self._redis = redis
 
-    async def watch(self) -> None:
-        """Follow the key for ever; returns at once where no key was built in."""
-        while self.faults.armed_by_key:
-            # Redis out of reach: stay as we are.
-            with contextlib.suppress(RedisError, OSError):
-                self.awake = bool(await self._redis.exists(self.faults.armed_by_key))
-            await asyncio.sleep(POLL_S)
+    def follow(self, background: Background) -> None:
+        """Follow the key from now on, where one was built in."""
+        if self.faults.armed_by_key:
+            background.every(lambda: POLL_S, self._look)
+
+    async def _look(self) -> None:
+        # Redis out of reach: stay as we are.
+        with contextlib.suppress(RedisError, OSError):
+            self.awake = bool(await self._redis.exists(self.faults.armed_by_key))

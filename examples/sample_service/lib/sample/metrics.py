@@ -3,18 +3,8 @@
 from __future__ import annotations
 
 from aiohttp import web
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    disable_created_metrics,
-)
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import generate_latest
-
-disable_created_metrics()  # a second series beside every counter, of no use here
 
 # In seconds. Objectives of latency are set on these bounds, so they are part of the contract.
 ANSWER_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -62,9 +52,7 @@ class WorkerMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self.jobs = Counter(
-            "jobs_total", "Runs of jobs, by how they ended.", ["result"], registry=self.registry
-        )
+        self.jobs = Counter("jobs_total", "Runs of jobs, by how they ended.", ["result"], registry=self.registry)
         for result in ("ok", "failed", "interrupted"):
             self.jobs.labels(result)  # a series that appears with its first failure hides that failure
         self.delay = Histogram(
@@ -78,6 +66,4 @@ class WorkerMetrics:
         )
         self.in_flight = Gauge("jobs_in_flight", "Jobs held by this worker.", registry=self.registry)
         self.depth = Gauge("queue_depth", "Jobs that wait in the queue.", registry=self.registry)
-        self.quiesced = Gauge(
-            "worker_quiesced", "1 while this worker takes no new jobs.", registry=self.registry
-        )
+        self.quiesced = Gauge("worker_quiesced", "1 while this worker takes no new jobs.", registry=self.registry)

@@ -77,9 +77,7 @@ class Scheduler:
     def __init__(self, env: Mapping[str, str], release: Release, who: Identity) -> None:
         self.who = who
         self.schedules = schedules(env)
-        self.database = Database(
-            required(env, "DATABASE_URL"), application=f"sample-scheduler-{who.color}", size=1
-        )
+        self.database = Database(required(env, "DATABASE_URL"), application=f"sample-scheduler-{who.color}", size=1)
         self.redis = jobs.connect(required(env, "REDIS_URL"))
         self.producer = jobs.Producer(self.redis)
         self.release = release
@@ -142,8 +140,7 @@ class Scheduler:
     def _pause_s(self, now_s: float) -> float:
         """Until the next slot falls due, but no longer than LONGEST_PAUSE_S."""
         waits = [
-            (schedule.current(now_s) + 1) * schedule.period_s + schedule.offset_s - now_s
-            for schedule in self.schedules
+            (schedule.current(now_s) + 1) * schedule.period_s + schedule.offset_s - now_s for schedule in self.schedules
         ]
         return max(0.01, min(LONGEST_PAUSE_S, *waits))
 

@@ -45,9 +45,7 @@ def read_token(secret: str, token: str, now_s: float | None = None) -> int | Non
     """The user that `token` was issued to, or None if it is forged, malformed or expired."""
     body, _, signature = token.rpartition(".")
     # As bytes: compare_digest refuses text that is not ASCII, and a header may hold any.
-    if not body or not hmac.compare_digest(
-        _signature(secret, body).encode(), signature.encode(errors="replace")
-    ):
+    if not body or not hmac.compare_digest(_signature(secret, body).encode(), signature.encode(errors="replace")):
         return None
     user_id, _, expires = body.partition(".")
     if int(expires) < (time.time() if now_s is None else now_s):

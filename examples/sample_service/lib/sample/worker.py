@@ -26,6 +26,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from . import jobs, signals
+from .background import Background
 from .config import Identity, Release, begin, identity, load_release, log, number, required
 from .database import UNAVAILABLE, Database
 from .faults import Arming
@@ -93,8 +94,10 @@ class Worker:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._taking = True
         self._stopping = False
+        self._out_of_time = False
         self._changed = asyncio.Event()
         self._state = ""
+        self._next_sweep = 0.0
 
     # --- what signals ask for -------------------------------------------------------------
 
@@ -124,9 +127,7 @@ class Worker:
         if self.settings.state_file:
             with contextlib.suppress(OSError):
                 fresh = self.settings.state_file.with_suffix(".new")
-                fresh.write_text(
-                    json.dumps({"state": state, "held": len(self._running)}) + "\n", encoding="utf-8"
-                )
+                fresh.write_text(json.dumps({"state": state, "held": len(self._running)}) + "\n", encoding="utf-8")
                 fresh.replace(self.settings.state_file)
 
     # --- taking jobs ----------------------------------------------------------------------
@@ -215,46 +216,42 @@ class Worker:
                 raise JobFailed
         await asyncio.sleep(job.payload.get("ms", 0) / 1000)
 
-    @staticmethod
-    async def _insist(action: Callable[[], Awaitable[Result]]) -> Result:
+    async def _insist(self, action: Callable[[], Awaitable[Result]]) -> Result:
         """Do `action` until PostgreSQL and Redis let it succeed; each is safe to repeat."""
         while True:
             try:
                 return await action()
             except (*UNAVAILABLE, psycopg.Error, RedisError) as error:
+                if self._out_of_time:
+                    raise asyncio.CancelledError from error
                 log("waiting", cause=type(error).__name__)
                 await asyncio.sleep(0.5)
 
     # --- housekeeping ---------------------------------------------------------------------
 
     async def heartbeat(self) -> None:
-        """Say for ever that this worker lives."""
-        while True:
-            try:
-                if not await self.holder.beat():
-                    # Others may have run our jobs meanwhile; finishing records each once.
-                    log("lease-lost", held=len(self._running))
-                self.metrics.depth.set(await self.holder.queue_depth())
-                await self.holder.wake_delayed()
-            except (RedisError, OSError) as error:
-                log("heartbeat-failed", cause=type(error).__name__)
-            await asyncio.sleep(HEARTBEAT_S)
+        """Say that this worker lives, and wake jobs whose delay is over."""
+        try:
+            if not await self.holder.beat():
+                # Others may have run our jobs meanwhile; finishing records each once.
+                log("lease-lost", held=len(self._running))
+            self.metrics.depth.set(await self.holder.queue_depth())
+            await self.holder.wake_delayed()
+        except (RedisError, OSError) as error:
+            log("heartbeat-failed", cause=type(error).__name__)
 
     async def look_after_others(self) -> None:
-        """Give back for ever what dead workers held and what Redis forgot."""
-        next_sweep = 0.0
-        while True:
-            await asyncio.sleep(RECLAIM_S * random.uniform(0.8, 1.2))  # noqa: S311 - spreads the workers
-            try:
-                for worker, count in (await self.holder.reclaim()).items():
-                    log("reclaimed", worker=worker, jobs=count)
-                if self._taking and time.monotonic() >= next_sweep:
-                    next_sweep = time.monotonic() + SWEEP_S
-                    if pushed := await jobs.sweep(self.database, self.redis, self.producer):
-                        log("swept", jobs=pushed)
-            except (*UNAVAILABLE, RedisError, psycopg.Error) as error:
-                self.holder.forget_silence()
-                log("housekeeping-failed", cause=type(error).__name__)
+        """Give back what dead workers held and, now and then, what Redis forgot."""
+        try:
+            for worker, count in (await self.holder.reclaim()).items():
+                log("reclaimed", worker=worker, jobs=count)
+            if self._taking and time.monotonic() >= self._next_sweep:
+                self._next_sweep = time.monotonic() + SWEEP_S
+                if pushed := await jobs.sweep(self.database, self.redis, self.producer):
+                    log("swept", jobs=pushed)
+        except (*UNAVAILABLE, RedisError, psycopg.Error) as error:
+            self.holder.forget_silence()
+            log("housekeeping-failed", cause=type(error).__name__)
 
     async def _expose(self, _request: web.Request) -> web.Response:
         self.metrics.in_flight.set(len(self._running))
@@ -285,20 +282,24 @@ class Worker:
         )
         await self.database.open()
         await self._insist(self.holder.beat)
-        background = [
-            asyncio.create_task(job)
-            for job in (self.heartbeat(), self.look_after_others(), self.arming.watch())
-        ]
+        background = Background()
+        background.every(lambda: HEARTBEAT_S, self.heartbeat)
+        # Not all workers at once.
+        background.every(lambda: RECLAIM_S * random.uniform(0.8, 1.2), self.look_after_others)  # noqa: S311
+        self.arming.follow(background)
         metrics = await self.serve_metrics()
         self._note_change()
         await self.take_jobs()
 
         if self._running:
             await asyncio.wait(set(self._running.values()), timeout=self.settings.drain_s)
+        await background.end()
+        self._out_of_time = True
         unfinished = list(self._running.values())
-        for task in unfinished + background:
+        for task in unfinished:
             task.cancel()
-        await asyncio.gather(*unfinished, *background, return_exceptions=True)
+        if unfinished:
+            await asyncio.wait(unfinished, timeout=2)
         try:
             returned = await self.holder.leave()
         except (RedisError, OSError):
