@@ -19,7 +19,8 @@ from turnout.lab.topology import Lab, host_named
 def lab() -> None:
     """Run real hosts on this machine, to try and test on.
 
-    TURNOUT_LAB names the lab (default: turnout); TURNOUT_LAB_SUBNET is its network (default: 10.77.0).
+    TURNOUT_LAB names the lab (default: turnout); TURNOUT_LAB_SUBNET is its network (default: 10.77.0);
+    TURNOUT_LAB_SUITE is the Debian release of its hosts (default: trixie).
     """
 
 
@@ -80,7 +81,14 @@ def ssh(host: str, command: tuple[str, ...]) -> None:
 
 
 @lab.command("image")
-@click.option("--suite", type=click.Choice(image.SUITES), default=image.DEFAULT_SUITE, show_default=True)
+@click.option(
+    "--suite",
+    type=click.Choice(image.SUITES),
+    envvar="TURNOUT_LAB_SUITE",
+    default=image.DEFAULT_SUITE,
+    show_default=True,
+    help="Debian release of the hosts.",
+)
 @click.option("--rebuild", is_flag=True, help="Build it even where it is there.")
 @click.option("--prune", is_flag=True, help="Remove images of older recipes that no host uses.")
 def image_command(suite: str, rebuild: bool, prune: bool) -> None:
