@@ -204,6 +204,7 @@ from ansible.module_utils.basic import AnsibleModule
 COLORS = ("blue", "green")
 MARKER = ".turnout-complete"
 PARTIAL = ".partial-"
+TEMPORARY = ".turnout-new"
 LOCK_WAIT_S = 120
 SYSTEMCTL_TIMEOUT_S = 60
 UNIT_PROPERTIES = {
@@ -231,8 +232,8 @@ class SlotError(Exception):
         """Return the message for a person."""
         fields = self.fields
         return (
-            f"error[{fields['code']}]: {fields['observed']}; expected: {fields['expected']}; "
-            f"to mend: {fields['remedy']}"
+            f"error[{fields['code']}]: {fields['observed']}\n"
+            f"  expected: {fields['expected']}\n  to mend:  {fields['remedy']}"
         )
 
 
@@ -316,7 +317,7 @@ class Places:
 def write_file(path: Path, content: bytes, mode: int, gid: int = -1) -> None:
     """Replace a file as a whole; its content is on disk, with its mode, before it has its name."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}"
+    temporary = temporary_of(path)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as stream:
@@ -330,6 +331,21 @@ def write_file(path: Path, content: bytes, mode: int, gid: int = -1) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def temporary_of(path: Path) -> Path:
+    """Return the name under which a file is written before it replaces `path`; nothing of that name is there."""
+    temporary = path.parent / f".{path.name}{TEMPORARY}"
+    temporary.unlink(missing_ok=True)
+    return temporary
+
+
+def remove_temporaries(places: Places) -> None:
+    """Remove what a process that was killed was writing; it may hold secrets."""
+    drop_ins = places.units.glob(f"{places.service}-*.service.d")
+    for folder in (places.home, places.root / "etc" / places.service, places.kept, *drop_ins):
+        for path in folder.glob(f".*{TEMPORARY}"):
+            path.unlink()
 
 
 def sync_folder(path: Path) -> None:
@@ -355,7 +371,7 @@ def switch_link(link: Path, target: str | None) -> None:
     if target is None:
         link.unlink(missing_ok=True)
     else:
-        temporary = link.parent / f".{link.name}.{secrets.token_hex(4)}"
+        temporary = temporary_of(link)
         temporary.symlink_to(target)
         try:
             temporary.replace(link)
@@ -1040,6 +1056,8 @@ def perform(params: dict, *, check: bool) -> dict:
     lock = contextlib.nullcontext() if check else host_lock(places)
     try:
         with lock:
+            if not check:
+                remove_temporaries(places)
             if state in ("ready", "laid"):
                 return (
                     make_ready(places, params, check=check)

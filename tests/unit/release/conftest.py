@@ -138,7 +138,8 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     (folder / "data").mkdir()
     process = subprocess.Popen(
         [str(weed), "server", f"-dir={folder}/data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-         "-master.volumeSizeLimitMB=64", "-volume.max=20", "-master.telemetry=false", "-filer", "-s3", "-s3.autoCreateBucket=false",
+         "-master.volumeSizeLimitMB=64", "-volume.max=20", "-master.telemetry=false", "-filer", "-s3",
+         "-s3.autoCreateBucket=false",
          f"-filer.localSocket={folder}/filer.sock", f"-s3.config={folder}/s3.json",
          f"-s3.cert.file={certificate}", f"-s3.key.file={key}",
          *(f"-{name}={port}" for name, port in zip(names, ports, strict=True))],

@@ -272,22 +272,22 @@ def test_a_missing_folder_of_migrations_is_told(recipe, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kinds", "low", "high", "expected"),
+    ("kinds", "given", "expected"),
     [
-        ("ee", None, None, (2, 2)),
-        ("eec", None, None, (2, 3)),  # it runs before its contract migration is applied, and after
-        ("ece", None, None, (3, 3)),
-        ("ee", 1, None, (1, 2)),
-        ("ee", None, 5, (2, 5)),
+        ("ee", {}, (2, 2)),
+        ("eec", {}, (2, 3)),  # it runs before its contract migration is applied, and after
+        ("ece", {}, (3, 3)),
+        ("ee", {"schema_min": 1}, (1, 2)),
+        ("ee", {"schema_max": 5}, (2, 5)),
     ],
 )
-def test_the_schema_range_follows_from_the_migrations(recipe, tmp_path, kinds, low, high, expected):
+def test_the_schema_range_follows_from_the_migrations(recipe, tmp_path, kinds, given, expected):
     folder = recipe.source / "other"
     folder.mkdir()
     for number, kind in enumerate(kinds, start=1):
         word = {"e": "expand", "c": "contract"}[kind]
         (folder / f"{number}_x.sql").write_text(f"-- turnout: kind={word}\n")
-    changed = replace(recipe, migrations=Path("other"), schema_min=low, schema_max=high)
+    changed = replace(recipe, migrations=Path("other"), **given)
     schema = build(changed, tmp_path / "dist", None).manifest.schema
     assert (schema.min, schema.max) == expected
 

@@ -1,5 +1,8 @@
 """From a version's name to verified files: every way in which a release can be wrong is refused."""
 
+import errno
+import io
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -147,30 +150,19 @@ def test_a_cache_that_cannot_be_written_is_told(setting, tmp_path):
     assert caught.value.code == "cache-unwritable"
 
 
-def test_a_full_cache_is_no_fault_of_the_store(setting, tmp_path, monkeypatch):
-    class Full:
-        def open(self, file):
-            return FolderStore(setting.folder).open(file)
+class FullDisk(io.BytesIO):
+    """A file on a disk without room."""
 
-    def full_disk(*arguments):
-        raise OSError(28, "No space left on device")
+    def __init__(self, descriptor: int, mode: str) -> None:
+        super().__init__()
+        os.close(descriptor)
 
-    monkeypatch.setattr("turnout.release.resolve.os.fdopen", lambda *a: FullFile(*a))
+    def write(self, data: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    class FullFile:
-        def __init__(self, descriptor, mode):
-            self.descriptor = descriptor
 
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *arguments):
-            import os
-
-            os.close(self.descriptor)
-
-        write = full_disk
-
+def test_a_full_cache_is_no_fault_of_the_store(setting, monkeypatch):
+    monkeypatch.setattr("turnout.release.resolve.os.fdopen", FullDisk)
     with pytest.raises(TurnoutError) as caught:
         setting.resolve()
     assert caught.value.code == "cache-unwritable"
