@@ -34,13 +34,16 @@ from ansible.plugins.callback import CallbackBase
 
 RUNS_KEPT = 100  # folders of past runs on the controller
 PUT_BACK_LIMIT_S = 600  # how long the screen waits for a put-back; the keeper itself has no such limit
-QUIET_ACTIONS = (
+QUIET_ACTIONS = (  # what they do is seen in what follows them; they are told only when they fail
     "ansible.builtin.set_fact",
     "ansible.builtin.group_by",
     "ansible.builtin.add_host",
     "ansible.builtin.include_tasks",
+    "ansible.builtin.include_role",
     "ansible.builtin.meta",
     "ansible.builtin.assert",
+    "ansible.builtin.debug",
+    "ansible.builtin.validate_argument_spec",
 )
 _PHASE = re.compile(r"^(?P<story>[\w ]+?) \| (?P<number>\d+/\d+) \| (?P<what>.+)$")
 

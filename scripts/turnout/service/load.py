@@ -224,6 +224,7 @@ def _api(reader: Reader) -> Api:
         command=_command(reader, "command", "bin/api --port ${PORT}"),
         ports=_ports(reader.mapping("ports", required=True, example="{blue: 8001, green: 8002}"), 8001, 1),
         health=_health(reader.mapping("health")),
+        metrics_path=_metrics_path(reader),
         stop_signal=_stop_signal(reader),
         drain_s=_drain(reader, 30),
     )
@@ -260,6 +261,15 @@ def _url_path(reader: Reader, *, default: str | None = None) -> str:
     )
 
 
+def _metrics_path(reader: Reader) -> str | None:
+    return reader.optional_text(
+        "metrics_path",
+        pattern=_URL_PATH,
+        expected="a path that begins with / and has no blank",
+        example="/metrics",
+    )
+
+
 def _worker(reader: Reader) -> Worker:
     command = _command(reader, "command", "bin/worker")
     instances = reader.whole("instances", 1, 64, unit="processes on each host", default=1)
@@ -274,6 +284,7 @@ def _worker(reader: Reader) -> Worker:
         stop_signal=_stop_signal(reader),
         drain_s=_drain(reader, 30),
         metrics_port=ports,
+        metrics_path=_metrics_path(reader) or "/metrics",
     )
     if worker.quiesce_signal == worker.stop_signal:
         reader.fault(

@@ -84,6 +84,7 @@ class Api:
     command: str
     ports: Mapping[str, int]
     health: Health = field(default_factory=Health)
+    metrics_path: str | None = None
     stop_signal: str = "SIGTERM"
     drain_s: int = 30
 
@@ -99,6 +100,7 @@ class Worker:
     stop_signal: str = "SIGTERM"
     drain_s: int = 30
     metrics_port: Mapping[str, int] | None = None
+    metrics_path: str = "/metrics"
 
     def metrics_ports(self, color: str) -> tuple[int, ...]:
         """Return the metrics port of every instance of a color: instance k has the declared port + k - 1."""
@@ -216,6 +218,7 @@ def _as_dict(service: Service, *, secrets: bool) -> dict[str, object]:
         s3 |= {name: getattr(releases.s3, name) for name in ("access_key", "secret_key", "session_token")}
     worker_fields = fields(worker, "command", "instances", "quiesce_signal", "resume_signal", "stop_signal", "drain_s")
     if worker is not None and worker_fields is not None:
+        worker_fields["metrics_path"] = worker.metrics_path
         worker_fields["metrics_port"] = None if worker.metrics_port is None else dict(worker.metrics_port)
     migrate_fields = fields(migrate, "up", "down", "version", "timeout_s")
     if migrate is not None and migrate_fields is not None:
@@ -235,6 +238,7 @@ def _as_dict(service: Service, *, secrets: bool) -> dict[str, object]:
             "command": api.command,
             "ports": dict(api.ports),
             "health": fields(api.health, "path", "status", "timeout_s", "deadline_s"),
+            "metrics_path": api.metrics_path,
             "stop_signal": api.stop_signal,
             "drain_s": api.drain_s,
         },
