@@ -63,7 +63,7 @@ PACKAGES = (
     "python3-redis",
 )
 _RECIPE = Path(__file__).parent / "recipe"
-_RECIPE_FILES = ("build.sh", "setup.sh", "customize.sh")
+RECIPE_FILES = ("build.sh", "setup.sh", "customize.sh")
 _DEBIAN_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _DEFAULT_MIRROR = "http://deb.debian.org/debian"
 _DEFAULT_SECURITY = "http://deb.debian.org/debian-security"
@@ -95,7 +95,7 @@ def packages_of(suite: str) -> tuple[str, ...]:
 
 def recipe_hash(suite: str, files: Mapping[str, str] | None = None) -> str:
     """Return the twelve hex digits that name the recipe: suite, packages and the text of its scripts."""
-    texts = files if files is not None else {n: (_RECIPE / n).read_text(encoding="utf-8") for n in _RECIPE_FILES}
+    texts = files if files is not None else {n: (_RECIPE / n).read_text(encoding="utf-8") for n in RECIPE_FILES}
     digest = hashlib.sha256()
     for part in (
         suite,
@@ -252,11 +252,7 @@ def kept_apt_options(dump: str) -> list[str]:
     """Return the settings in `apt-config dump` that a mirror may need: proxies, authorities, date checks."""
     lines = (line.strip() for line in dump.splitlines())
     kept = [line for line in lines if _KEPT_APT_OPTION.match(line) and not line.endswith('"";')]
-    return [
-        *kept,
-        'Acquire::Languages "none";',
-        'Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";',
-    ]
+    return [*kept, 'Acquire::Languages "none";']
 
 
 def _apt_config_dump() -> str:

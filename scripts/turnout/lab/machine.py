@@ -78,7 +78,7 @@ def probe() -> Machine:
     return Machine(
         user_id=os.getuid(),
         sudo=shutil.which("sudo") is not None,
-        cgroups=_cgroups(Path("/proc/self/mounts").read_text(encoding="utf-8")),
+        cgroups=cgroups_in(Path("/proc/self/mounts").read_text(encoding="utf-8")),
         first_process=_first_process(),
         runtimes=frozenset(name for name in ("crun", "runc") if _program(name)),
         netavark=any((Path(folder) / "netavark").exists() for folder in _NETAVARK_FOLDERS),
@@ -175,7 +175,8 @@ def _runtime(machine: Machine) -> str:
     )
 
 
-def _cgroups(mounts: str) -> str:
+def cgroups_in(mounts: str) -> str:
+    """Return which cgroups the text of /proc/self/mounts shows: `v2`, `v1` or `hybrid` (both)."""
     types = {fields[2]: fields[1] for fields in (line.split() for line in mounts.splitlines()) if len(fields) > 2}
     if "cgroup" not in types:
         return "v2"

@@ -16,11 +16,12 @@ class PodmanError(TurnoutError):
     """A podman command that failed; `stderr` is what it said."""
 
     def __init__(self, command: list[str], stderr: str) -> None:
-        """Keep the start of the command (a script inside it helps nobody) and the last line of its answer."""
+        """Show the start of the command (a script inside it helps nobody) and the last line of its answer."""
+        first = command.index("podman") if "podman" in command else 0
         last = stderr.strip().splitlines()[-1] if stderr.strip() else "it said nothing"
         super().__init__(
             "lab-podman",
-            observed=f"`{shlex.join(command[:12])}` failed: {last}",
+            observed=f"`{shlex.join(command[first : first + 5])}` failed: {last}",
             expected="the command to succeed",
             remedy="turnout lab down && turnout lab up",
         )
