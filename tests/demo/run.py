@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lab"))
 
-from harness import BIN, ROOT, Run, Turnout, sample_digest  # noqa: E402 - beside the tests, not a package
+from harness import BIN, ROOT, Run, Turnout, sample_digest
 
 RATE = 100  # requests a second over both edges while versions change
 
