@@ -147,10 +147,10 @@ class Load:
             connection = await edge.connection(fresh=False)
             answer = await connection.ask(wire, self.config.timeout_s)
             edge.give_back(connection)
-            if answer.status == 200:
-                return "Bearer " + json.loads(answer.body)["token"]
+            if answer.status == 200 and b'"token"' in answer.body:
+                return f"Bearer {json.loads(answer.body)['token']}"
             seen = f"status {answer.status}: {answer.body[:200]!r}"
-        except HttpFault as fault:
+        except (HttpFault, ValueError) as fault:
             seen = str(fault)
         raise LoadError(
             f"user{user + 1} cannot log in at {edge.name}: {seen}; expected the sample service with its"
@@ -186,7 +186,10 @@ class Load:
                     error = request.check(answer)
                 except ValueError:
                     error = "wrong-body"
-            edge.give_back(connection)
+            if fresh:
+                connection.close()  # it was announced; the other side closes as well
+            else:
+                edge.give_back(connection)
         except HttpFault as fault:
             end = time.monotonic()
             error = fault.name

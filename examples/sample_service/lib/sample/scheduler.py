@@ -4,8 +4,8 @@ It keeps no lock: exactly one process of it may run, and whoever deploys the ser
 see to that. What it did is in the table scheduler_enqueues, one row for each enqueue, so
 that a slot that is missing (nobody ran) or doubled (two ran) can be found afterwards.
 
-Time is cut into numbered slots, counted from 1970 in UTC. A start goes on after the last
-slot on record, so that slots that fell due during a handover are made up for.
+A start goes on after the last slot on record, so that slots that fell due during a
+handover are made up for.
 """
 
 from __future__ import annotations
@@ -16,59 +16,16 @@ import os
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import psycopg
 from redis.exceptions import RedisError
 
 from . import jobs, signals
-from .config import Identity, Release, begin, identity, load_release, log, number, required
+from .config import Identity, Release, begin, identity, load_release, log, required
 from .database import UNAVAILABLE, Database
+from .schedule import schedules
 
-DAY_S = 86_400
-HOUR_S = 3_600
 LONGEST_PAUSE_S = 1.0
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """One kind of job, due every `period_s` seconds, `offset_s` after the period's start."""
-
-    kind: str
-    period_s: float
-    offset_s: float
-    make_up: int
-    """How many missed slots at most a start makes up for; older ones are given up."""
-
-    def current(self, now_s: float) -> int:
-        """The slot that fell due last."""
-        return int((now_s - self.offset_s) // self.period_s)
-
-    def due(self, last: int | None, now_s: float) -> range:
-        """The slots to enqueue now, given the last one on record (None: there is none).
-
-        Without a record nothing is overdue: the current slot belongs to the time before.
-        """
-        current = self.current(now_s)
-        if last is None:
-            last = current
-        return range(max(last + 1, current - self.make_up + 1), current + 1)
-
-
-def schedules(env: Mapping[str, str]) -> list[Schedule]:
-    """What to enqueue and when; ConfigError names a wrong variable."""
-    hours = {
-        "task_reminder": "TASK_REMINDER_HOUR",
-        "overdue_reminder": "OVERDUE_REMINDER_HOUR",
-        "daily_digest": "DAILY_DIGEST_HOUR",
-    }
-    found = []
-    for kind, name in hours.items():
-        required(env, name)
-        found.append(Schedule(kind, DAY_S, HOUR_S * int(number(env, name, 0, 0, 23)), make_up=1))
-    if tick_s := number(env, "SCHEDULER_TICK_S", 0, 0, DAY_S):
-        found.append(Schedule("tick", tick_s, 0.0, make_up=max(1, int(900 / tick_s))))
-    return found
 
 
 class Scheduler:
