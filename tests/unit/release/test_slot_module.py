@@ -210,7 +210,7 @@ def test_members_that_lead_out_or_are_no_files_are_refused(host, files):
     code = host.fails("laid", release_id=f"1-{sha256[:12]}", src=str(src), sha256=sha256)
     assert code in ("artifact-unsafe", "artifact-unreadable")
     assert not list((host.root / "opt/shop/releases").iterdir())
-    assert not [path for path in host.root.rglob("escaped")]
+    assert not list(host.root.rglob("escaped"))
     assert (host.root / "outside").read_text() == "precious"
 
 
@@ -307,7 +307,7 @@ def test_a_killed_unpacking_is_never_taken_for_a_release_and_is_cleaned_up(host,
         folder = host.root / "opt/shop/releases" / release_id
         assert folder.exists() is complete
         if complete:
-            assert len([path for path in folder.rglob("file-*")]) == len(files)
+            assert len(list(folder.rglob("file-*"))) == len(files)
             shutil.rmtree(folder)
         outcomes.add(complete)
         host.do("ready", release_id=release_id)
