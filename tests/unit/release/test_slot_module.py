@@ -716,3 +716,57 @@ def test_the_module_asks_for_what_a_state_needs():
     code, result = run_module({"service": "shop", "state": "active"})
     assert code == 1
     assert "release_id" in result["msg"]
+
+
+# Images ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def podman(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """A real podman with a storage of the test's own."""
+    if shutil.which("podman") is None or os.geteuid() != 0:
+        pytest.skip("needs podman, as root")
+    configuration = tmp_path / "storage.conf"
+    configuration.write_text(
+        f'[storage]\ndriver = "vfs"\ngraphroot = "{tmp_path}/storage"\nrunroot = "{tmp_path}/run"\n'
+    )
+    monkeypatch.setenv("CONTAINERS_STORAGE_CONF", str(configuration))
+
+    def call(*arguments: str) -> str:
+        result = subprocess.run(["podman", *arguments], capture_output=True, text=True, check=True)
+        return result.stdout.strip()
+
+    return call
+
+
+def test_an_image_is_laid_known_and_pruned(host, podman, tmp_path):
+    content, saved = tmp_path / "content.tar", tmp_path / "image.tar"
+    with tarfile.open(content, "w") as archive:
+        archive.addfile(member("etc", type=tarfile.DIRTYPE, mode=0o755))
+    podman("import", "--quiet", str(content), "localhost/built:1")
+    podman("save", "--quiet", "--format", "oci-archive", "--output", str(saved), "localhost/built:1")
+    podman("rmi", "localhost/built:1")
+    src = host.root / "upload"
+    src.write_bytes(subprocess.run(["zstd", "-qc", saved], capture_output=True, check=True).stdout)
+    sha256 = slot.sha256_of(src)
+    release_id = f"1.0.0+build-{sha256[:12]}"
+    params = {"release_id": release_id, "src": str(src), "sha256": sha256, "kind": "oci-archive"}
+    assert host.do("laid", **params)["changed"] is True
+    assert host.do("laid", **params)["changed"] is False
+    image = f"localhost/shop:{release_id.replace('+', '_')}"
+    assert podman("image", "exists", image) == ""
+    assert host.do("info", release_id=release_id)["complete"] is True
+    podman("tag", image, "localhost/other:1")
+    podman("rmi", image)
+    assert host.do("info", release_id=release_id)["complete"] is False, "an image that podman lost is not whole"
+    src.write_bytes(subprocess.run(["zstd", "-qc", saved], capture_output=True, check=True).stdout)
+    assert host.do("laid", **params)["changed"] is True
+    assert host.do("pruned", keep=0)["removed"] == [release_id]
+    assert image not in podman("images", "--format", "{{.Repository}}:{{.Tag}}")
+
+
+def test_what_podman_cannot_load_is_refused_and_leaves_nothing(host, podman):
+    src, sha256 = artifact(host.root / "upload", {"index.json": "{}"})
+    params = {"release_id": f"1-{sha256[:12]}", "src": str(src), "sha256": sha256, "kind": "oci-archive"}
+    assert host.fails("laid", **params) == "image-unreadable"
+    assert not list((host.root / "opt/shop/releases").iterdir())
