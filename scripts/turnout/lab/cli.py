@@ -55,7 +55,8 @@ def status(as_json: bool) -> None:
     sys.exit(0 if found["up"] else 1)
 
 
-@lab.command(context_settings={"ignore_unknown_options": True})
+# What follows HOST belongs to the command there, its options too.
+@lab.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("host")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def ssh(host: str, command: tuple[str, ...]) -> None:

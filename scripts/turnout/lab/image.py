@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -141,6 +142,13 @@ def prune(podman: Podman) -> list[str]:
 
 
 def _build(podman: Podman, suite: str, image: str, say: Callable[[str], None]) -> None:
+    if shutil.which("mmdebstrap") is None:
+        raise TurnoutError(
+            "lab-programs",
+            observed="this machine lacks mmdebstrap",
+            expected="the program that makes the image",
+            remedy=f"make setup, or: {APT_INSTALL} mmdebstrap",
+        )
     if not _DEBIAN_KEYRING.exists():
         raise TurnoutError(
             "lab-keyring",

@@ -160,8 +160,7 @@ def ensure(lab: Lab, hosts: Hosts, say: Callable[[str], None]) -> Store:
     store = _ensure_credentials(lab, ensure_certificates(lab))
     if _install(lab, hosts, store):
         say("S3 server on store1 started")
-    _wait(hosts, store)
-    _ensure_buckets(store)
+    _ensure_buckets(hosts, store)
     return store
 
 
@@ -245,15 +244,15 @@ def _weed() -> Path:
     return Path(found)
 
 
-def _wait(hosts: Hosts, store: Store, timeout_s: float = 40) -> None:
-    """Wait until the server answers a listing with the administrator's credentials."""
+def _ensure_buckets(hosts: Hosts, store: Store, timeout_s: float = 40) -> None:
+    """Make the buckets that are missing, as soon as the server answers; raises `TurnoutError` when it does not."""
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - see `Store.client`
 
     client = store.client()
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            client.list_buckets()
+            _make_buckets(client)
         except (BotoCoreError, ClientError) as error:
             if time.monotonic() > deadline:
                 journal = hosts.execute(STORE1, "journalctl", "--unit=seaweedfs", "--lines=5", "--output=cat")
@@ -268,8 +267,7 @@ def _wait(hosts: Hosts, store: Store, timeout_s: float = 40) -> None:
             return
 
 
-def _ensure_buckets(store: Store) -> None:
-    client = store.client()
+def _make_buckets(client: S3Client) -> None:
     there = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
     for name in BUCKETS:
         if name not in there:
