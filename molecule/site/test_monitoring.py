@@ -30,7 +30,7 @@ def test_the_exporters_reach_what_they_export(lab, name) -> None:
         answer = lab.get_json(f"http://{lab.one('monitoring')}:9090/api/v1/query?query={name}")
         assert [row["value"][1] for row in answer["data"]["result"]] == ["1"]
 
-    eventually(look)
+    eventually(look, deadline_s=60)
 
 
 def test_the_service_is_a_target_in_both_colors_on_every_host(lab) -> None:
@@ -69,7 +69,7 @@ def test_a_stopped_exporter_becomes_an_alert(lab) -> None:
             alerts = lab.get_json(f"http://{lab.one('monitoring')}:9090/api/v1/alerts")["data"]["alerts"]
             assert ("HostDown", host) in {(row["labels"]["alertname"], row["labels"].get("host")) for row in alerts}
 
-        eventually(look)
+        eventually(look, deadline_s=60)
     finally:
         lab.ssh(host, "systemctl start prometheus-node-exporter")
 

@@ -82,8 +82,14 @@ echo GIVEN=yes >/etc/{name}/verify.env
 cat >/opt/{name}/verify/probe.py <<'EOF_PROBE'
 {PROBE}
 EOF_PROBE
-printf '[Service]\\nType=oneshot\\nRemainAfterExit=yes\\nRestart=no\\nExecStart=\\nExecStart=/usr/bin/python3 probe.py\\n' \
-  >/etc/systemd/system/{unit}.service.d/turnout.conf
+cat >/etc/systemd/system/{unit}.service.d/turnout.conf <<'EOF_UNIT'
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+Restart=no
+ExecStart=
+ExecStart=/usr/bin/python3 probe.py
+EOF_UNIT
 systemctl daemon-reload
 systemctl start {unit}
 journalctl --sync
