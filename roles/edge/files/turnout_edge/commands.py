@@ -5,7 +5,7 @@ from __future__ import annotations
 from .change import answer, carry_out, checked_backend, note, require_agreement, require_haproxy
 from .checks import check_move_up, describe_servers
 from .edge import Edge
-from .errors import EXIT_USAGE, Trouble, refusal
+from .errors import EXIT_DISK_ONLY, EXIT_USAGE, Trouble, refusal
 from .holding import arm_lease, disarm_lease
 from .journal import parse_line
 from .lock import check_lock
@@ -107,8 +107,23 @@ def command_apply(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
             "a state.json",
             "deploy, or: turnout-edge adopt --color C --release JSON",
         )
-    drift = {"live": edge.live(), "disk_bp": edge.disk_bp()}
-    return carry_out(edge, who, "apply", state, state, message=f"green has {percent(state.green_bp)}", found=drift)
+    found: Json = {"live": edge.live(), "disk_bp": edge.disk_bp()}
+    message = f"green has {percent(state.green_bp)}"
+    if not found["live"]["error"]:
+        return carry_out(edge, who, "apply", state, state, message=message, found=found)
+    changed = found["disk_bp"] != state.green_bp
+    if changed and not who.dry_run:
+        note(edge, who, "intent", "apply", found=found)
+        edge.write_map(state.green_bp)
+    raise Trouble(
+        "haproxy",
+        EXIT_DISK_ONLY,
+        f"the map file is right, but the running HAProxy cannot be told: {found['live']['error']}",
+        message,
+        "systemctl restart haproxy (it reads the share from the disk when it starts)",
+        changed=changed,
+        found=found,
+    )
 
 
 def command_adopt(edge: Edge, who: Who, options: argparse.Namespace) -> Json:

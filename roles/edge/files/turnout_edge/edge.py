@@ -68,6 +68,8 @@ def config_faults(data: object) -> list[str]:
     backends = data.get("backends")
     if not isinstance(backends, dict) or set(backends) != set(COLORS):
         faults.append("backends does not name blue and green")
+    elif backends["blue"] == backends["green"] or not all(isinstance(name, str) for name in backends.values()):
+        faults.append("backends does not give each color a backend of its own")
     lease_s = data.get("lease_s", 10)
     if isinstance(lease_s, bool) or not isinstance(lease_s, int | float) or lease_s <= 0:
         faults.append(f"lease_s is {lease_s!r}, which is no positive number")
@@ -94,7 +96,7 @@ class Edge:
 
     def has_state(self) -> bool:
         """Tell whether this edge was ever told what serves."""
-        return os.path.exists(self._path("state.json"))
+        return self.files.read(self._path("state.json")) is not None
 
     def load_state(self) -> State:
         """Return what this edge wants; raises Trouble for a state that cannot be read."""

@@ -123,8 +123,7 @@ def command_rollback(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
     if way.action == "nothing":
         return answer(who, "nothing", False, way.message(), **way.facts())
     if way.moves and not options.force:
-        backend = checked_backend(edge, str(way.after.stable)) if live["reachable"] else None
-        check_rollback_target(way.after, backend)
+        check_rollback_target(way.after, target_backend(edge, str(way.after.stable)))
     lock = edge.load_lock()
     holder = lock["holder"]
     way.took_over = holder if holder is not None and holder["run"] != who.run else None
@@ -133,6 +132,14 @@ def command_rollback(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
     if who.dry_run or not changed:
         return answer(who, way.action, changed, way.message(), **way.facts())
     return carry_back(edge, way, lock, keep_lock=keep_lock, started=started)
+
+
+def target_backend(edge: Edge, color: str) -> Json | None:
+    """Return the backend that the users go back to, or None when HAProxy does not answer."""
+    try:
+        return checked_backend(edge, color)
+    except Unreachable:
+        return None
 
 
 def check_put_back(edge: Edge, who: Who, named: bool) -> None:

@@ -157,6 +157,8 @@ class State:
             found.append(f"{self.stable} is both stable and candidate")
         if self.previous is not None and (self.stable is None or self.previous in (self.stable, self.candidate)):
             found.append(f"previous ({self.previous}) overlaps stable or candidate, or has no stable")
+        if self.schema is not None and not is_schema(self.schema):
+            found.append(f"schema is {self.schema!r}, not a version and a last contract migration")
         found += [
             f"{name} ({getattr(self, name)}) has no release record"
             for name in ("stable", "previous", "candidate")
@@ -174,6 +176,12 @@ def is_release(record: object) -> bool:
         and isinstance(record.get("complete"), bool)
         and schema_range_fault(record.get("schema")) is None
     )
+
+
+def is_schema(record: object) -> bool:
+    """Tell whether a value can be the recorded state of a database's schema."""
+    numbers = [record.get("version"), record.get("last_contract")] if isinstance(record, dict) else [None]
+    return all(isinstance(number, int) and not isinstance(number, bool) for number in numbers)
 
 
 def schema_range_fault(wanted: object) -> str | None:

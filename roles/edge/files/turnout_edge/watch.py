@@ -12,7 +12,8 @@ import time
 from .change import note
 from .commands import command_apply
 from .edge import Edge
-from .errors import EXIT_DISK_ONLY, EXIT_DONE, Trouble, refusal
+from .errors import EXIT_DONE, Trouble, refusal
+from .haproxy import Unreachable
 from .lock import lease_has_run_out
 from .request import Who
 from .rollback import command_rollback
@@ -49,11 +50,9 @@ class Watch:
             if self.polls % WATCH_PRUNE_EVERY == 1:
                 with self.edge.locked():
                     self.edge.journal.prune()
-            if self.said and self.drift is None:
-                self.say("")
         except Trouble as fault:
             self.say(fault.as_text())
-        except OSError as fault:
+        except (OSError, Unreachable) as fault:
             self.say(f"turnout-edge: {fault}")
 
     def say(self, text: str) -> None:
@@ -78,16 +77,12 @@ class Watch:
                 self.say(f"turnout-edge: the lease of run {lease.get('run')} ran out; {where}")
                 return
             try:
-                options = rollback_options()
-                result = command_rollback(edge, who, options)
+                result = command_rollback(edge, who, rollback_options())
             except Trouble as fault:
                 if fault.as_text() != self.said:
                     note(edge, who, "note", "lease-ran-out", lease_run=lease.get("run"), failed=fault.as_json())
-                if fault.exit_code == EXIT_DISK_ONLY:
-                    edge.write_lease({"armed": False})
                 raise
             self.say(f"turnout-edge: the lease of run {lease.get('run')} ran out: {result['message']}")
-            self.said = ""
 
     def look_for_drift(self) -> None:
         """Mend a share that is wrong for two looks: a reload that raced with a move, a crash, a hand."""
@@ -95,6 +90,8 @@ class Watch:
         if not edge.has_state():
             return
         seen = self.see()
+        if seen is None:
+            self.said = ""  # all is well: what goes wrong from here on is told anew
         if seen is None or seen != self.drift:
             self.drift = seen
             return
