@@ -36,8 +36,11 @@ class Progress:
         return time.monotonic() - self.started
 
 
-def open_lab(lab: Lab, say: Callable[[str], None] | None = None) -> Hosts:
-    """Return the hosts of a lab, with podman set up for this machine; `say` is told how."""
+def open_lab(lab: Lab, say: Callable[[str], None] | None = None, *, prepare: bool = False) -> Hosts:
+    """Return the hosts of a lab, with podman set up for this machine; `say` is told how.
+
+    `prepare` also raises the one limit of the machine that many hosts run into, until it is next booted.
+    """
     seen = machine.probe()
     choice = machine.choose(seen)
     lab.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -48,19 +51,29 @@ def open_lab(lab: Lab, say: Callable[[str], None] | None = None) -> Hosts:
     if say is not None:
         for line in choice.lines(seen):
             say(line)
-    return Hosts(lab, Podman(conf, choice.with_sudo), memory_limits=choice.memory_limits)
+    podman = Podman(conf, choice.with_sudo)
+    if prepare and choice.raise_inotify:
+        raised = f"echo {machine.LEAST_INOTIFY} > {machine.INOTIFY_SETTING}"
+        podman.run_as_root("sh", "-c", raised)
+        if say is not None:
+            say(f"{raised} (was {seen.inotify_instances}; lasts until this machine is booted)")
+    return Hosts(lab, podman, memory_limits=choice.memory_limits)
 
 
 def up(lab: Lab, suite: str | None, say: Callable[[str], None], *, fresh: bool = False) -> None:
     """Bring the lab up; what already works is kept. `suite` None keeps that of the last `up`."""
-    hosts = open_lab(lab, say)
+    hosts = open_lab(lab, say, prepare=True)
     with _alone(lab):
         chosen = suite or str(_record(lab).get("suite") or image.DEFAULT_SUITE)
         reference = image.ensure(hosts.podman, chosen, say)
         public_key = keys.ensure_ssh_key(lab)
         hosts.ensure_network()
         hosts.ensure(reference, say, fresh=fresh)
-        host_keys = hosts.first_step(public_key)
+        first = hosts.first_step(public_key)
+        for name, answer in first.items():
+            if answer.failed_units:
+                say(f"warning: {name} runs with failed units: {' '.join(answer.failed_units)}")
+        host_keys = {name: answer.host_keys for name, answer in first.items()}
         write_private(lab.known_hosts, keys.known_hosts_text(lab, host_keys))
         hosts.wait_for_ssh()
         say(f"all {len(HOSTS)} hosts answer SSH")

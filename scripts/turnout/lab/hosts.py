@@ -24,7 +24,8 @@ SPEC_LABEL = "turnout.spec"
 _FAULT_COMMENT = "turnout-fault"
 
 # The first step inside a host, through podman and not through the network: it lets the lab's key in, waits
-# until systemd has finished starting, and answers with the host's public keys, which can be trusted for that.
+# until systemd has finished starting, and answers with a line of failed units and with the host's public keys,
+# which can be trusted for that.
 _FIRST_STEP = """
 set -eu
 umask 077
@@ -41,6 +42,7 @@ while :; do
     sleep 0.2
 done
 systemctl is-active --quiet ssh.service || { echo "sshd does not run; systemd is $state" >&2; exit 1; }
+echo $(systemctl --failed --plain --no-legend --full | cut -d' ' -f1)
 cat /etc/ssh/ssh_host_ed25519_key.pub /etc/ssh/ssh_host_ecdsa_key.pub /etc/ssh/ssh_host_rsa_key.pub
 """
 
@@ -53,6 +55,14 @@ class HostState:
     state: str
     spec: str = ""
     address: str = ""
+
+
+@dataclass(frozen=True)
+class FirstAnswer:
+    """What a host said at the first step: its failed units and the text of its public host keys."""
+
+    failed_units: tuple[str, ...]
+    host_keys: str
 
 
 class Hosts:
@@ -180,30 +190,31 @@ class Hosts:
                 say(f"{word}: {' '.join(names)}")
         return made
 
-    def first_step(self, public_key: str, timeout_s: int = 60) -> dict[str, str]:
-        """Let the lab's key in on every host, once it has started; returns name -> public host keys."""
+    def first_step(self, public_key: str, timeout_s: int = 60) -> dict[str, FirstAnswer]:
+        """Let the lab's key in on every host, once it has started; returns host name -> its answer."""
 
-        def step(host: Host) -> str:
+        def step(host: Host) -> FirstAnswer:
             try:
-                return self.execute(
-                    host,
-                    "sh",
-                    "-c",
-                    _FIRST_STEP,
-                    "first-step",
-                    public_key,
-                    str(timeout_s),
-                    timeout_s=timeout_s + 15,
-                )
+                command = ("sh", "-c", _FIRST_STEP, "first-step", public_key, str(timeout_s))
+                failed, host_keys = self.execute(host, *command, timeout_s=timeout_s + 15).split("\n", 1)
             except PodmanError as error:
                 raise TurnoutError(
                     "lab-host-start",
-                    observed=f"{host.name} did not start: {error.stderr.strip()}",
+                    observed=f"{host.name} did not start: {error.stderr.strip()}{self._last_words(host)}",
                     expected=f"a started systemd with sshd within {timeout_s} s",
                     remedy="turnout lab up --fresh",
                 ) from None
+            return FirstAnswer(tuple(failed.split()), host_keys)
 
         return dict(zip([host.name for host in HOSTS], in_parallel(step, HOSTS), strict=True))
+
+    def _last_words(self, host: Host) -> str:
+        """Return the end of what a host that has stopped wrote on its console, for the error about it."""
+        try:
+            log = self.podman.run("logs", "--tail=3", self.lab.container(host)).strip()
+        except PodmanError:
+            return ""
+        return f"\n    {log}" if log else ""
 
     def wait_for_ssh(self, timeout_s: float = 30) -> None:
         """Wait until every sshd answers over the network; raises `TurnoutError` naming who does not."""

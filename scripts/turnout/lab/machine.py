@@ -23,6 +23,10 @@ MOST_FILES = 65536
 MOST_PROCESSES = 30000
 LEAST_FILES = 9000
 LEAST_PODMAN = (4, 0)
+# inotify instances are counted for root over all hosts of all labs: six or so each when idle, more with services.
+# Where they run out, systemd units fail and hosts do not start. Many machines allow 128.
+INOTIFY_SETTING = Path("/proc/sys/fs/inotify/max_user_instances")
+LEAST_INOTIFY = 1024
 APT_INSTALL = "sudo apt-get install --no-install-recommends -y"
 
 _NETAVARK_FOLDERS = (
@@ -47,6 +51,7 @@ class Machine:
     nofile_hard: int | None
     nproc_hard: int | None
     memory_controller: bool
+    inotify_instances: int | None
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,7 @@ class Choice:
     nofile: int
     nproc: int
     memory_limits: bool
+    raise_inotify: bool
 
     def lines(self, machine: Machine) -> list[str]:
         """Return the choice and its grounds for a person."""
@@ -86,6 +92,7 @@ def probe() -> Machine:
         nofile_hard=_hard(resource.RLIMIT_NOFILE),
         nproc_hard=_hard(resource.RLIMIT_NPROC),
         memory_controller=_memory_controller(),
+        inotify_instances=_inotify_instances(),
     )
 
 
@@ -138,6 +145,7 @@ def choose(machine: Machine) -> Choice:
         nofile=nofile,
         nproc=min(machine.nproc_hard or MOST_PROCESSES, MOST_PROCESSES),
         memory_limits=machine.memory_controller,
+        raise_inotify=machine.inotify_instances is not None and machine.inotify_instances < LEAST_INOTIFY,
     )
 
 
@@ -211,6 +219,13 @@ def parse_version(text: str) -> tuple[int, ...] | None:
 def _hard(limit: int) -> int | None:
     hard = resource.getrlimit(limit)[1]
     return None if hard == resource.RLIM_INFINITY else hard
+
+
+def _inotify_instances() -> int | None:
+    try:
+        return int(INOTIFY_SETTING.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def _memory_controller() -> bool:

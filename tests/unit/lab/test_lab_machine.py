@@ -23,6 +23,7 @@ LAPTOP = Machine(
     nofile_hard=1048576,
     nproc_hard=None,
     memory_controller=True,
+    inotify_instances=8192,
 )
 BUILD_MACHINE = replace(
     LAPTOP,
@@ -77,6 +78,11 @@ def test_what_is_missing_is_named_with_what_mends_it(lacking: dict[str, object],
         choose(replace(LAPTOP, **lacking))  # type: ignore[arg-type]
     assert caught.value.code == code
     assert remedy in caught.value.remedy
+
+
+@pytest.mark.parametrize(("allowed", "raised"), [(128, True), (1024, False), (None, False)])
+def test_too_few_inotify_instances_are_raised(allowed: int | None, raised: bool) -> None:
+    assert choose(replace(LAPTOP, inotify_instances=allowed)).raise_inotify is raised
 
 
 def test_the_configuration_says_what_was_chosen() -> None:
