@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import S3Server
 from hypothesis import given
 from hypothesis import strategies as st
+from s3_server import S3Server
 from turnout.errors import TurnoutError
 from turnout.release import store as store_module
 from turnout.release.store import (
