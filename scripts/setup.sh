@@ -68,7 +68,7 @@ system_packages() {
         "run it in a virtual machine with Debian"
     local wanted=(
         ca-certificates git make openssh-client openssl zstd # the project
-        podman netavark iptables mmdebstrap debian-archive-keyring gpg mount # the lab
+        podman netavark nftables iptables iproute2 mmdebstrap debian-archive-keyring gpg mount # the lab
     )
     # crun, podman's usual runtime, cannot run systemd where cgroups are not v2 alone.
     [ "$(stat --file-system --format=%T /sys/fs/cgroup)" = cgroup2fs ] || wanted+=(runc)

@@ -6,12 +6,15 @@ Everything is found by the label `turnout.lab=<name>`; nothing else on the machi
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from turnout.errors import TurnoutError
 from turnout.lab.podman import Podman, PodmanError
@@ -135,13 +138,16 @@ class Hosts:
             if [subnet.get("subnet") for subnet in found.get("subnets", [])] == [self.lab.cidr]:
                 return
             self.remove_all()
+        # fmt: off
+        create = (
+            "network", "create", "--label", f"{LAB_LABEL}={self.lab.name}", "--subnet", self.lab.cidr,
+            "--gateway", self.lab.gateway, "--disable-dns", self.lab.network,
+        )
+        # fmt: on
         try:
-            # fmt: off
-            self.podman.run(
-                "network", "create", "--label", f"{LAB_LABEL}={self.lab.name}", "--subnet", self.lab.cidr,
-                "--gateway", self.lab.gateway, "--disable-dns", self.lab.network,
-            )
-            # fmt: on
+            if not self.podman.succeeds(*create):
+                self._remove_orphaned_bridge()
+                self.podman.run(*create)
         except PodmanError as error:
             said = error.stderr.strip().splitlines()[-1]
             raise TurnoutError(
@@ -150,6 +156,23 @@ class Hosts:
                 expected="a network that nothing on this machine uses yet",
                 remedy="export TURNOUT_LAB_SUBNET=10.78.0 (or another free one), then: turnout lab up",
             ) from None
+
+    def _remove_orphaned_bridge(self) -> None:
+        """Remove the lab's bridge where podman has lost it: a run that is killed while hosts are removed does that.
+
+        Only a bridge of podman's, with the lab's own gateway address, with nothing attached and in no network.
+        """
+        show = self.podman.run_as_root("ip", "-json", "-4", "address", "show", "to", f"{self.lab.gateway}/32")
+        names = {link["ifname"] for link in json.loads(show or "[]") if "ifname" in link}
+        known = {
+            network.get("network_interface")
+            for name in self.podman.run("network", "ls", "--quiet").split()
+            for network in self.podman.json("network", "inspect", name)
+        }
+        for name in names - known:
+            ports = Path("/sys/class/net", name, "brif")
+            if re.fullmatch(r"podman\d+", name) and ports.is_dir() and not any(ports.iterdir()):
+                self.podman.run_as_root("ip", "link", "delete", name)
 
     def ensure(self, image: str, say: Callable[[str], None], *, fresh: bool = False) -> list[Host]:
         """Bring every host to running from whatever state it is in; returns those that were made anew."""
@@ -250,8 +273,9 @@ class Hosts:
         for host in HOSTS:
             self._forget(self.lab.container(host))
         if self.podman.succeeds("network", "exists", self.lab.network):
-            self.podman.run("network", "rm", self.lab.network)
+            self.podman.run("network", "rm", "--force", self.lab.network)
             names.append(self.lab.network)
+        self._remove_orphaned_bridge()
         return names
 
     def _run_anew(self, name: str, run: list[str]) -> None:
