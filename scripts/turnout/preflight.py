@@ -55,14 +55,14 @@ def decide(
     service: Facts,
     edges: Mapping[str, Facts],
     hosts: Mapping[str, Facts],
-    controller_wall_s: float,
+    asked_s: tuple[float, float],
     run: str,
     limits: Limits,
 ) -> Decision:
     """Judge all facts together.
 
     `edges` and `hosts` map a host's name to what it said; `service` is the public view of the service file;
-    `controller_wall_s` is the controller's clock when the hosts were asked, in seconds since the epoch.
+    `asked_s` is the controller's clock before and after the hosts were asked, in seconds since the epoch.
     """
     faults: list[Fault] = []
     notes: list[str] = []
@@ -81,7 +81,7 @@ def decide(
             faults += _prepared(name, host)
             faults += _room(name, host, manifest, limits)
             faults += _ports_free(name, host, service, candidate)
-    faults += _clocks(hosts, controller_wall_s, limits)
+    faults += _clocks(hosts, asked_s, limits)
     return Decision(candidate, stable, record.get("release"), already, tuple(faults), tuple(notes))
 
 
@@ -272,10 +272,12 @@ def _ports_free(name: str, host: Facts, service: Facts, candidate: str) -> list[
     return faults
 
 
-def _clocks(hosts: Mapping[str, Facts], controller_wall_s: float, limits: Limits) -> list[Fault]:
+def _clocks(hosts: Mapping[str, Facts], asked_s: tuple[float, float], limits: Limits) -> list[Fault]:
+    """Return a fault for each clock that no moment between asking and hearing the answers can explain."""
     faults = []
     for name, host in hosts.items():
-        skew_s = float((host.get("clock") or {}).get("wall_s", controller_wall_s)) - controller_wall_s
+        wall_s = float((host.get("clock") or {}).get("wall_s", asked_s[0]))
+        skew_s = min(wall_s - asked_s[0], 0.0) + max(wall_s - asked_s[1], 0.0)
         if abs(skew_s) > limits.clock_skew_s:
             faults.append(
                 Fault(

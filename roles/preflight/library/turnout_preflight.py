@@ -14,7 +14,7 @@ options:
   edges: {description: What C(turnout-edge show) said on each edge., type: dict, required: true}
   hosts: {description: "What C(turnout_slot state=info) said on each host.", type: dict, required: true}
   asked_at:
-    description: The controller's clock when the hosts were asked, in seconds since the epoch.
+    description: The controller's clock before the hosts were asked, in seconds since the epoch.
     type: float
     required: true
   run: {description: This run's id., type: str, required: true}
@@ -49,6 +49,7 @@ notes: {description: What an earlier run left unsaid., returned: success, type: 
 """
 
 import json
+import time
 
 from ansible.module_utils.basic import AnsibleModule
 from turnout.errors import TurnoutError
@@ -79,7 +80,7 @@ def main():
             service=params["service"],
             edges=params["edges"],
             hosts=params["hosts"],
-            controller_wall_s=params["asked_at"],
+            asked_s=(params["asked_at"], time.time()),
             run=params["run"],
             limits=Limits(params["disk_reserve_bytes"], params["clock_skew_s"]),
         )

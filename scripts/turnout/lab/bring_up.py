@@ -67,7 +67,6 @@ def up(lab: Lab, suite: str | None, say: Callable[[str], None], *, fresh: bool =
         chosen = suite or str(_record(lab).get("suite") or image.DEFAULT_SUITE)
         reference = image.ensure(hosts.podman, chosen, say)
         public_key = keys.ensure_ssh_key(lab)
-        hosts.ensure_network()
         hosts.ensure(reference, say, fresh=fresh)
         first = hosts.first_step(public_key)
         for name, answer in first.items():

@@ -26,6 +26,9 @@ SPEC_LABEL = "turnout.spec"
 # Marks the firewall rules of `cut_off`, so that `heal` removes these and no other.
 _FAULT_COMMENT = "turnout-fault"
 
+# What is done to a host that is as it should be but for podman's word for its state; any other is made anew.
+_WAY_UP = {"running": "kept", "paused": "unpaused", "exited": "started", "stopped": "started"}
+
 # The first step inside a host, through podman and not through the network: it lets the lab's key in, waits
 # until systemd has finished starting, and answers with a line of failed units and with the host's public keys,
 # which can be trusted for that.
@@ -131,7 +134,7 @@ class Hosts:
         spec = hashlib.sha256("\0".join([*options, image]).encode()).hexdigest()[:12]
         return spec, ["run", *options, f"--label={SPEC_LABEL}={spec}", image, "/sbin/init"]
 
-    def ensure_network(self) -> None:
+    def _ensure_network(self) -> None:
         """Create the lab's network, or make it anew where it has another subnet."""
         if self.podman.succeeds("network", "exists", self.lab.network):
             found = self.podman.json("network", "inspect", self.lab.network)[0]
@@ -174,44 +177,46 @@ class Hosts:
             if re.fullmatch(r"podman\d+", name) and ports.is_dir() and not any(ports.iterdir()):
                 self.podman.run_as_root("ip", "link", "delete", name)
 
-    def ensure(self, image: str, say: Callable[[str], None], *, fresh: bool = False) -> list[Host]:
-        """Bring every host to running from whatever state it is in; returns those that were made anew."""
+    def ensure(self, image: str, say: Callable[[str], None], *, fresh: bool = False) -> None:
+        """Bring the network and every host to running, from whatever state they are in; `fresh` keeps none."""
+        self._ensure_network()
+        try:
+            self._ensure_hosts(image, say, fresh=fresh)
+        except PodmanError as error:
+            # A run that is killed while podman removes a container can leave its address taken for good; only
+            # the network's own removal gives it back.
+            if "already allocated" not in error.stderr:
+                raise
+            say("podman holds an address for a host that is gone: making the network and all hosts anew")
+            self.remove_all()
+            self._ensure_network()
+            self._ensure_hosts(image, say, fresh=fresh)
+
+    def _ensure_hosts(self, image: str, say: Callable[[str], None], *, fresh: bool) -> None:
         states = self.states()
-        made: list[Host] = []
+        results = in_parallel(lambda state: self._bring(state, image, fresh=fresh), states)
+        by_word: dict[str, list[Host]] = {}
+        for state, word in zip(states, results, strict=True):
+            by_word.setdefault(word, []).append(state.host)
+        forget_connections(self.lab.address(host) for word in ("made", "started") for host in by_word.get(word, []))
+        for word, hosts in by_word.items():
+            say(f"{word}: {' '.join(host.name for host in hosts)}")
 
-        def bring(state: HostState) -> str:
-            spec, run = self.spec(state.host, image)
-            name = self.lab.container(state.host)
-            if state.state == "running" and state.spec == spec and not fresh:
-                self._undo_faults(state.host)
-                return "kept"
-            if state.state == "paused" and state.spec == spec and not fresh:
-                self.unpause(state.host)
-                self._undo_faults(state.host)
-                return "unpaused"
-            if state.state in ("exited", "stopped") and state.spec == spec and not fresh:
-                try:
-                    self.podman.run("start", name)
-                except PodmanError:
-                    pass  # A start that was cut short can leave a container that never starts again.
-                else:
-                    self._undo_faults(state.host)
-                    return "started"
-            self._run_anew(name, run)
-            made.append(state.host)
-            return "made"
-
-        done = in_parallel(bring, states)
-        forget_connections(
-            self.lab.address(state.host)
-            for state, result in zip(states, done, strict=True)
-            if result in ("made", "started")
-        )
-        for word in ("made", "started", "unpaused", "kept"):
-            names = [state.host.name for state, result in zip(states, done, strict=True) if result == word]
-            if names:
-                say(f"{word}: {' '.join(names)}")
-        return made
+    def _bring(self, state: HostState, image: str, *, fresh: bool) -> str:
+        """Bring one host to running, with as little done to it as will do; returns a word for what was done."""
+        spec, run = self.spec(state.host, image)
+        word = "made" if fresh or state.spec != spec else _WAY_UP.get(state.state, "made")
+        if word == "unpaused":
+            self.unpause(state.host)
+        elif word == "started":
+            # A start that was cut short can leave a container that never starts again.
+            if not self.podman.succeeds("start", self.lab.container(state.host)):
+                word = "made"
+        if word == "made":
+            self._run_anew(self.lab.container(state.host), run)
+        else:
+            self._undo_faults(state.host)
+        return word
 
     def first_step(self, public_key: str, timeout_s: int = 60) -> dict[str, FirstAnswer]:
         """Let the lab's key in on every host, once it has started; returns host name -> its answer."""

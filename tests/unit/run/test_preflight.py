@@ -89,7 +89,7 @@ def judge(
         service=SERVICE,
         edges=edges or {"edge1": an_edge(), "edge2": an_edge()},
         hosts=hosts or {"app1": a_host(), "app2": a_host()},
-        controller_wall_s=1_000.0,
+        asked_s=(1_000.0, 1_010.0),
         run="r1",
         limits=LIMITS,
     )
@@ -135,11 +135,18 @@ def _disk_full(host: dict[str, Any]) -> None:
 
 
 def _clock_off(host: dict[str, Any]) -> None:
-    host["clock"]["wall_s"] = 1_005.1
+    host["clock"]["wall_s"] = 1_015.1
 
 
 def _not_provisioned(host: dict[str, Any]) -> None:
     host["units"]["sample-api@green.service"]["load"] = "not-found"
+
+
+@pytest.mark.parametrize(("wall_s", "faults"), [(994.9, 1), (995.0, 0), (1_005.0, 0), (1_015.0, 0), (1_015.1, 1)])
+def test_a_clock_counts_as_off_only_beyond_the_time_that_asking_took(wall_s: float, faults: int) -> None:
+    host = a_host()
+    host["clock"]["wall_s"] = wall_s
+    assert len(judge(hosts={"app1": host}).faults) == faults
 
 
 @pytest.mark.parametrize("harm", [_port_taken, _worker_port_taken, _disk_full, _clock_off, _not_provisioned])
