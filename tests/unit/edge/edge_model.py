@@ -91,7 +91,7 @@ class ModelHAProxy(HAProxy):
     """A HAProxy that answers as the real one does."""
 
     def __init__(self, fuse: Fuse, files: ModelFiles) -> None:
-        super().__init__("/admin.sock", MAP, None)
+        super().__init__("/admin.sock", MAP, None, {"blue": "sample-blue", "green": "sample-green"})
         self.fuse = fuse
         self.files = files
         self.running = True
@@ -104,7 +104,7 @@ class ModelHAProxy(HAProxy):
         self.running = True
         self.green = parse_map(self.files.data.get(MAP, b"").decode())
 
-    def ask(self, command: str, path: str | None = None) -> str:
+    def ask(self, command: str) -> str:
         if not self.running:
             raise Unreachable("/admin.sock: No such file or directory")
         words = command.split()

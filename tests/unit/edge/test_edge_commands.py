@@ -504,7 +504,7 @@ def test_show_works_with_haproxy_away() -> None:
 
 def test_unknown_backend_is_an_error_that_names_those_there_are() -> None:
     edge = edge_in_flight(500)
-    edge.config.backends = {"blue": "sample-blau", "green": "sample-green"}
+    edge.proxy.backend_names = {"blue": "sample-blau", "green": "sample-green"}
     fault = refused(edge, "rollback")
     assert (fault.code, fault.exit_code) == ("unknown-backend", 2)
     assert "sample-blue" in fault.observed

@@ -138,7 +138,7 @@ def checked_backend(edge: Edge, color: str, patience_s: float = 1.5) -> Json:
     """
     deadline = time.monotonic() + patience_s
     while True:
-        backend = edge.haproxy.backends(edge.config.backends)[color]
+        backend = edge.haproxy.backends()[color]
         if not any(server["pending"] for server in backend["servers"]) or time.monotonic() > deadline:
             return backend
         time.sleep(0.05)

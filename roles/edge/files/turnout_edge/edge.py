@@ -83,7 +83,7 @@ class Edge:
         self.config = config
         self.files = files or Files()
         self.clock = clock or Clock()
-        self.haproxy = HAProxy(config.socket, config.map, config.master_socket)
+        self.haproxy = HAProxy(config.socket, config.map, config.master_socket, config.backends)
         self.journal = Journal(self.files, self._path("journal.jsonl"))
         self.ledger = Journal(self.files, self._path("ledger.jsonl"))
 

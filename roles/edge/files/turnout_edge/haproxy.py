@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 from .errors import EXIT_USAGE, Trouble
+from .state import WHOLE_BP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,26 +24,23 @@ class HAProxy:
     """The running HAProxy, through its runtime socket."""
 
     TIMEOUT_S = 2.0
+    MASTER_TIMEOUT_S = 0.3
 
-    def __init__(self, socket_path: str, map_path: str, master_path: str | None) -> None:
+    def __init__(
+        self,
+        socket_path: str,
+        map_path: str,
+        master_path: str | None = None,
+        backend_names: dict[str, str] | None = None,
+    ) -> None:
         self.socket_path = socket_path
         self.map_path = map_path
         self.master_path = master_path
+        self.backend_names = backend_names or {}
 
-    def ask(self, command: str, path: str | None = None) -> str:
+    def ask(self, command: str) -> str:
         """Send one command and return the whole answer; raises Unreachable."""
-        path = path or self.socket_path
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-                connection.settimeout(self.TIMEOUT_S)
-                connection.connect(path)
-                connection.sendall(command.encode() + b"\n")
-                parts = []
-                while part := connection.recv(65536):
-                    parts.append(part)
-        except OSError as fault:
-            raise Unreachable(f"{path}: {fault.strerror or fault}") from fault
-        return b"".join(parts).decode(errors="replace")
+        return converse(self.socket_path, command, self.TIMEOUT_S)
 
     def green_bp(self) -> int | None:
         """Return green's share in the running map, None when the map has no entry for it; raises Disobeyed."""
@@ -72,27 +70,47 @@ class HAProxy:
             raise Disobeyed(
                 f"told {green_bp}, the running map then held {seen}" + (f" (HAProxy: {answer})" if answer else "")
             )
-        return self._tell_older_workers(command)
+        return self._tell_older_workers(command, green_bp)
 
-    def _tell_older_workers(self, command: str) -> list[Json]:
-        """Tell workers from before a reload too: they still serve the connections that they hold."""
+    def _tell_older_workers(self, command: str, green_bp: int) -> list[Json]:
+        """Tell workers from before a reload too: they still serve the connections that they hold.
+
+        Only what can be told quickly: the new worker, which has nearly all of the traffic, has been told already.
+        """
         if not self.master_path:
             return []
+        told: list[Json] = []
         try:
-            listing = self.ask("show proc", self.master_path)
-            told = []
-            for pid in older_workers(listing):
-                answer = self.ask(f"@!{pid} {command}", self.master_path).strip()
-                told.append({"pid": pid, "answer": answer})
-        except Unreachable:
-            return []
+            for pid in older_workers(self._ask_master("show proc")):
+                lacking = self._lacking_color(pid, green_bp)
+                if lacking:
+                    # It checks its servers no more. Its users stay where they are, rather than get no answer.
+                    told.append({"pid": pid, "told": False, "answer": f"it knows no server of {lacking} that is up"})
+                else:
+                    answer = self._ask_master(f"@!{pid} {command}").strip()
+                    told.append({"pid": pid, "told": not answer, "answer": answer})
+        except Unreachable as fault:
+            told.append({"pid": None, "told": False, "answer": str(fault)})
         return told
 
-    def backends(self, names: dict[str, str]) -> dict[str, Json]:
+    def _ask_master(self, command: str) -> str:
+        return converse(str(self.master_path), command, self.MASTER_TIMEOUT_S)
+
+    def _lacking_color(self, pid: int, green_bp: int) -> str | None:
+        """Return a color that would get users from an older worker which finds all of its servers down."""
+        rows = parse_stat(self._ask_master(f"@!{pid} show stat"))
+        for color, share_bp in (("blue", WHOLE_BP - green_bp), ("green", green_bp)):
+            name = self.backend_names.get(color)
+            servers = [read_server(row) for row in rows if row.get("pxname") == name and row.get("svname") != "BACKEND"]
+            if share_bp and not any(server["up"] for server in servers):
+                return color
+        return None
+
+    def backends(self) -> dict[str, Json]:
         """Return status and counters of each color's backend; raises Unreachable, or Trouble for an unknown name."""
         rows = parse_stat(self.ask("show stat"))
         found = {}
-        for color, name in names.items():
+        for color, name in self.backend_names.items():
             mine = [row for row in rows if row.get("pxname") == name]
             total = next((row for row in mine if row.get("svname") == "BACKEND"), None)
             if total is None:
@@ -101,7 +119,7 @@ class HAProxy:
                     "unknown-backend",
                     EXIT_USAGE,
                     f"HAProxy has no backend {name} (it has {', '.join(known) or 'none'})",
-                    f"the backends of edge.json: {', '.join(names.values())}",
+                    f"the backends of edge.json: {', '.join(self.backend_names.values())}",
                     "apply the edge role, or mend 'backends' in edge.json",
                 )
             servers = [read_server(row) for row in mine if row.get("svname") not in ("BACKEND", "FRONTEND")]
@@ -116,6 +134,22 @@ class HAProxy:
             "pid": number(fields.get("Pid")),
             "uptime_s": number(fields.get("Uptime_sec")),
         }
+
+
+def converse(path: str, command: str, timeout_s: float) -> str:
+    """Send one command to a socket of HAProxy and return the whole answer; raises Unreachable."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(timeout_s)
+            connection.connect(path)
+            connection.sendall(command.encode() + b"\n")
+            connection.shutdown(socket.SHUT_WR)  # a master waits for more commands until it is told there are none
+            parts = []
+            while part := connection.recv(65536):
+                parts.append(part)
+    except OSError as fault:
+        raise Unreachable(f"{path}: {fault.strerror or fault}") from fault
+    return b"".join(parts).decode(errors="replace")
 
 
 def older_workers(listing: str) -> list[int]:

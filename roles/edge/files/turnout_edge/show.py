@@ -53,7 +53,7 @@ def command_show(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
 def show_haproxy(edge: Edge) -> Json:
     """Return backends and process of the running HAProxy; nothing where it does not answer."""
     try:
-        return {"backends": edge.haproxy.backends(edge.config.backends), "haproxy": edge.haproxy.info()}
+        return {"backends": edge.haproxy.backends(), "haproxy": edge.haproxy.info()}
     except Unreachable:
         return {"backends": None, "haproxy": None}
     except Trouble as fault:

@@ -130,7 +130,10 @@ def notify(text: str) -> None:
         address = "\0" + address[1:]
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
+            connection.setblocking(False)  # a systemd that does not listen must not hold the watchdog up
             connection.sendto(text.encode(), address)
+    except BlockingIOError:
+        return
     except OSError as fault:
         print(f"turnout-edge: systemd does not hear: {fault}", file=sys.stderr)
 
