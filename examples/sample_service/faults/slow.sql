@@ -1,4 +1,4 @@
 -- turnout: kind=expand
 -- Takes @SECONDS@ seconds and changes nothing.
 
-SELECT pg_sleep(@SECONDS@);
+DO 'BEGIN PERFORM pg_sleep(@SECONDS@); END';

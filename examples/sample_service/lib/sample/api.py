@@ -115,7 +115,9 @@ class Api:
     async def _stamp(self, _request: web.Request, response: web.StreamResponse) -> None:
         response.headers["X-Release"] = self.release.version
         if self.draining:
+            # force_close alone closes without a word: aiohttp has written its header by now.
             response.force_close()
+            response.headers["Connection"] = "close"
 
     @web.middleware
     async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
