@@ -26,7 +26,9 @@ class Lab:
     postgres_passwords: dict[str, str] = field(repr=False)
     redis_password: str = field(repr=False)
 
-    def ssh(self, host: str, script: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def ssh(
+        self, host: str, script: str, *, check: bool = True, timeout_s: float = 120
+    ) -> subprocess.CompletedProcess[str]:
         """Run `script` by a shell on `host`, from standard input, so that it is on no command line."""
         command = ["ssh", "-i", f"{self.state_dir}/id_ed25519", "-o", "IdentitiesOnly=yes"]
         command += ["-o", f"UserKnownHostsFile={self.state_dir}/known_hosts", "-o", "StrictHostKeyChecking=yes"]
@@ -36,7 +38,7 @@ class Lab:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=timeout_s,
         )
         if check:
             assert done.returncode == 0, f"{host}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
