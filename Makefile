@@ -1,0 +1,44 @@
+# Everything a person types. Each target does its own set-up; `make help` lists them.
+SHELL := /bin/bash
+export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.cache/uv/bin:$(PATH)
+export DEBIAN_FRONTEND := noninteractive
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lab lab-down lab-status demo test lint unit clean
+
+help: ## list the targets
+	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@echo 'benches:      $(patsubst tests/bench/%.py,bench-%,$(wildcard tests/bench/[a-z]*.py))'
+
+setup: ## install system packages, the Python environment and the lab's image, where missing
+	@scripts/setup.sh
+
+lab: setup ## bring the lab up: seven real hosts on this machine
+	@turnout lab up
+
+lab-down: ## remove the lab's hosts and network (the image stays)
+	@turnout lab down
+
+lab-status: ## show the lab's hosts
+	@turnout lab status
+
+demo: setup ## a release, a release under load, a rollback and a refused release, on the lab
+	@tests/demo/run
+
+test: setup ## run every check and test, in order, and show where the time goes
+	@python tests/run.py
+
+lint: ## linters and type checks only (needs no lab)
+	@scripts/setup.sh --no-image
+	@python tests/run.py lint
+
+unit: ## tests of the Python core only (needs no lab)
+	@scripts/setup.sh --no-image
+	@python tests/run.py unit
+
+bench-%: setup
+	@test -f tests/bench/$*.py || { echo 'there is no bench "$*"; there are: $(patsubst tests/bench/%.py,%,$(wildcard tests/bench/[a-z]*.py))' >&2; exit 2; }
+	@python tests/bench/$*.py
+
+clean: ## remove what set-up and tests made in this folder (the lab's image and hosts stay)
+	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .ansible dist

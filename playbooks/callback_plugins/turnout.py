@@ -1,0 +1,320 @@
+"""Show a run as a story: phases, hosts, shares and verdicts as they come, and the first cause of a failure last.
+
+Beside the screen it keeps every event as a JSON line in the run's folder. It also tells the keeper how the playbook
+ended, and waits for it: a put-back that is under way belongs to the story. Nothing depends on it for safety; where
+this plugin is not loaded the keeper acts all the same, unseen.
+"""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: turnout
+type: stdout
+short_description: Phases, hosts, shares and verdicts as they happen, kept as JSON lines
+description:
+  - Prints one line for each task that did something, under the phase that it belongs to.
+  - Keeps all events in C(${XDG_STATE_HOME:-~/.local/state}/turnout/runs/<run>/events.jsonl).
+  - With C(-v) the results of the tasks are printed too.
+"""
+
+import atexit
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ansible import constants as C
+from ansible.plugins.callback import CallbackBase
+
+RUNS_KEPT = 100  # folders of past runs on the controller
+PUT_BACK_LIMIT_S = 600  # how long the screen waits for a put-back; the keeper itself has no such limit
+QUIET_ACTIONS = (  # what they do is seen in what follows them; they are told only when they fail
+    "ansible.builtin.set_fact",
+    "ansible.builtin.group_by",
+    "ansible.builtin.add_host",
+    "ansible.builtin.include_tasks",
+    "ansible.builtin.include_role",
+    "ansible.builtin.meta",
+    "ansible.builtin.assert",
+    "ansible.builtin.debug",
+    "ansible.builtin.validate_argument_spec",
+)
+_PHASE = re.compile(r"^(?P<story>[\w ]+?) \| (?P<number>\d+/\d+) \| (?P<what>.+)$")
+
+
+def runs_home():
+    """Return the folder that holds the folders of the runs of this user on this controller."""
+    base = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+    return Path(base) / "turnout" / "runs"
+
+
+def now():
+    """Return the present moment for an event line."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class Record:
+    """The run's folder: events, phase, and the meeting point with the keeper."""
+
+    def __init__(self, run):
+        self.folder = runs_home() / run
+        self._usable = None
+
+    def _ready(self):
+        if self._usable is None:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                self._usable = True
+            except OSError:
+                # A full or read-only disk of the controller must not stop a rollback.
+                self._usable = False
+        return self._usable
+
+    def event(self, kind, **more):
+        """Append one event."""
+        if self._ready():
+            with (
+                contextlib.suppress(OSError),
+                (self.folder / "events.jsonl").open("a", encoding="utf-8") as events,
+            ):
+                events.write(json.dumps({"ts": now(), "event": kind, **more}, default=str) + "\n")
+
+    def write(self, name, text):
+        """Write a small file in one step, so that the keeper never reads half of it."""
+        if self._ready():
+            with contextlib.suppress(OSError):
+                draft = self.folder / f".{name}.tmp"
+                draft.write_text(text, encoding="utf-8")
+                draft.rename(self.folder / name)
+
+    def has(self, name):
+        """Tell whether the folder holds a file of this name."""
+        return (self.folder / name).exists()
+
+    def prune(self):
+        """Remove the oldest folders of ended runs beyond RUNS_KEPT."""
+        with contextlib.suppress(OSError):
+            folders = sorted(path for path in self.folder.parent.iterdir() if path.is_dir())
+            for path in folders[:-RUNS_KEPT]:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+class CallbackModule(CallbackBase):
+    """The stdout callback of Turnout's playbooks."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "stdout"
+    CALLBACK_NAME = "turnout"
+
+    def __init__(self):
+        super().__init__()
+        self._pid = os.getpid()
+        # Inherited by every worker, so that all tasks of this playbook speak of one run.
+        self._run = os.environ.setdefault(
+            "TURNOUT_RUN", f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{socket.gethostname()}-{self._pid}"
+        )
+        self._record = Record(self._run)
+        os.environ.setdefault("TURNOUT_RUN_FOLDER", str(self._record.folder))
+        self._started = time.monotonic()
+        self._phase = ""
+        self._task = None
+        self._task_started = 0.0
+        self._hosts = {}
+        self._causes = []
+        self._finished = False
+        self._silent = False
+        atexit.register(self._at_exit)
+
+    # What is printed -------------------------------------------------------------------------------------------
+
+    def _print(self, text, color=None):
+        if not self._silent:
+            self._display.display(text, color=color)
+
+    def v2_playbook_on_start(self, playbook):
+        """Note which playbook runs."""
+        self._story = os.path.splitext(os.path.basename(playbook._file_name))[0]
+        self._record.event("start", playbook=self._story, run=self._run)
+
+    def v2_playbook_on_play_start(self, play):
+        """Print the phase that begins."""
+        self._flush_task()
+        name = play.get_name().strip()
+        if play.get_variable_manager().extra_vars.get("format") == "json":
+            self._silent = True
+        match = _PHASE.match(name)
+        self._phase = f"{match['number']} {match['what']}" if match else name
+        self._record.write("phase", self._phase)
+        self._record.event("phase", phase=self._phase)
+        self._print(f"\n{self._seconds():>7}  {self._phase}", C.COLOR_HIGHLIGHT)
+
+    def _seconds(self):
+        return f"{time.monotonic() - self._started:.1f} s"
+
+    def v2_playbook_on_task_start(self, task, is_conditional):
+        """Begin to collect the hosts of a task."""
+        self._flush_task()
+        self._task = task
+        self._task_started = time.monotonic()
+
+    v2_playbook_on_handler_task_start = lambda self, task: self.v2_playbook_on_task_start(task, False)  # noqa: E731
+
+    def _flush_task(self):
+        """Print the line of the task that has ended."""
+        task, hosts = self._task, self._hosts
+        self._task, self._hosts = None, {}
+        if task is None or not hosts or task.action in QUIET_ACTIONS:
+            return
+        done = {host: state for host, state in hosts.items() if state != "skipped"}
+        if not done:
+            return
+        seconds = time.monotonic() - self._task_started
+        name = task.get_name().rpartition(" : ")[2].strip()
+        groups = {}
+        for host, state in done.items():
+            groups.setdefault(state, []).append(host)
+        states = ", ".join(f"{' '.join(sorted(names))} {state}" for state, names in sorted(groups.items()))
+        color = C.COLOR_CHANGED if "changed" in groups else C.COLOR_OK
+        self._record.event("task", phase=self._phase, task=name, hosts=done, seconds=round(seconds, 3))
+        self._print(f"{'':9}{name:<58} {seconds:5.1f} s  {states}", color)
+
+    def _say(self, result):
+        """Print what a task has to say to a person: words of the edges, of a debug task, or a report."""
+        values = result.result
+        if result.task.action in ("ansible.builtin.debug", "debug") and "msg" in values:
+            text = values["msg"] if isinstance(values["msg"], str) else "\n".join(map(str, values["msg"]))
+            self._print("\n".join(f"{'':9}{line}" for line in text.splitlines()))
+        elif values.get("changed") and values.get("message"):
+            self._print(f"{'':9}{result.host.get_name()}: {values['message']}")
+            self._record.event("said", phase=self._phase, host=result.host.get_name(), message=values["message"])
+        if values.get("report"):
+            # The only output of a playbook that was asked for JSON.
+            self._display.display(values["report"])
+        if self._display.verbosity > 0:
+            self._clean_results(values, result.task.action)
+            self._print(f"{'':9}{result.host.get_name()}: {self._dump_results(values)}")
+
+    def v2_runner_on_ok(self, result):
+        """Collect a host that did its part."""
+        self._handle_warnings_and_exception(result)
+        self._hosts[result.host.get_name()] = "changed" if result.result.get("changed") else "ok"
+        self._say(result)
+
+    def v2_runner_on_skipped(self, result):
+        """Collect a host that had nothing to do."""
+        self._hosts[result.host.get_name()] = "skipped"
+
+    def v2_runner_on_failed(self, result, ignore_errors=False):
+        """Print a failure at once, and keep it: the first one is told again at the end."""
+        host, values = result.host.get_name(), result.result
+        message = self._message(values)
+        task = result.task.get_name().rpartition(" : ")[2].strip()
+        self._record.event("failed", phase=self._phase, task=task, host=host, ignored=ignore_errors, message=message)
+        if ignore_errors:
+            self._hosts[host] = "not done"
+            self._print(f"{'':9}{host}: {message}", C.COLOR_WARN)
+            return
+        self._hosts[host] = "FAILED"
+        self._causes.append((self._phase, task, host, message))
+        self._print(f"{'':9}{task}: {host} FAILED", C.COLOR_ERROR)
+        self._print("\n".join(f"{'':11}{line}" for line in message.splitlines()), C.COLOR_ERROR)
+        if self._display.verbosity > 0:
+            self._clean_results(values, result.task.action)
+            self._print(f"{'':9}{host}: {self._dump_results(values)}")
+
+    def _message(self, values):
+        """Return what a failed result says to a person."""
+        if values.get("results"):
+            faults = [item for item in values["results"] if item.get("failed")]
+            if faults:
+                return "\n".join(dict.fromkeys(self._message(item) for item in faults))
+        message = str(values.get("msg") or values.get("censored") or "the task gave no reason")
+        for stream in ("stderr", "module_stderr"):
+            if values.get(stream) and "non-zero" in message:
+                message += f"\n{str(values[stream]).strip()[-800:]}"
+        return message
+
+    def v2_runner_on_unreachable(self, result):
+        """Print a host that could not be reached."""
+        host, message = result.host.get_name(), self._message(result.result)
+        self._hosts[host] = "UNREACHABLE"
+        remedy = (
+            f"{host} could not be reached: {message.strip()}\nexpected: a host that answers Ansible; "
+            f"to mend: bring it back (see: ansible {host} -m ping), or take it out of the inventory"
+        )
+        ignored = bool(result.task.ignore_unreachable)
+        self._record.event("unreachable", phase=self._phase, host=host, ignored=ignored, message=message)
+        if not ignored:
+            self._causes.append((self._phase, result.task.get_name(), host, remedy))
+        self._print(f"{'':9}{host} UNREACHABLE: {message.strip()}", C.COLOR_UNREACHABLE)
+
+    def v2_runner_item_on_failed(self, result):
+        """Leave a failed item to its task's own result."""
+
+    # How it ends -----------------------------------------------------------------------------------------------
+
+    def v2_playbook_on_stats(self, stats):
+        """Tell the keeper how the playbook ended, wait for it, and print the first cause last."""
+        self._flush_task()
+        failed = bool(stats.dark or stats.failures) and bool(self._causes)
+        self._end("failed" if failed else "ok")
+        self._finished = True
+
+    def _at_exit(self):
+        """Reached without `stats` when the playbook was interrupted: Ansible says nothing more, the story must."""
+        if os.getpid() != self._pid or self._finished:
+            return
+        if not self._causes and self._record.has("keeper.json"):
+            self._causes.append((self._phase, "", "", "the run was interrupted"))
+        self._end("failed")
+
+    def _end(self, how):
+        self._record.write("ended", how)
+        self._record.event("end", how=how, seconds=round(time.monotonic() - self._started, 3))
+        if self._record.has("keeper.json") and how == "failed":
+            self._show_put_back()
+        if how == "failed" and self._causes:
+            self._print_first_cause()
+        outcome = "done" if how == "ok" else "NOT done"
+        self._print(f"\n{self._seconds():>7}  {outcome}   events: {self._record.folder}/events.jsonl")
+        self._record.prune()
+
+    def _show_put_back(self):
+        """Show the keeper's put-back as it goes, until it is done."""
+        self._print(f"\n{self._seconds():>7}  putting everything back", C.COLOR_HIGHLIGHT)
+        log = self._record.folder / "put-back.log"
+        shown = 0
+        deadline = time.monotonic() + PUT_BACK_LIMIT_S
+        try:
+            while time.monotonic() < deadline:
+                done = self._record.has("keeper.done")
+                with contextlib.suppress(OSError):
+                    text = log.read_bytes()[shown:].decode("utf-8", "replace")
+                    whole = text[: text.rfind("\n") + 1]
+                    shown += len(whole.encode())
+                    for line in whole.splitlines():
+                        self._print(f"  | {line}")
+                if done:
+                    outcome = json.loads((self._record.folder / "keeper.done").read_text())
+                    self._print(f"{self._seconds():>7}  {outcome['outcome']}")
+                    return
+                time.sleep(0.1)
+        except KeyboardInterrupt:
+            pass
+        self._print(f"  the put-back goes on by itself; see {log}", C.COLOR_WARN)
+
+    def _print_first_cause(self):
+        phase, task, host, message = self._causes[0]
+        place = ", ".join(part for part in (f"phase {phase}" if phase else "", task, host) if part)
+        others = [cause for cause in self._causes[1:] if cause[3] != message]
+        self._print(f"\nFirst cause ({place}):", C.COLOR_ERROR)
+        self._print("\n".join(f"  {line}" for line in message.splitlines()), C.COLOR_ERROR)
+        if others:
+            self._print(f"  ({len(others)} more above)", C.COLOR_ERROR)
+        sys.stdout.flush()

@@ -1,0 +1,271 @@
+"""The command line: words in; one JSON object, words for a person and an exit code out."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+
+from .change import disk_trouble
+from .commands import (
+    command_adopt,
+    command_apply,
+    command_confirm,
+    command_journal,
+    command_ledger,
+    command_move,
+    command_prepare,
+    command_recover,
+    command_schema,
+    command_settle,
+)
+from .edge import DEFAULT_CONFIG, Config, Edge
+from .errors import EXIT_DONE, EXIT_INTERNAL, EXIT_USAGE, Trouble, refusal
+from .haproxy import Unreachable
+from .holding import (
+    command_lease_arm,
+    command_lease_disarm,
+    command_lease_renew,
+    command_lock_beat,
+    command_lock_break,
+    command_lock_release,
+    command_lock_take,
+)
+from .request import Who
+from .rollback import command_rollback
+from .show import command_show, table
+from .state import COLORS
+from .watch import run_watch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+    from typing import Any
+
+    from .errors import Json
+
+
+HELP = """\
+turnout-edge: the one program that moves traffic on this edge
+
+  turnout-edge rollback            go back, now (no arguments needed; twice does no harm)
+  turnout-edge show --human        what serves, what HAProxy really does, who holds the lock
+
+  prepare move confirm settle adopt schema apply recover
+  lock take|beat|release|break     lease arm|renew|disarm     journal  ledger  watch
+
+Options of all: --config FILE --run ID --actor NAME --phase TEXT --dry-run --human --quiet
+Options of one: turnout-edge COMMAND --help
+Answers: one JSON object on stdout and words on stderr, or with --human only words, on stdout.
+Exit codes: 0 done or nothing to do, 1 internal error, 2 usage, configuration or unreadable state, 3 refused,
+4 lock held by another run, 5 put back, 6 on disk but not in the running HAProxy, 7 in the running HAProxy
+but not on disk."""
+
+
+COMMANDS: dict[str, Callable[[Edge, Who, argparse.Namespace], Json]] = {
+    "show": command_show,
+    "prepare": command_prepare,
+    "move": command_move,
+    "confirm": command_confirm,
+    "rollback": command_rollback,
+    "settle": command_settle,
+    "schema": command_schema,
+    "apply": command_apply,
+    "adopt": command_adopt,
+    "recover": command_recover,
+    "journal": command_journal,
+    "ledger": command_ledger,
+    "beat": command_lock_beat,
+    "lock take": command_lock_take,
+    "lock beat": command_lock_beat,
+    "lock release": command_lock_release,
+    "lock break": command_lock_break,
+    "lease arm": command_lease_arm,
+    "lease renew": command_lease_renew,
+    "lease disarm": command_lease_disarm,
+}
+
+
+COMMON_WITH_VALUE = ("--config", "--run", "--actor", "--phase")
+COMMON_FLAGS = ("--dry-run", "--human", "--quiet")
+
+
+# The options of each command: name, and settings of argparse.
+FORCE: list[tuple[str, Json]] = [("--force", {"action": "store_true"}), ("--reason", {})]
+
+
+RELEASE: list[tuple[str, Json]] = [
+    ("--color", {"required": True, "choices": COLORS}),
+    ("--release", {"required": True, "metavar": "JSON"}),
+]
+
+
+OPTIONS: dict[str, list[tuple[str, Json]]] = {
+    "show": [("--tail", {"type": int, "default": 10})],
+    "prepare": RELEASE,
+    "move": [
+        ("--share-bp", {"type": int, "required": True}),
+        ("--expect-share", {"type": int}),
+        ("--allow-down", {"default": "", "metavar": "NAME,NAME"}),
+        ("--lease-s", {"type": float}),
+    ],
+    "confirm": [("--color", {"choices": COLORS})],
+    "rollback": [
+        *FORCE,
+        ("--further", {"action": "store_true"}),
+        ("--put-back", {"action": "store_true"}),
+        ("--keep-confirmed", {"action": "store_true"}),
+    ],
+    "settle": [("--previous-restored", {"action": "store_true"})],
+    "schema": [
+        ("--version", {"type": int, "required": True}),
+        ("--last-contract", {"type": int, "required": True}),
+    ],
+    "adopt": [*RELEASE, *FORCE],
+    "recover": [("--force", {"action": "store_true"})],
+    "journal": [
+        ("--event", {"choices": ("start", "end", "intent", "result", "note")}),
+        ("--action", {"default": "note"}),
+        ("--json", {"default": "{}"}),
+        ("--tail", {"type": int, "default": 20}),
+    ],
+    "ledger": [("--json", {}), ("--tail", {"type": int, "default": 20})],
+    "lock take": [
+        ("--owner", {"default": ""}),
+        ("--pid", {"type": int, "default": 0}),
+        ("--purpose", {"default": "unnamed"}),
+        ("--ttl-s", {"type": float, "default": 60.0}),
+        ("--break", {"action": "store_true", "dest": "break_lock"}),
+    ],
+    "lock break": [("--reason", {})],
+    "lease arm": [("--lease-s", {"type": float})],
+}
+
+
+def find_command(words: list[str]) -> tuple[str | None, list[str]]:
+    """Return the command among the words and the options around it."""
+    index = 0
+    while index < len(words) and words[index].startswith("-"):
+        index += 2 if words[index] in COMMON_WITH_VALUE else 1
+    name = words[index] if index < len(words) else None
+    rest = words[:index] + words[index + 1 :]
+    if name in ("lock", "lease") and index < len(rest) and not rest[index].startswith("-"):
+        name = f"{name} {rest.pop(index)}"
+    return name, rest
+
+
+def parse(words: list[str]) -> tuple[str, argparse.Namespace]:
+    """Return the command and its options; raises Trouble for what cannot be understood."""
+    name, rest = find_command(words)
+    if name not in COMMANDS and name != "watch":
+        known = ", ".join([*COMMANDS, "watch"])
+        raise Trouble("usage", EXIT_USAGE, f"there is no command {name!r}", known, "turnout-edge --help")
+    import argparse
+
+    class Parser(argparse.ArgumentParser):
+        """A parser whose errors are answered as all others are."""
+
+        def error(self, message: str) -> Any:
+            """Raise the error instead of ending the program."""
+            raise Trouble("usage", EXIT_USAGE, message, self.format_usage().strip(), f"turnout-edge {name} --help")
+
+    about = (COMMANDS[name].__doc__ if name in COMMANDS else run_watch.__doc__) or ""
+    parser = Parser(prog=f"turnout-edge {name}", description=about, allow_abbrev=False)
+    for option in COMMON_WITH_VALUE:
+        parser.add_argument(option)
+    for option in COMMON_FLAGS:
+        parser.add_argument(option, action="store_true")
+    for option, settings in OPTIONS.get(name, []):
+        parser.add_argument(option, **settings)
+    return name, parser.parse_args(rest)
+
+
+def default_actor() -> str:
+    """Return who is logged in, as user@host."""
+    user = os.environ.get("SUDO_USER") or os.environ.get("LOGNAME") or os.environ.get("USER") or f"uid{os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
+
+
+class Uninterrupted:
+    """Keeps Ctrl-C, hang-ups and terminations waiting while something is changed."""
+
+    def __enter__(self) -> None:
+        import signal
+
+        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        self.before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+
+    def __exit__(self, *_: object) -> None:
+        import signal
+
+        signal.pthread_sigmask(signal.SIG_SETMASK, self.before)
+
+
+def execute(words: list[str]) -> tuple[int, Json, str]:
+    """Run one command; return its exit code, its answer and the words for a person. Raises Trouble."""
+    name, options = parse(words)
+    who = Who(options.run, options.actor or default_actor(), options.phase, options.dry_run)
+    edge = Edge(Config.load(options.config or os.environ.get("TURNOUT_EDGE_CONFIG") or DEFAULT_CONFIG))
+    if name == "watch":
+        return run_watch(edge), {}, ""
+    with Uninterrupted(), edge.locked():
+        try:
+            result = COMMANDS[name](edge, who, options)
+        except Unreachable as fault:
+            remedy = "systemctl start haproxy; journalctl -u haproxy"
+            raise refusal("haproxy", str(fault), "a running HAProxy that answers", remedy) from fault
+        except OSError as fault:
+            raise disk_trouble(fault, fault.filename or "the state folder", EXIT_INTERNAL) from fault
+    return EXIT_DONE, result, table(result) if name == "show" else f"{who_says(edge)}: {result['message']}"
+
+
+def who_says(edge: Edge) -> str:
+    """Return what stands before an answer, so that one knows which of several terminals it is."""
+    return f"{edge.config.service} on {socket.gethostname()}"
+
+
+def answer_to(words: list[str]) -> tuple[int, Json, str]:
+    """Run one command; return exit code, answer and words, for errors too. The Ansible module calls this."""
+    try:
+        return execute(words)
+    except Trouble as fault:
+        result = {"ok": False, "changed": False, **fault.facts, "error": fault.as_json()}
+        return fault.exit_code, result, fault.as_text()
+    except Exception as fault:  # the last resort: a person at 3 a.m. is never shown a traceback
+        return internal_error(fault)
+
+
+def main(words: list[str]) -> int:
+    """Run the command line; the one place where answers are printed."""
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(HELP)
+        return EXIT_DONE if words else EXIT_USAGE
+    code, result, text = answer_to(words)
+    try:
+        if "--human" in words:
+            print(text, file=sys.stdout if code == EXIT_DONE else sys.stderr)
+        elif result:
+            if not (text == "" or "--quiet" in words or result.get("action") == "show"):
+                print(text, file=sys.stderr)
+            print(json.dumps(result, ensure_ascii=False))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody listens any more; what was done is done
+    return code
+
+
+def internal_error(fault: Exception) -> tuple[int, Json, str]:
+    """Return the answer to an error that nobody foresaw."""
+    import traceback
+
+    where = traceback.extract_tb(fault.__traceback__)[-1]
+    trouble = Trouble(
+        "internal",
+        EXIT_INTERNAL,
+        f"{type(fault).__name__}: {fault} (in {where.name}, line {where.lineno})",
+        "no such thing: this is a fault of turnout-edge",
+        "turnout-edge show --human tells where traffic is; report this line",
+    )
+    return EXIT_INTERNAL, {"ok": False, "changed": False, "error": trouble.as_json()}, trouble.as_text()

@@ -1,0 +1,188 @@
+"""One edge: its configuration, its files and its HAProxy, read and written as values."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+
+from .errors import EXIT_USAGE, Trouble, not_root
+from .haproxy import Disobeyed, HAProxy, Unreachable
+from .journal import Journal, encode_line, parse_line
+from .state import COLORS, State, format_map, parse_map
+from .store import Clock, FileLock, Files
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .errors import Json
+
+
+DEFAULT_CONFIG = "/etc/turnout/edge.json"
+
+
+class Config:
+    """edge.json: where everything is on this edge."""
+
+    KEYS = ("service", "socket", "map", "backends", "state_dir", "lease_s", "master_socket", "require_watch")
+
+    def __init__(self, data: Json) -> None:
+        self.service = str(data["service"])
+        self.socket = str(data["socket"])
+        self.map = str(data["map"])
+        self.backends: dict[str, str] = dict(data["backends"])
+        self.state_dir = str(data["state_dir"])
+        self.lease_s = float(data.get("lease_s", 10))
+        self.master_socket: str | None = data.get("master_socket")
+        self.require_watch = bool(data.get("require_watch", True))
+
+    @classmethod
+    def load(cls, path: str) -> Config:
+        """Read and check the file; raises Trouble."""
+        remedy = "apply the edge role (ansible-playbook playbooks/site.yml), or name another file with --config"
+        expected = f"a JSON object with {', '.join(cls.KEYS[:5])}"
+        try:
+            with open(path, encoding="utf-8") as stream:
+                data = json.load(stream)
+        except FileNotFoundError as fault:
+            raise Trouble("config", EXIT_USAGE, f"there is no {path}", expected, remedy) from fault
+        except PermissionError as fault:
+            raise not_root(path) from fault
+        except (OSError, ValueError) as fault:
+            raise Trouble("config", EXIT_USAGE, f"{path} cannot be read: {fault}", expected, remedy) from fault
+        faults = config_faults(data)
+        if faults:
+            raise Trouble("config", EXIT_USAGE, f"{path}: {'; '.join(faults)}", expected, remedy)
+        return cls(data)
+
+
+def config_faults(data: object) -> list[str]:
+    """Return everything that is wrong with edge.json."""
+    if not isinstance(data, dict):
+        return ["it is not a JSON object"]
+    faults = [f"unknown key {key}" for key in data if key not in Config.KEYS]
+    faults += [
+        f"{key} is missing or no text"
+        for key in ("service", "socket", "map", "state_dir")
+        if not isinstance(data.get(key), str) or not data[key]
+    ]
+    backends = data.get("backends")
+    if not isinstance(backends, dict) or set(backends) != set(COLORS):
+        faults.append("backends does not name blue and green")
+    elif backends["blue"] == backends["green"] or not all(isinstance(name, str) for name in backends.values()):
+        faults.append("backends does not give each color a backend of its own")
+    lease_s = data.get("lease_s", 10)
+    if isinstance(lease_s, bool) or not isinstance(lease_s, int | float) or lease_s <= 0:
+        faults.append(f"lease_s is {lease_s!r}, which is no positive number")
+    return faults
+
+
+class Edge:
+    """This edge: its files and its HAProxy, read and written as values."""
+
+    def __init__(self, config: Config, files: Files | None = None, clock: Clock | None = None) -> None:
+        self.config = config
+        self.files = files or Files()
+        self.clock = clock or Clock()
+        self.haproxy = HAProxy(config.socket, config.map, config.master_socket, config.backends)
+        self.journal = Journal(self.files, self._path("journal.jsonl"))
+        self.ledger = Journal(self.files, self._path("ledger.jsonl"))
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self.config.state_dir, name)
+
+    def locked(self) -> FileLock:
+        """Return the file lock, to be used as a context."""
+        return FileLock(self._path("flock"))
+
+    def has_state(self) -> bool:
+        """Tell whether this edge was ever told what serves."""
+        return self.files.read(self._path("state.json")) is not None
+
+    def load_state(self) -> State:
+        """Return what this edge wants; raises Trouble for a state that cannot be read."""
+        path = self._path("state.json")
+        remedy = "turnout-edge recover (rebuilds it from the journal)"
+        try:
+            raw = self.files.read(path)
+        except PermissionError as fault:
+            raise not_root(path) from fault
+        if raw is None:
+            if self.journal.holds_state():
+                raise Trouble("state-missing", EXIT_USAGE, f"{path} is gone, the journal is not", "both", remedy)
+            return State(self.config.service)
+        try:
+            state = State.from_json(json.loads(raw))
+        except (ValueError, TypeError) as fault:
+            raise Trouble("state-corrupt", EXIT_USAGE, f"{path} cannot be read: {fault}", "a state", remedy) from fault
+        if state.service != self.config.service:
+            raise Trouble(
+                "service-differs",
+                EXIT_USAGE,
+                f"{path} is of service {state.service}",
+                f"service {self.config.service}, as in edge.json",
+                "mend edge.json, or move the state folder of the other service away",
+            )
+        return state
+
+    def write_state(self, state: State) -> None:
+        """Put the state on the disk."""
+        data = json.dumps(state.as_json(), indent=1, ensure_ascii=False).encode() + b"\n"
+        self.files.replace(self._path("state.json"), data)
+
+    def disk_bp(self) -> int | None:
+        """Return green's share as the map file has it: what HAProxy will read at its next start."""
+        raw = self.files.read(self.config.map)
+        return None if raw is None else parse_map(raw.decode(errors="replace"))
+
+    def write_map(self, green_bp: int) -> None:
+        """Put the map on the disk, unless it is there already."""
+        data = format_map(green_bp).encode()
+        if self.files.read(self.config.map) != data:
+            self.files.replace(self.config.map, data, mode=0o644)
+
+    def live(self) -> Json:
+        """Return green's share as the running HAProxy has it: {green_bp, reachable, error}."""
+        try:
+            return {"green_bp": self.haproxy.green_bp(), "reachable": True, "error": None}
+        except Unreachable as fault:
+            return {"green_bp": None, "reachable": False, "error": str(fault)}
+        except Disobeyed as fault:
+            return {"green_bp": None, "reachable": True, "error": str(fault)}
+
+    def load_lock(self) -> Json:
+        """Return the lock: {holder, last}. An unreadable lock file is nobody's."""
+        raw = self.files.read(self._path("lock.json"))
+        return (parse_line(raw) if raw else None) or {"holder": None, "last": None}
+
+    def write_lock(self, lock: Json, durable: bool = True) -> None:
+        """Keep the lock."""
+        self.files.replace(self._path("lock.json"), encode_line(lock), durable=durable)
+
+    def load_lease(self) -> Json:
+        """Return the lease: {armed, run, lease_s, renewed}; one that a power cut made unreadable is armed and over."""
+        raw = self.files.read(self._path("lease.json"))
+        if raw is None:
+            return {"armed": False}
+        return parse_line(raw) or {"armed": True}
+
+    def write_lease(self, lease: Json, durable: bool = True) -> None:
+        """Keep the lease."""
+        self.files.replace(self._path("lease.json"), encode_line(lease), durable=durable)
+
+    def watch_path(self) -> str:
+        """Return the file that the watchdog holds locked while it lives."""
+        return self._path("watch.flock")
+
+    def watch_is_alive(self) -> bool:
+        """Tell whether the watchdog runs: it holds a lock that ends with it."""
+        try:
+            descriptor = os.open(self.watch_path(), os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False

@@ -1,0 +1,213 @@
+"""The running HAProxy, through its runtime socket: the map, the backends, the process."""
+
+from __future__ import annotations
+
+import socket
+
+from .errors import EXIT_USAGE, Trouble
+from .state import WHOLE_BP
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .errors import Json
+
+
+class Unreachable(Exception):
+    """HAProxy's socket does not answer."""
+
+
+class Disobeyed(Exception):
+    """HAProxy answers, but does not know the map, or does not hold what it was told."""
+
+
+class HAProxy:
+    """The running HAProxy, through its runtime socket."""
+
+    TIMEOUT_S = 2.0
+    MASTER_TIMEOUT_S = 0.3
+
+    def __init__(
+        self,
+        socket_path: str,
+        map_path: str,
+        master_path: str | None = None,
+        backend_names: dict[str, str] | None = None,
+    ) -> None:
+        self.socket_path = socket_path
+        self.map_path = map_path
+        self.master_path = master_path
+        self.backend_names = backend_names or {}
+
+    def ask(self, command: str) -> str:
+        """Send one command and return the whole answer; raises Unreachable."""
+        return converse(self.socket_path, command, self.TIMEOUT_S)
+
+    def green_bp(self) -> int | None:
+        """Return green's share in the running map, None when the map has no entry for it; raises Disobeyed."""
+        values = set()
+        for line in self.ask(f"show map {self.map_path}").splitlines():
+            words = line.split()
+            if not words:
+                continue
+            if not words[0].startswith("0x") or len(words) != 3:
+                raise Disobeyed(f"HAProxy says of the map {self.map_path}: {line.strip()}")
+            if words[1] == "green":
+                values.add(words[2])
+        if not values:
+            return None
+        value = values.pop()
+        if values or not value.isdigit():
+            raise Disobeyed(f"the running map {self.map_path} holds several or no whole numbers for green")
+        return int(value)
+
+    def set_green_bp(self, green_bp: int) -> list[Json]:
+        """Set the running map and read it back; raises Unreachable or Disobeyed. Returns the older workers told."""
+        verb = "add" if self.green_bp() is None else "set"
+        command = f"{verb} map {self.map_path} green {green_bp}"
+        answer = self.ask(command).strip()
+        seen = self.green_bp()
+        if seen != green_bp:
+            raise Disobeyed(
+                f"told {green_bp}, the running map then held {seen}" + (f" (HAProxy: {answer})" if answer else "")
+            )
+        return self._tell_older_workers(command, green_bp)
+
+    def _tell_older_workers(self, command: str, green_bp: int) -> list[Json]:
+        """Tell workers from before a reload too: they still serve the connections that they hold.
+
+        Only what can be told quickly: the new worker, which has nearly all of the traffic, has been told already.
+        """
+        if not self.master_path:
+            return []
+        told: list[Json] = []
+        try:
+            for pid in older_workers(self._ask_master("show proc")):
+                lacking = self._lacking_color(pid, green_bp)
+                if lacking:
+                    # It checks its servers no more. Its users stay where they are, rather than get no answer.
+                    told.append({"pid": pid, "told": False, "answer": f"it knows no server of {lacking} that is up"})
+                else:
+                    answer = self._ask_master(f"@!{pid} {command}").strip()
+                    told.append({"pid": pid, "told": not answer, "answer": answer})
+        except Unreachable as fault:
+            told.append({"pid": None, "told": False, "answer": str(fault)})
+        return told
+
+    def _ask_master(self, command: str) -> str:
+        return converse(str(self.master_path), command, self.MASTER_TIMEOUT_S)
+
+    def _lacking_color(self, pid: int, green_bp: int) -> str | None:
+        """Return a color that would get users from an older worker which finds all of its servers down."""
+        rows = parse_stat(self._ask_master(f"@!{pid} show stat"))
+        for color, share_bp in (("blue", WHOLE_BP - green_bp), ("green", green_bp)):
+            name = self.backend_names.get(color)
+            servers = [read_server(row) for row in rows if row.get("pxname") == name and row.get("svname") != "BACKEND"]
+            if share_bp and not any(server["up"] for server in servers):
+                return color
+        return None
+
+    def backends(self) -> dict[str, Json]:
+        """Return status and counters of each color's backend; raises Unreachable, or Trouble for an unknown name."""
+        rows = parse_stat(self.ask("show stat"))
+        found = {}
+        for color, name in self.backend_names.items():
+            mine = [row for row in rows if row.get("pxname") == name]
+            total = next((row for row in mine if row.get("svname") == "BACKEND"), None)
+            if total is None:
+                known = sorted({str(row["pxname"]) for row in rows if row.get("svname") == "BACKEND"})
+                raise Trouble(
+                    "unknown-backend",
+                    EXIT_USAGE,
+                    f"HAProxy has no backend {name} (it has {', '.join(known) or 'none'})",
+                    f"the backends of edge.json: {', '.join(self.backend_names.values())}",
+                    "apply the edge role, or mend 'backends' in edge.json",
+                )
+            servers = [read_server(row) for row in mine if row.get("svname") not in ("BACKEND", "FRONTEND")]
+            found[color] = read_backend(name, total, servers)
+        return found
+
+    def info(self) -> Json:
+        """Return version, pid and uptime of the running process: counters start again with it."""
+        fields = dict(line.split(": ", 1) for line in self.ask("show info").splitlines() if ": " in line)
+        return {
+            "version": fields.get("Version", ""),
+            "pid": number(fields.get("Pid")),
+            "uptime_s": number(fields.get("Uptime_sec")),
+        }
+
+
+def converse(path: str, command: str, timeout_s: float) -> str:
+    """Send one command to a socket of HAProxy and return the whole answer; raises Unreachable."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(timeout_s)
+            connection.connect(path)
+            connection.sendall(command.encode() + b"\n")
+            connection.shutdown(socket.SHUT_WR)  # a master waits for more commands until it is told there are none
+            parts = []
+            while part := connection.recv(65536):
+                parts.append(part)
+    except OSError as fault:
+        raise Unreachable(f"{path}: {fault.strerror or fault}") from fault
+    return b"".join(parts).decode(errors="replace")
+
+
+def older_workers(listing: str) -> list[int]:
+    """Return the pids under "old workers" in the master's `show proc`."""
+    pids = []
+    section = ""
+    for line in listing.splitlines():
+        if line.startswith("#"):
+            section = line.strip("# ").lower()
+        elif section == "old workers" and line.split()[:1]:
+            pids.append(int(line.split()[0]))
+    return pids
+
+
+def parse_stat(text: str) -> list[dict[str, str]]:
+    """Return the rows of `show stat`."""
+    lines = [line for line in text.splitlines() if line]
+    if not lines or not lines[0].startswith("# "):
+        return []
+    names = lines[0][2:].split(",")
+    return [dict(zip(names, line.split(","), strict=False)) for line in lines[1:]]
+
+
+def number(text: str | None) -> int:
+    """Return a counter; HAProxy leaves out those that do not apply."""
+    return int(text) if text and text.lstrip("-").isdigit() else 0
+
+
+def read_server(row: dict[str, str]) -> Json:
+    """Return one server. `up`: gets requests. `checked`: by a health check that has passed since HAProxy started."""
+    status = row.get("status", "")
+    check = row.get("check_status", "").removeprefix("* ")
+    return {
+        "name": row.get("svname", ""),
+        "status": status,
+        "check": check,
+        "up": status.split(" ")[0] == "UP" or status == "no check",
+        "checked": check in ("L4OK", "L6OK", "L7OK", "L7OKC"),
+        "pending": check == "INI",
+        "sessions": number(row.get("scur")),
+    }
+
+
+def read_backend(name: str, row: dict[str, str], servers: list[Json]) -> Json:
+    """Return one backend: status, servers and the counters that a guard reads."""
+    answers = {f"hrsp_{kind}": number(row.get(f"hrsp_{kind}")) for kind in ("1xx", "2xx", "3xx", "4xx", "5xx", "other")}
+    return {
+        "backend": name,
+        "status": row.get("status", ""),
+        "up": any(server["up"] for server in servers),
+        "all_up": bool(servers) and all(server["up"] and server["checked"] for server in servers),
+        "servers": servers,
+        "requests": number(row.get("req_tot")),
+        **answers,
+        "econ": number(row.get("econ")),
+        "eresp": number(row.get("eresp")),
+        "retries": number(row.get("wretr")),
+        "redispatches": number(row.get("wredis")),
+        "sessions": number(row.get("scur")),
+        "queue": number(row.get("qcur")),
+    }

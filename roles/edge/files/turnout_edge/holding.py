@@ -1,0 +1,192 @@
+"""The commands of the lock and the lease."""
+
+from __future__ import annotations
+
+from .change import answer, note
+from .edge import Edge
+from .errors import EXIT_LOCKED, EXIT_USAGE, Trouble, refusal
+from .lock import check_lock, describe_lock, lock_is_fresh, mark_age_s
+from .request import Who, required_run
+from .show import show_lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
+    from .errors import Json
+
+
+def ended_lock(holder: Json, ended: str, edge: Edge) -> Json:
+    """Return what is remembered of a holder that lost or released the lock."""
+    return {
+        "run": holder["run"],
+        "owner": holder["owner"],
+        "purpose": holder["purpose"],
+        "ended": ended,
+        "ended_at": edge.clock.stamp(),
+    }
+
+
+def release_lock(edge: Edge, who: Who) -> None:
+    """Release the lock of this run, but keep in mind whom it was taken from: that run will ask."""
+    lock = edge.load_lock()
+    last = lock["last"]
+    if last is None or not last["ended"].startswith("taken over"):
+        last = ended_lock(lock["holder"], "released", edge)
+    edge.write_lock({"holder": None, "last": last})
+    note(edge, who, "note", "lock-released")
+
+
+def command_lock_take(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
+    """Take the lock; from a holder that shows no life any more, or with --break from anybody."""
+    run = required_run(who)
+    now = edge.clock.mark()
+    lock = edge.load_lock()
+    holder = lock["holder"]
+    if holder is not None and holder["run"] == run:
+        return command_lock_beat(edge, who, options)
+    if holder is not None and lock_is_fresh(holder, now) and not options.break_lock:
+        wait_s = holder["ttl_s"] - mark_age_s(holder["beat"], now)
+        raise Trouble(
+            "lock",
+            EXIT_LOCKED,
+            f"the lock is {describe_lock(lock, now)}",
+            "a free lock, or one whose holder has shown no life for its time to live",
+            f"wait for it to end; if its holder is dead, wait {wait_s:.0f} s, "
+            "or: ansible-playbook playbooks/unlock.yml (on this edge: turnout-edge lock break)",
+            holder=holder,
+        )
+    mine = {
+        "run": run,
+        "owner": options.owner or who.actor,
+        "pid": options.pid,
+        "purpose": options.purpose,
+        "ttl_s": options.ttl_s,
+        "taken": now,
+        "beat": now,
+    }
+    message = f"the lock is run {run}'s"
+    if holder is not None:
+        how = "broken" if options.break_lock else "stale"
+        message += f"; it was {how}: {describe_lock(lock, now)}"
+    if not who.dry_run:
+        last = lock["last"] if holder is None else ended_lock(holder, f"taken over by {run} ({mine['owner']})", edge)
+        edge.write_lock({"holder": mine, "last": last})
+        note(edge, who, "note", "lock-taken", purpose=options.purpose, took_over=holder)
+        edge.journal.prune()
+    return answer(
+        who, "lock-take", True, message, lock=show_lock({"holder": mine, "last": None}, now), took_over=holder
+    )
+
+
+def command_lock_beat(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
+    """Show life: renew the lock, and the lease with it if this run armed one."""
+    del options
+    now = edge.clock.mark()
+    lock = edge.load_lock()
+    holder = check_lock(lock, who.run, now)
+    lease = edge.load_lease()
+    mine = lease.get("armed") and lease.get("run") == who.run
+    if not who.dry_run:
+        edge.write_lock({**lock, "holder": {**holder, "beat": now}}, durable=False)
+        if mine:
+            edge.write_lease({**lease, "renewed": now}, durable=False)
+    return answer(who, "lock-beat", False, "renewed", lease_renewed=bool(mine), took_over=None)
+
+
+def command_lock_release(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
+    """Release the lock if it is this run's; harmless if it is not."""
+    del options
+    run = required_run(who)
+    lock = edge.load_lock()
+    holder = lock["holder"]
+    if holder is None or holder["run"] != run:
+        message = f"nothing to release: {describe_lock(lock, edge.clock.mark())}"
+        return answer(who, "lock-release", False, message, holder=holder)
+    if not who.dry_run:
+        edge.write_lock({"holder": None, "last": ended_lock(holder, "released", edge)})
+        disarm_lease(edge, who)
+        note(edge, who, "note", "lock-released")
+    return answer(who, "lock-release", True, "released", holder=None)
+
+
+def command_lock_break(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
+    """Remove whoever holds the lock, on the record."""
+    lock = edge.load_lock()
+    holder = lock["holder"]
+    if holder is None:
+        return answer(who, "lock-break", False, "nobody holds the lock", broke=None)
+    message = f"broken: {describe_lock(lock, edge.clock.mark())}"
+    if not who.dry_run:
+        ended = f"taken over: broken by {who.actor}" + (f" ({options.reason})" if options.reason else "")
+        edge.write_lock({"holder": None, "last": ended_lock(holder, ended, edge)})
+        note(edge, who, "note", "lock-broken", broke=holder, reason=options.reason)
+    return answer(who, "lock-break", True, message, broke=holder)
+
+
+def arm_lease(edge: Edge, who: Who, lease_s: float) -> Json:
+    """Arm or renew the lease of this run."""
+    if lease_s <= 0:
+        raise Trouble("lease", EXIT_USAGE, f"--lease-s {lease_s:g}", "a positive number of seconds", "mend the number")
+    if edge.config.require_watch and not edge.watch_is_alive():
+        raise refusal(
+            "watch-down",
+            "the watchdog that would keep the lease does not run",
+            "turnout-edge-watch.service running",
+            "systemctl start turnout-edge-watch; journalctl -u turnout-edge-watch",
+        )
+    known = edge.load_lease()
+    lease = {"armed": True, "run": who.run, "lease_s": lease_s, "renewed": edge.clock.mark()}
+    if not who.dry_run:
+        edge.write_lease(lease)
+        if not (known.get("armed") and known.get("run") == who.run and known.get("lease_s") == lease_s):
+            note(edge, who, "note", "lease-armed", lease_s=lease_s)
+    return lease
+
+
+def disarm_lease(edge: Edge, who: Who) -> bool:
+    """Disarm the lease, if it is armed; tells whether it was."""
+    if not edge.load_lease().get("armed"):
+        return False
+    if not who.dry_run:
+        edge.write_lease({"armed": False})
+        note(edge, who, "note", "lease-disarmed")
+    return True
+
+
+def command_lease_arm(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
+    """Arm the lease: without renewal the edge goes back to stable by itself."""
+    check_lock(edge.load_lock(), who.run, edge.clock.mark())
+    lease = arm_lease(edge, who, options.lease_s or edge.config.lease_s)
+    return answer(who, "lease-arm", True, f"lease of {lease['lease_s']:g} s armed", lease=lease)
+
+
+def command_lease_renew(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
+    """Renew the lease of this run."""
+    del options
+    run = required_run(who)
+    lease = edge.load_lease()
+    if not lease.get("armed") or lease.get("run") != run:
+        raise Trouble(
+            "lease",
+            EXIT_LOCKED,
+            f"no lease of run {run} is armed; it may have run out. The lock: "
+            + describe_lock(edge.load_lock(), edge.clock.mark()),
+            "an armed lease of this run",
+            "look what happened: turnout-edge show --human",
+        )
+    if not who.dry_run:
+        edge.write_lease({**lease, "renewed": edge.clock.mark()}, durable=False)
+    return answer(who, "lease-renew", False, f"{lease['lease_s']:g} s more")
+
+
+def command_lease_disarm(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
+    """Disarm the lease of this run."""
+    del options
+    run = required_run(who)
+    lease = edge.load_lease()
+    if not lease.get("armed"):
+        return answer(who, "lease-disarm", False, "no lease is armed")
+    if lease.get("run") != run:
+        check_lock(edge.load_lock(), run, edge.clock.mark())
+    return answer(who, "lease-disarm", disarm_lease(edge, who), "disarmed")

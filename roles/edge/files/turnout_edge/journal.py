@@ -1,0 +1,143 @@
+"""Journal and ledger: files of JSON lines that survive a power cut."""
+
+from __future__ import annotations
+
+import json
+
+from .store import Files
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .errors import Json
+
+
+STATE_MARK = b'"state":{'
+
+
+class Journal:
+    """A file of JSON lines that survives a power cut: a torn last line is cut off, on the record."""
+
+    KEEP_BYTES = 5_000_000  # what pruning leaves of it
+    PRUNE_ABOVE_BYTES = 10_000_000
+    TAIL_BYTES = 262_144
+
+    def __init__(self, files: Files, path: str) -> None:
+        self.files = files
+        self.path = path
+
+    def append(self, line: Json) -> Json:
+        """Append one line with the next number; returns it."""
+        tail, size = self.files.tail(self.path, self.TAIL_BYTES)
+        torn = tail[tail.rfind(b"\n") + 1 :] if not tail.endswith(b"\n") else b""
+        last = last_line(tail)
+        seq = int(last.get("seq", 0)) if last else 0
+        glue = b""
+        if torn and parse_line(torn) is not None:
+            glue = b"\n"
+        elif torn:
+            self.files.truncate(self.path, size - len(torn))
+            seq += 1
+            note = {
+                "ts": line.get("ts"),
+                "seq": seq,
+                "event": "note",
+                "action": "torn-line-cut",
+                "bytes": len(torn),
+            }
+            glue = encode_line(note)
+        whole = {"ts": line.get("ts"), "seq": seq + 1, **{k: v for k, v in line.items() if k != "ts"}}
+        self.files.append(self.path, glue + encode_line(whole))
+        return whole
+
+    def lines(self) -> list[bytes]:
+        """Return every whole line, oldest first."""
+        return (self.files.read(self.path) or b"").splitlines()
+
+    def holds_state(self) -> bool:
+        """Tell whether a whole state was ever recorded here."""
+        return STATE_MARK in (self.files.read(self.path) or b"")
+
+    def tail(self, count: int) -> list[Json]:
+        """Return the last `count` lines that can be read, oldest first."""
+        if count <= 0:
+            return []
+        data, size = self.files.tail(self.path, self.TAIL_BYTES)
+        lines = data.splitlines()
+        if size > len(data):
+            lines = lines[1:]  # its beginning lies before what was read
+        parsed = [line for line in map(parse_line, lines[-count - 1 :]) if line is not None]
+        return parsed[-count:]
+
+    def unfinished(self) -> list[Json]:
+        """Return the runs with a start and no end, oldest first, each with its last line."""
+        data = self.files.read(self.path) or b""
+        if b'"event":"start"' not in data:
+            return []
+        lines = data.splitlines()
+        open_runs: dict[str, Json] = {}
+        for raw in lines:
+            if b'"event":"start"' in raw or b'"event":"end"' in raw:
+                line = parse_line(raw) or {}
+                if line.get("event") == "start":
+                    open_runs.setdefault(str(line.get("run")), line)
+                elif line.get("event") == "end":
+                    open_runs.pop(str(line.get("run")), None)
+        return [self._describe(run, start, lines) for run, start in open_runs.items()]
+
+    @staticmethod
+    def _describe(run: str, start: Json, lines: list[bytes]) -> Json:
+        needle = b'"run":' + json.dumps(run).encode()
+        raw = next(line for line in reversed(lines) if needle in line and parse_line(line) is not None)
+        last = parse_line(raw) or {}
+        return {
+            "run": run,
+            "actor": start.get("actor"),
+            "action": start.get("action"),
+            "started_at": start.get("ts"),
+            "last": {key: last.get(key) for key in ("ts", "event", "action", "phase", "actor")},
+        }
+
+    def prune(self) -> int:
+        """Drop the oldest lines of a journal that has grown too long; returns how many.
+
+        Kept: the newest, all lines of unfinished runs, and the last one that carries a whole state (see recover).
+        """
+        _, size = self.files.tail(self.path, 0)
+        if size <= self.PRUNE_ABOVE_BYTES:
+            return 0
+        lines = self.lines()
+        needles = [b'"run":' + json.dumps(run["run"]).encode() for run in self.unfinished()]
+        state_at = max((i for i, line in enumerate(lines) if STATE_MARK in line), default=-1)
+        kept: list[bytes] = []
+        budget = self.KEEP_BYTES
+        for index in range(len(lines) - 1, -1, -1):
+            line = lines[index]
+            budget -= len(line) + 1
+            if budget > 0 or index == state_at or any(needle in line for needle in needles):
+                kept.append(line)
+        kept.reverse()
+        self.files.replace(self.path, b"\n".join(kept) + b"\n")
+        return len(lines) - len(kept)
+
+
+def encode_line(line: Json) -> bytes:
+    """Return one line of a journal. The compact form is relied upon by the scans above."""
+    return json.dumps(line, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+
+def parse_line(raw: bytes) -> Json | None:
+    """Return a journal's line, or None when it is torn."""
+    try:
+        line = json.loads(raw)
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) else None
+
+
+def last_line(tail: bytes) -> Json | None:
+    """Return the last whole line in a journal's tail."""
+    for raw in reversed(tail.splitlines()):
+        line = parse_line(raw)
+        if line is not None:
+            return line
+    return None

@@ -1,0 +1,44 @@
+"""What a command is asked: by whom, in which run, with which options."""
+
+from __future__ import annotations
+
+import json
+
+from .errors import EXIT_USAGE, Trouble
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .errors import Json
+
+
+class Who:
+    """Who asks: recorded with everything that is done."""
+
+    def __init__(self, run: str | None, actor: str, phase: str | None = None, dry_run: bool = False) -> None:
+        self.run = run
+        self.actor = actor
+        self.phase = phase
+        self.dry_run = dry_run
+
+
+def read_json(text: str, option: str) -> Json:
+    """Return the JSON object that an option holds; raises Trouble."""
+    try:
+        data = json.loads(text)
+    except ValueError as fault:
+        raise Trouble("json", EXIT_USAGE, f"{option} is no JSON: {fault}", "a JSON object", "mend it") from fault
+    if not isinstance(data, dict):
+        raise Trouble("json", EXIT_USAGE, f"{option} is {text}", "a JSON object", "mend it")
+    return data
+
+
+def split_names(text: str) -> list[str]:
+    """Return the names in a list with commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def required_run(who: Who) -> str:
+    """Return the run's id; refuse without one."""
+    if who.run is None:
+        raise Trouble("no-run", EXIT_USAGE, "no --run was given", "the run's id", "--run ID")
+    return who.run

@@ -1,0 +1,257 @@
+"""The way back: made true wherever it can be, whatever else is broken."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from .change import answer, checked_backend, note
+from .checks import check_rollback_target
+from .edge import Edge
+from .errors import EXIT_DISK_ONLY, EXIT_INTERNAL, EXIT_LIVE_ONLY, EXIT_LOCKED, EXIT_USAGE, Trouble
+from .haproxy import Disobeyed, Unreachable
+from .holding import disarm_lease, ended_lock, release_lock
+from .lock import describe_lock, lock_is_fresh
+from .request import Who
+from .state import State
+from .store import utc_text
+from .transitions import put_back, roll_back
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+    from typing import Any
+
+    from .errors import Json
+
+LOCK_TTL_S = 60.0  # a rollback that keeps the lock for its playbook and then dies holds it no longer than this
+
+
+class WayBack:
+    """One rollback: what it starts from, what it makes true, and what is to be said of it."""
+
+    def __init__(self, who: Who, before: State, way: tuple[State, str, str]) -> None:
+        self.who = who
+        self.before = before
+        self.after, self.action, self.why_nothing = way
+        self.moves = False
+        self.forced = False
+        self.reason: str | None = None
+        self.took_over: Json | None = None
+        self.took_ms = 0
+
+    def gone(self) -> str | None:
+        """Return the color that loses its users."""
+        if self.action == "candidate":
+            return self.before.candidate
+        return self.before.stable if self.action == "previous" else None
+
+    def message(self) -> str:
+        """Return what happens, in plain words."""
+        to = f"{self.after.stable} ({self.after.release_name(self.after.stable)})"
+        if self.action == "nothing":
+            return self.why_nothing
+        if self.action == "apply":
+            text = f"{to} has all of the traffic again"
+        elif self.action == "candidate" and not self.moves:
+            text = f"candidate {self.before.candidate} has no traffic; all of it is on {to}, where it was"
+        else:
+            gone = f"{self.gone()} ({self.before.release_name(self.gone())})"
+            text = f"all traffic is back on {to}; {gone} has none"
+        if self.took_over:
+            holder = self.took_over
+            text += f". The lock was taken over from run {holder['run']} ({holder['purpose']}, {holder['owner']})"
+        return text
+
+    def facts(self) -> Json:
+        """Return what the answer tells besides its message."""
+        return {
+            "before": self.before.summary(),
+            "after": self.after.summary(),
+            "candidate_release": self.before.releases[self.before.candidate] if self.before.candidate else None,
+            "moved": self.moves,
+            "forced": self.forced,
+            "took_over": self.taken_from(),
+            "took_ms": self.took_ms,
+        }
+
+    def taken_from(self) -> Json | None:
+        """Return whose lock was taken over, as people read it."""
+        if self.took_over is None:
+            return None
+        keys = ("run", "owner", "pid", "purpose")
+        return {**{key: self.took_over[key] for key in keys}, "beat_at": utc_text(self.took_over["beat"]["wall"])}
+
+    def ledger_entry(self, at: str) -> Json:
+        """Return the ledger's entry."""
+        gone = self.gone()
+        return {
+            "ts": at,
+            "kind": "rollback",
+            "run": self.who.run,
+            "actor": self.who.actor,
+            "action": self.action,
+            "from": {"color": gone, "release": self.before.release_name(gone)} if gone else None,
+            "to": {"color": self.after.stable, "release": self.after.release_name(self.after.stable)},
+            "forced": self.forced,
+            "reason": self.reason,
+            "took_over": self.taken_from(),
+            "took_ms": self.took_ms,
+        }
+
+
+def command_rollback(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
+    """Go back: the candidate's users to stable, or the users of stable to previous."""
+    if options.force and not options.reason:
+        raise Trouble("reason", EXIT_USAGE, "--force without --reason", "why", '--reason "..."')
+    started = time.monotonic()
+    keep_lock = who.run is not None  # a playbook goes on with the workers, and releases the lock itself
+    who.run = who.run or f"rollback-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}"
+    state = edge.load_state()
+    stamp = {"run": who.run, "at": edge.clock.stamp()}
+    if options.put_back:
+        check_put_back(edge, who, keep_lock)
+        way = WayBack(who, state, put_back(state, stamp, options.keep_confirmed))
+    else:
+        way = WayBack(who, state, roll_back(state, stamp, options.further))
+    way.forced, way.reason = bool(options.force), options.reason
+    live = edge.live()
+    in_place = live["green_bp"] == edge.disk_bp() == way.after.green_bp
+    way.moves = way.before.stable is not None and not in_place
+    if way.action == "nothing" and way.moves:
+        way.action = "apply"  # cut short by a crash: the state says so; HAProxy or the map file do not, yet
+    if way.action == "nothing":
+        return answer(who, "nothing", False, way.message(), **way.facts())
+    if way.moves and not options.force:
+        check_rollback_target(way.after, target_backend(edge, str(way.after.stable)))
+    lock = edge.load_lock()
+    holder = lock["holder"]
+    way.took_over = holder if holder is not None and holder["run"] != who.run else None
+    takes_lock = way.took_over is not None or (keep_lock and holder is None)
+    changed = way.moves or way.before != way.after or takes_lock
+    if who.dry_run or not changed:
+        return answer(who, way.action, changed, way.message(), **way.facts())
+    return carry_back(edge, way, lock, keep_lock=keep_lock, started=started)
+
+
+def target_backend(edge: Edge, color: str) -> Json | None:
+    """Return the backend that the users go back to, or None when HAProxy does not answer."""
+    try:
+        return checked_backend(edge, color)
+    except Unreachable:
+        return None
+
+
+def check_put_back(edge: Edge, who: Who, named: bool) -> None:
+    """Raise Trouble for a put-back without a run, or while another run that is alive holds the lock.
+
+    Nobody pressed a button for a put-back: whoever took the lock since then knows more.
+    """
+    if not named:
+        raise Trouble("usage", EXIT_USAGE, "--put-back without --run", "the run to put back", "--run ID")
+    lock, now = edge.load_lock(), edge.clock.mark()
+    holder = lock["holder"]
+    if holder is not None and holder["run"] != who.run and lock_is_fresh(holder, now):
+        raise Trouble(
+            "lock",
+            EXIT_LOCKED,
+            f"the lock is {describe_lock(lock, now)}",
+            f"run {who.run}'s own, or free",
+            "wait for that run to end, then look: ansible-playbook playbooks/status.yml",
+        )
+
+
+def carry_back(edge: Edge, way: WayBack, lock: Json, *, keep_lock: bool, started: float) -> Json:
+    """Make a rollback true wherever it can be: no step that fails keeps the next from being tried."""
+    unwritten: list[str] = []
+
+    def attempt(what: str, step: Callable[..., object], *values: Any, **named: Any) -> None:
+        try:
+            step(*values, **named)
+        except OSError as fault:
+            unwritten.append(f"{what} ({fault.strerror or fault})")
+
+    who = way.who
+    attempt("lock", edge.write_lock, lock_of_rollback(edge, who, lock))  # first: the old holder may not move
+    target = way.after.as_json()
+    attempt("journal", note, edge, who, "intent", "rollback", target=target, took_over=way.taken_from())
+    attempt("state", edge.write_state, way.after)
+    attempt("map", edge.write_map, way.after.green_bp)
+    live_fault = apply_live_stubbornly(edge, way.after.green_bp)
+    way.took_ms = round((time.monotonic() - started) * 1000)
+    attempt("lease", disarm_lease, edge, who)
+    outcome = {"moved": way.moves, "forced": way.forced, "reason": way.reason, "took_ms": way.took_ms}
+    failed = f"HAProxy: {live_fault}" if live_fault else None
+    attempt("journal", note, edge, who, "result", "rollback", state=target, failed=failed, **outcome)
+    if way.moves:
+        attempt("ledger", edge.ledger.append, way.ledger_entry(edge.clock.stamp()))
+    if not keep_lock:
+        attempt("lock", release_lock, edge, who)
+    if live_fault or any(fault.startswith(("state", "map")) for fault in unwritten):
+        raise half_rollback(way, live_fault, unwritten)
+    message = way.message()
+    if not keep_lock:
+        message += ". Workers and scheduler were left as they are: ansible-playbook playbooks/rollback.yml"
+    warnings = [f"could not be written: {', '.join(unwritten)}"] if unwritten else []
+    return answer(who, way.action, True, message, **way.facts(), warnings=warnings)
+
+
+def lock_of_rollback(edge: Edge, who: Who, lock: Json) -> Json:
+    """Return the lock as a rollback holds it, whoever held it before."""
+    now = edge.clock.mark()
+    holder = lock["holder"]
+    if holder is not None and holder["run"] == who.run:
+        return {**lock, "holder": {**holder, "beat": now}}
+    last = lock["last"]
+    if holder is not None:
+        last = ended_lock(holder, f"taken over by {who.run} ({who.actor})", edge)
+    mine = {"run": who.run, "owner": who.actor, "pid": os.getpid(), "purpose": "rollback", "ttl_s": LOCK_TTL_S}
+    return {"holder": {**mine, "taken": now, "beat": now}, "last": last}
+
+
+def apply_live_stubbornly(edge: Edge, green_bp: int) -> str | None:
+    """Tell the running HAProxy, three times if need be; returns why it did not take it, or None."""
+    fault = ""
+    for attempt in range(3):
+        if attempt:
+            time.sleep(0.05)
+        try:
+            edge.haproxy.set_green_bp(green_bp)
+            return None
+        except (Unreachable, Disobeyed) as seen:
+            fault = str(seen)
+    return fault
+
+
+def half_rollback(way: WayBack, live_fault: str | None, unwritten: list[str]) -> Trouble:
+    """Return the loud error for a rollback that is true in only one place, or in none."""
+    facts = {**way.facts(), "changed": True, "action": way.action, "run": way.who.run}
+    on_disk = not any(fault.startswith(("state", "map")) for fault in unwritten)
+    if live_fault and on_disk:
+        return Trouble(
+            "haproxy",
+            EXIT_DISK_ONLY,
+            f"WRITTEN TO DISK, BUT THE RUNNING HAPROXY DID NOT TAKE IT: {live_fault}",
+            way.message(),
+            "systemctl restart haproxy (it reads the share from the disk when it starts)",
+            **facts,
+        )
+    if not live_fault:
+        return Trouble(
+            "disk",
+            EXIT_LIVE_ONLY,
+            f"MOVED IN THE RUNNING HAPROXY, BUT NOT WRITTEN TO DISK: {', '.join(unwritten)}",
+            f"{way.message()}; on disk too: a reload of HAProxy would bring the old share back",
+            "do not reload haproxy; mend the disk (df -h; mount), then turnout-edge rollback again",
+            **facts,
+        )
+    return Trouble(
+        "failed",
+        EXIT_INTERNAL,
+        f"NOTHING MOVED: HAProxy does not answer ({live_fault}), "
+        f"and the disk does not take it ({', '.join(unwritten)})",
+        way.message(),
+        "mend the disk (df -h; mount), start haproxy, then turnout-edge rollback again",
+        **{**facts, "changed": False},
+    )

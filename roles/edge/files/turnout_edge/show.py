@@ -1,0 +1,141 @@
+"""Everything there is to see on this edge, as JSON and as a table for people."""
+
+from __future__ import annotations
+
+import socket
+
+from .change import answer
+from .checks import describe_servers
+from .edge import Edge
+from .errors import Trouble
+from .haproxy import Unreachable
+from .lock import lease_has_run_out, lock_is_fresh, mark_age_s
+from .request import Who
+from .state import COLORS, percent
+from .store import utc_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
+    from .errors import Json
+
+
+def command_show(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
+    """Show everything; change nothing."""
+    now = edge.clock.mark()
+    live = edge.live()
+    disk_bp = edge.disk_bp()
+    shown: Json = {
+        "service": edge.config.service,
+        "host": socket.gethostname(),
+        "live": live,
+        "disk": {"green_bp": disk_bp},
+        "lock": show_lock(edge.load_lock(), now),
+        "lease": show_lease(edge.load_lease(), now),
+        "watch": edge.watch_is_alive(),
+        "unfinished": edge.journal.unfinished(),
+        "journal": edge.journal.tail(options.tail),
+        "ledger": edge.ledger.tail(options.tail),
+        **show_haproxy(edge),
+    }
+    try:
+        state = edge.load_state()
+    except Trouble as fault:
+        fault.facts = {**fault.facts, **shown, "agree": False}
+        raise
+    traffic = {**state.as_json(), **state.summary(), "serving": state.serving_bp()}
+    traffic["agree"] = live["green_bp"] == disk_bp == state.green_bp
+    traffic["known"] = edge.has_state()
+    return answer(who, "show", False, "", **{**traffic, **shown})
+
+
+def show_haproxy(edge: Edge) -> Json:
+    """Return backends and process of the running HAProxy; nothing where it does not answer."""
+    try:
+        return {"backends": edge.haproxy.backends(), "haproxy": edge.haproxy.info()}
+    except Unreachable:
+        return {"backends": None, "haproxy": None}
+    except Trouble as fault:
+        return {"backends": None, "haproxy": edge.haproxy.info(), "backends_error": fault.as_json()}
+
+
+def show_lock(lock: Json, now: Json) -> Json:
+    """Return the lock with its age."""
+    holder = lock["holder"]
+    if holder is None:
+        return {"held": False, "last": lock["last"]}
+    shown = {key: value for key, value in holder.items() if key not in ("taken", "beat")}
+    return {
+        "held": True,
+        **shown,
+        "taken_at": utc_text(holder["taken"]["wall"]),
+        "beat_at": utc_text(holder["beat"]["wall"]),
+        "age_s": round(mark_age_s(holder["beat"], now), 1),
+        "fresh": lock_is_fresh(holder, now),
+        "last": lock["last"],
+    }
+
+
+def show_lease(lease: Json, now: Json) -> Json:
+    """Return the lease with what is left of it."""
+    if not lease.get("armed"):
+        return {"armed": False}
+    expired = lease_has_run_out(lease, now)
+    left_s = 0.0 if expired else max(0.0, lease["lease_s"] - mark_age_s(lease["renewed"], now))
+    return {
+        "armed": True,
+        "run": lease.get("run"),
+        "lease_s": lease.get("lease_s"),
+        "left_s": round(left_s, 1),
+        "expired": expired,
+    }
+
+
+def table(shown: Json) -> str:
+    """Return what `show` found, for a person."""
+    rows = [f"{shown['service']} on {shown['host']}", ""]
+    for color in COLORS:
+        roles = [name for name in ("stable", "previous", "candidate") if shown.get(name) == color]
+        record = shown["releases"][color]
+        backend = (shown["backends"] or {}).get(color)
+        servers = describe_servers(backend) if backend else "HAProxy does not answer"
+        rows.append(
+            f"  {color:<6}{percent(shown['serving'][color]):>8}  {' '.join(roles) or '-':<10}"
+            f"{record['release'] if record else '-':<14}{servers}"
+        )
+    live = shown["live"]
+    rows += ["", f"  HAProxy, map file and state agree: {'yes' if shown['agree'] else 'NO'}"]
+    if not shown["agree"]:
+        seen = live["error"] or live["green_bp"]
+        rows.append(
+            f"    green: wanted {shown['green_bp']}, on disk {shown['disk']['green_bp']}, in HAProxy {seen}"
+            "  (turnout-edge apply, or rollback)"
+        )
+    lock = shown["lock"]
+    held = (
+        f"run {lock['run']} ({lock['purpose']}, {lock['owner']}), sign of life {lock['age_s']:.0f} s ago"
+        + ("" if lock["fresh"] else ", STALE")
+        if lock["held"]
+        else "free"
+    )
+    rows.append(f"  lock: {held}")
+    lease = shown["lease"]
+    rows.append("  lease: " + (f"{lease['left_s']:g} s left" if lease["armed"] else "not armed"))
+    if not shown["watch"]:
+        rows.append("  watchdog: DOES NOT RUN (systemctl start turnout-edge-watch)")
+    rows += [
+        f"  unfinished: run {run['run']} ({run['action']}, {run['actor']}), last {run['last']['action']}"
+        f" at {run['last']['ts']}"
+        for run in shown["unfinished"]
+    ]
+    rows += [f"  {e['ts']}  {e.get('kind')}  {describe_entry(e)}  {e.get('actor')}" for e in shown["ledger"][-5:]]
+    return "\n".join(rows)
+
+
+def describe_entry(entry: Json) -> str:
+    """Return what a ledger entry is about, in a few words."""
+    if entry.get("kind") == "rollback":
+        gone, to = entry.get("from") or {}, entry.get("to") or {}
+        return f"{gone.get('release', '?')} -> {to.get('release', '?')}"
+    return str(entry.get("release") or "")

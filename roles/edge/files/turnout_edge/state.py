@@ -1,0 +1,238 @@
+"""What an edge wants: the state, and the one number in HAProxy that follows from it."""
+
+from __future__ import annotations
+
+import json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .errors import Json
+
+
+WHOLE_BP = 10_000  # all of the traffic, in basis points
+COLORS = ("blue", "green")
+STATE_FORMAT = 1
+
+
+class State:
+    """What an edge wants. The number in HAProxy follows from it, never the other way round.
+
+    `stable` serves; `previous` is the warm way back from it; `candidate` is being released, with `share_bp`
+    basis points of the traffic. `displaced` remembers the previous that the candidate was laid over.
+    `rolled_back` names the last release that users were taken off; `undone` is set by every way back since
+    the last confirm, so that a second rollback does not go one release too far. `declared_by` is the run that
+    declared the candidate, `confirmed_by` the run that made stable what it is: a put-back undoes only what its
+    own run did. Values are never changed in place: `but` makes a new one.
+    """
+
+    __slots__ = (
+        "candidate",
+        "confirmed_by",
+        "declared_by",
+        "displaced",
+        "previous",
+        "releases",
+        "rolled_back",
+        "schema",
+        "service",
+        "share_bp",
+        "stable",
+        "undone",
+    )
+
+    def __init__(
+        self,
+        service: str,
+        *,
+        stable: str | None = None,
+        previous: str | None = None,
+        candidate: str | None = None,
+        share_bp: int = 0,
+        displaced: Json | None = None,
+        declared_by: str | None = None,
+        confirmed_by: str | None = None,
+        releases: dict[str, Json | None] | None = None,
+        schema: Json | None = None,
+        rolled_back: Json | None = None,
+        undone: Json | None = None,
+    ) -> None:
+        self.service = service
+        self.stable = stable
+        self.previous = previous
+        self.candidate = candidate
+        self.share_bp = share_bp
+        self.displaced = displaced
+        self.declared_by = declared_by
+        self.confirmed_by = confirmed_by
+        self.releases = releases if releases is not None else dict.fromkeys(COLORS)
+        self.schema = schema
+        self.rolled_back = rolled_back
+        self.undone = undone
+
+    def but(self, **changes: Any) -> State:
+        """Return a copy with some fields changed."""
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        return State(**{**fields, **changes})
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, State) and self.as_json() == other.as_json()
+
+    def __hash__(self) -> int:
+        return hash(json.dumps(self.as_json(), sort_keys=True))
+
+    def __repr__(self) -> str:
+        return f"State({self.as_json()})"
+
+    @property
+    def green_bp(self) -> int:
+        """Green's share of the traffic, in basis points: the one number in HAProxy's map.
+
+        A candidate without a share gets nobody even when nothing is stable yet: everybody is then sent to the
+        other, empty color, and hears from HAProxy that no release is in service.
+        """
+        if self.candidate == "green":
+            return self.share_bp
+        if self.candidate == "blue":
+            return WHOLE_BP - self.share_bp
+        return WHOLE_BP if self.stable == "green" else 0
+
+    def serving_bp(self) -> dict[str, int]:
+        """Return each color's share of the traffic, in basis points."""
+        return {"blue": WHOLE_BP - self.green_bp, "green": self.green_bp}
+
+    def release_name(self, color: str | None) -> str:
+        """Return the version that stands in a color, for a person."""
+        record = self.releases.get(color) if color else None
+        return str(record["release"]) if record else "no release"
+
+    def summary(self) -> Json:
+        """Return the few fields that tell where traffic goes (before and after in every answer)."""
+        return {
+            "stable": self.stable,
+            "previous": self.previous,
+            "candidate": self.candidate,
+            "share_bp": self.share_bp,
+            "green_bp": self.green_bp,
+        }
+
+    def as_json(self) -> Json:
+        """Return the state as it is kept in state.json."""
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        return {"format": STATE_FORMAT, **fields}
+
+    @classmethod
+    def from_json(cls, data: object) -> State:
+        """Read a kept state; raises ValueError that names what is wrong with it."""
+        if not isinstance(data, dict):
+            raise ValueError("it is not a JSON object")
+        if data.get("format") != STATE_FORMAT:
+            raise ValueError(f"its format is {data.get('format')!r}, not {STATE_FORMAT}")
+        missing = [name for name in cls.__slots__ if name not in data]
+        if missing:
+            raise ValueError(f"it lacks {', '.join(missing)}")
+        state = cls(**{name: data[name] for name in cls.__slots__})
+        faults = state.faults()
+        if faults:
+            raise ValueError("; ".join(faults))
+        return state
+
+    def faults(self) -> list[str]:
+        """Return every broken invariant; a sound state has none."""
+        found = [
+            f"{name} is {getattr(self, name)!r}, which is no color"
+            for name in ("stable", "previous", "candidate")
+            if getattr(self, name) not in (None, *COLORS)
+        ]
+        if isinstance(self.share_bp, bool) or not isinstance(self.share_bp, int):
+            found.append(f"share_bp is {self.share_bp!r}, which is no whole number")
+        elif not 0 <= self.share_bp <= WHOLE_BP:
+            found.append(f"share_bp is {self.share_bp}, outside 0..{WHOLE_BP}")
+        elif self.share_bp and self.candidate is None:
+            found.append("there is a share but no candidate")
+        if not isinstance(self.releases, dict) or set(self.releases) != set(COLORS):
+            return [*found, "releases does not name blue and green"]
+        if self.candidate is not None and self.candidate == self.stable:
+            found.append(f"{self.stable} is both stable and candidate")
+        if self.previous is not None and (self.stable is None or self.previous in (self.stable, self.candidate)):
+            found.append(f"previous ({self.previous}) overlaps stable or candidate, or has no stable")
+        if self.schema is not None and not is_schema(self.schema):
+            found.append(f"schema is {self.schema!r}, not a version and a last contract migration")
+        found += [
+            f"{name} ({getattr(self, name)}) has no release record"
+            for name in ("stable", "previous", "candidate")
+            if getattr(self, name) in COLORS and not is_release(self.releases[getattr(self, name)])
+        ]
+        return found
+
+
+def is_release(record: object) -> bool:
+    """Tell whether a value can be a release record."""
+    return (
+        isinstance(record, dict)
+        and isinstance(record.get("release"), str)
+        and bool(record["release"])
+        and isinstance(record.get("complete"), bool)
+        and schema_range_fault(record.get("schema")) is None
+    )
+
+
+def is_schema(record: object) -> bool:
+    """Tell whether a value can be the recorded state of a database's schema."""
+    numbers = [record.get("version"), record.get("last_contract")] if isinstance(record, dict) else [None]
+    return all(isinstance(number, int) and not isinstance(number, bool) for number in numbers)
+
+
+def schema_range_fault(wanted: object) -> str | None:
+    """Return what is wrong with a release's schema range, or None."""
+    if wanted is None:
+        return None
+    bounds = [wanted.get("min"), wanted.get("max")] if isinstance(wanted, dict) else []
+    if len(bounds) == 2 and all(isinstance(b, int) and not isinstance(b, bool) for b in bounds):
+        return None
+    return f"schema is {wanted!r}, not {{'min': N, 'max': N}}"
+
+
+def other(color: str) -> str:
+    """Return the other color."""
+    return "green" if color == "blue" else "blue"
+
+
+def percent(share_bp: int) -> str:
+    """Return a share for a person: 250 -> "2.5 %"."""
+    return f"{share_bp / 100:g} %"
+
+
+def format_map(green_bp: int) -> str:
+    """Return the map file: one line."""
+    return f"green {green_bp}\n"
+
+
+def parse_map(text: str) -> int | None:
+    """Return green's share from a map file; None when it is not exactly one sound entry."""
+    entries = [line.split() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    if len(entries) != 1 or len(entries[0]) != 2 or entries[0][0] != "green":
+        return None
+    value = entries[0][1]
+    return int(value) if value.isascii() and value.isdigit() and int(value) <= WHOLE_BP else None
+
+
+def choose_recovered(lines: list[Json], live_bp: int | None) -> State | None:
+    """Return the state that the journal's lines (oldest first) and the live share speak for, or None.
+
+    The last result's state, unless a later change was intended, had no result, and HAProxy shows that it was
+    applied.
+    """
+    found: State | None = None
+    for line in lines:
+        try:
+            if line.get("event") == "result" and "state" in line:
+                found = State.from_json(line["state"])
+            elif line.get("event") == "intent" and "target" in line:
+                target = State.from_json(line["target"])
+                if target.green_bp == live_bp and (found is None or found.green_bp != live_bp):
+                    found = target
+        except ValueError:
+            continue
+    return found

@@ -1,0 +1,159 @@
+"""Clock and files: reading, replacing and locking, so that a power cut leaves the old or the new."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+from .errors import EXIT_USAGE, Trouble, not_root, refusal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .errors import Json
+
+
+class Clock:
+    """The clocks: wall time for people, and the time since boot, which nobody sets, for ages."""
+
+    def __init__(self) -> None:
+        self._boot_id = ""
+
+    def mark(self) -> Json:
+        """Return now as both clocks show it: {wall, boot (seconds), boot_id}."""
+        if not self._boot_id:
+            with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
+                self._boot_id = stream.read().strip()
+        boot = time.clock_gettime(time.CLOCK_BOOTTIME)
+        return {"wall": round(time.time(), 3), "boot": round(boot, 3), "boot_id": self._boot_id}
+
+    def stamp(self) -> str:
+        """Return the wall time as UTC text with milliseconds."""
+        return utc_text(time.time())
+
+
+def utc_text(wall: float) -> str:
+    """Return a wall time as UTC text with milliseconds."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(wall)) + f".{int(wall * 1000) % 1000:03d}Z"
+
+
+class Files:
+    """Reading, replacing and appending, so that a power cut leaves the old or the new, never a half."""
+
+    def read(self, path: str) -> bytes | None:
+        """Return a file's bytes, or None when there is none."""
+        try:
+            with open(path, "rb") as stream:
+                return stream.read()
+        except FileNotFoundError:
+            return None
+
+    def replace(self, path: str, data: bytes, mode: int = 0o600, durable: bool = True) -> None:
+        """Replace a file in one step; `durable` waits until it is on the disk."""
+        folder, name = os.path.split(path)
+        temporary = os.path.join(folder, f".{name}.turnout-new")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        try:
+            os.fchmod(descriptor, mode)
+            write_all(descriptor, data)
+            if durable:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(temporary, path)
+        if durable:
+            sync_folder(folder)
+
+    def append(self, path: str, data: bytes) -> None:
+        """Append to a file and wait until it is on the disk."""
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            write_all(descriptor, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def truncate(self, path: str, size: int) -> None:
+        """Cut a file to `size` bytes."""
+        os.truncate(path, size)
+
+    def tail(self, path: str, limit: int) -> tuple[bytes, int]:
+        """Return at most the last `limit` bytes of a file, and its size."""
+        try:
+            with open(path, "rb") as stream:
+                size = stream.seek(0, os.SEEK_END)
+                stream.seek(max(0, size - limit))
+                return stream.read(), size
+        except FileNotFoundError:
+            return b"", 0
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write every byte."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def sync_folder(folder: str) -> None:
+    """Wait until a folder's entries are on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class FileLock:
+    """The one lock under which everything is done, held for milliseconds."""
+
+    WAIT_S = 5.0
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.descriptor = -1
+
+    def __enter__(self) -> FileLock:
+        self.descriptor = self._open()
+        deadline = time.monotonic() + self.WAIT_S
+        while True:
+            try:
+                fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    holder = os.pread(self.descriptor, 64, 0).decode(errors="replace").strip()
+                    os.close(self.descriptor)
+                    raise refusal(
+                        "busy",
+                        f"another turnout-edge (pid {holder or 'unknown'}) has worked for more than {self.WAIT_S:g} s",
+                        "at most a few milliseconds",
+                        f"look at it (ps -fp {holder}), and end it if it hangs: kill {holder}",
+                    ) from None
+                time.sleep(0.005)
+        try:
+            os.ftruncate(self.descriptor, 0)
+            os.pwrite(self.descriptor, f"{os.getpid()}\n".encode(), 0)
+        except OSError:
+            pass  # a full or read-only disk: the name of the holder is a courtesy
+        return self
+
+    def _open(self) -> int:
+        try:
+            return os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        except PermissionError as fault:
+            raise not_root(self.path) from fault
+        except FileNotFoundError as fault:
+            folder = os.path.dirname(self.path)
+            raise Trouble(
+                "state-dir",
+                EXIT_USAGE,
+                f"there is no {folder}",
+                "the state folder of edge.json",
+                f"mkdir -m 700 {folder}",
+            ) from fault
+        except OSError:
+            return os.open(self.path, os.O_RDONLY)  # a disk that went read-only must not keep a rollback out
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.descriptor)

@@ -1,0 +1,138 @@
+#!/usr/bin/python
+# Copyright: the Turnout authors
+# Apache License 2.0 (see LICENSE)
+"""Checks the service file and the inventory together, on the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: turnout_check_service
+short_description: Check the service file and the inventory, and report every fault at once
+description:
+  - Runs on the controller (C(delegate_to) localhost), with the Python that has the package C(turnout).
+  - Returns the service with its defaults filled in and without any secret.
+version_added: "0.1.0"
+author: Turnout
+options:
+  service:
+    description:
+      - The variable C(service) as one JSON text, C({{ service | to_json }}). Never shown.
+      - A mapping would not do. Ansible would then hide every single value of it wherever it appears in the result.
+    type: str
+    required: true
+  inventory_dir:
+    description: The folder from which relative paths in the service file are taken.
+    type: path
+    required: true
+  groups:
+    description: The inventory's groups, name to list of hosts. Without it only the service file is checked.
+    type: dict
+  hosts:
+    description: Variables that say where each host is reached, as the filter C(turnout_addresses) returns them.
+    type: dict
+    default: {}
+attributes:
+  check_mode:
+    support: full
+    description: Nothing is ever changed.
+  diff_mode:
+    support: none
+    description: Nothing is ever changed.
+"""
+
+EXAMPLES = r"""
+- name: Check the service file and the inventory
+  turnout_check_service:
+    service: "{{ service | to_json }}"
+    inventory_dir: "{{ inventory_dir }}"
+    groups: "{{ groups }}"
+    hosts: "{{ hostvars | turnout_addresses(groups) }}"
+  delegate_to: localhost
+  run_once: true
+"""
+
+RETURN = r"""
+service:
+  description: The service with its defaults; names of variables and headers in place of their values.
+  returned: success
+  type: dict
+faults:
+  description: What is wrong, each with path, observed, expected and remedy.
+  returned: always
+  type: list
+  elements: dict
+code:
+  description: A short word for the failure.
+  returned: failure
+  type: str
+"""
+
+import json
+import traceback
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+try:
+    from turnout.errors import TurnoutError
+    from turnout.faults import FaultsError
+    from turnout.inventory_check import check
+    from turnout.service import load
+
+    IMPORT_ERROR = None
+except ImportError:
+    IMPORT_ERROR = traceback.format_exc()
+
+
+def read_service(text):
+    """Return the mapping behind the parameter `service`."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise TurnoutError(
+            "service-not-json",
+            observed="the parameter `service` is no JSON",
+            expected='service: "{{ service | to_json }}"',
+            remedy="pass the variable through the filter to_json",
+        ) from None
+
+
+def perform(params):
+    """Check, and return the module's result or raise `TurnoutError`."""
+    value = read_service(params["service"])
+    faults = []
+    service = None
+    try:
+        service = load(value, base_dir=Path(params["inventory_dir"]))
+    except FaultsError as error:
+        faults += error.faults
+    if params["groups"] is not None:
+        faults += check(params["groups"], params["hosts"], service if service is not None else value)
+    if faults:
+        raise FaultsError("service-invalid", "the service file and the inventory", faults)
+    return {"changed": False, "service": service.public(), "faults": []}
+
+
+def main():
+    """Run as an Ansible module."""
+    module = AnsibleModule(
+        argument_spec={
+            "service": {"type": "str", "required": True, "no_log": True},
+            "inventory_dir": {"type": "path", "required": True},
+            "groups": {"type": "dict"},
+            "hosts": {"type": "dict", "default": {}},
+        },
+        supports_check_mode=True,
+    )
+    if IMPORT_ERROR is not None:
+        module.fail_json(msg=missing_required_lib("turnout"), exception=IMPORT_ERROR)
+    try:
+        module.exit_json(**perform(module.params))
+    except TurnoutError as error:
+        faults = [fault.as_dict() for fault in getattr(error, "faults", ())]
+        module.fail_json(msg=str(error), faults=faults, **error.as_dict())
+
+
+if __name__ == "__main__":
+    main()

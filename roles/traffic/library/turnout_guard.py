@@ -1,0 +1,144 @@
+#!/usr/bin/python
+"""Hold a step: watch the candidate by HAProxy's own counters and health, and go back at once when it fails."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: turnout_guard
+short_description: Watch the candidate on this edge while a step is held
+description:
+  - Looks at HAProxy's health checks and per-color response counters through C(turnout-edge show).
+  - When a server of the candidate is down, or its 5xx responses of this step exceed both limits, this edge goes
+    back to the stable color at once, before the controller has even heard of it, and the task fails.
+options:
+  run: {description: This run's id., type: str, required: true}
+  actor: {description: Who runs it., type: str, required: true}
+  color: {description: The candidate's color., type: str, choices: [blue, green], required: true}
+  hold_s: {description: Seconds to watch., type: float, required: true}
+  poll_s: {description: Seconds between two looks., type: float, default: 0.5}
+  max_5xx_ratio:
+    description: Share of 5xx among the responses of this step that is still accepted, 0 to 1.
+    type: float
+    required: true
+  min_5xx: {description: Fewer 5xx than this never go back., type: int, required: true}
+author: [The Turnout authors]
+attributes:
+  check_mode: {support: full, description: Looks once and moves nothing.}
+  diff_mode: {support: none, description: It has no state of its own.}
+"""
+
+EXAMPLES = r"""
+- name: Guard green for 5 s
+  turnout_guard:
+    run: "{{ run_id }}"
+    actor: "{{ run_actor }}"
+    color: green
+    hold_s: 5
+    max_5xx_ratio: 0.02
+    min_5xx: 3
+"""
+
+RETURN = r"""
+requests: {description: Responses of the candidate on this edge while the step was held., returned: always, type: int}
+errors: {description: 5xx responses among them., returned: always, type: int}
+"""
+
+import json
+import subprocess
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+
+PROGRAM = "/usr/local/sbin/turnout-edge"
+RESPONSES = ("hrsp_1xx", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "hrsp_other")
+
+
+class GuardError(Exception):
+    """The edge could not be asked; carries the message for a person."""
+
+
+def edge(*words):
+    """Call turnout-edge; return its JSON answer."""
+    done = subprocess.run([PROGRAM, "--quiet", *words], capture_output=True, text=True, timeout=30, check=False)
+    try:
+        return json.loads(done.stdout)
+    except ValueError as error:
+        raise GuardError(
+            f"turnout-edge {words[0]} gave no answer (exit {done.returncode}): {done.stderr[-300:]}"
+        ) from error
+
+
+def look(color):
+    """Return (health fault or None, responses, 5xx) of the color since HAProxy's start."""
+    backend = (edge("show").get("backends") or {}).get(color)
+    if not backend:
+        return "HAProxy does not answer for it", None, None
+    down = [server["name"] for server in backend["servers"] if not server["up"]]
+    fault = f"HAProxy finds it down on {', '.join(down)}" if down else None
+    return fault, sum(int(backend.get(key) or 0) for key in RESPONSES), int(backend["hrsp_5xx"])
+
+
+def since(now, before):
+    """Return the growth of a counter; after a reset (HAProxy was restarted) it is the new value."""
+    return now - before if now >= before else now
+
+
+def watch(params):
+    """Watch for hold_s seconds; return (fault or None, requests, errors)."""
+    fault, requests_before, errors_before = look(params["color"])
+    requests = errors = 0
+    deadline = time.monotonic() + params["hold_s"]
+    while fault is None and time.monotonic() < deadline:
+        time.sleep(min(params["poll_s"], max(0.0, deadline - time.monotonic())))
+        fault, requests_now, errors_now = look(params["color"])
+        if fault:
+            break
+        requests += since(requests_now, requests_before)
+        errors += since(errors_now, errors_before)
+        requests_before, errors_before = requests_now, errors_now
+        ratio = errors / requests if requests else 0.0
+        if errors >= params["min_5xx"] and ratio > params["max_5xx_ratio"]:
+            fault = (
+                f"{errors} of its {requests} responses were 5xx ({ratio:.1%}); expected at most "
+                f"{params['max_5xx_ratio']:.1%} (service.guard.max_5xx_ratio)"
+            )
+    return fault, requests, errors
+
+
+def main():
+    """Watch; on a fault go back and fail."""
+    module = AnsibleModule(
+        argument_spec={
+            "run": {"type": "str", "required": True},
+            "actor": {"type": "str", "required": True},
+            "color": {"type": "str", "required": True, "choices": ["blue", "green"]},
+            "hold_s": {"type": "float", "required": True},
+            "poll_s": {"type": "float", "default": 0.5},
+            "max_5xx_ratio": {"type": "float", "required": True},
+            "min_5xx": {"type": "int", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    params = dict(module.params)
+    if module.check_mode:
+        params["hold_s"] = 0
+    try:
+        fault, requests, errors = watch(params)
+        if fault and not module.check_mode:
+            back = edge("rollback", "--put-back", "--run", params["run"], "--actor", params["actor"])
+            said = back.get("message") or (back.get("error") or {}).get("observed") or "no answer"
+            module.fail_json(
+                msg=f"observed: {params['color']} fails on this edge: {fault}; this edge went back at once: {said}",
+                requests=requests,
+                errors=errors,
+                changed=bool(back.get("changed")),
+            )
+    except GuardError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(
+        changed=False, requests=requests, errors=errors, message=f"{requests} responses, {errors} of them 5xx"
+    )
+
+
+if __name__ == "__main__":
+    main()

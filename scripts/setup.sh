@@ -1,0 +1,189 @@
+#!/bin/bash
+# Sets up a bare Debian or Ubuntu machine: system packages, the Python environment in .venv, the lab's image.
+# What is there already is left alone, so the second run takes about a second. Needs root or sudo where packages
+# are missing, and never asks a question.
+#
+#   scripts/setup.sh             all of it
+#   scripts/setup.sh --no-image  without the lab's image (for work that needs no lab)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export DEBIAN_FRONTEND=noninteractive
+exec </dev/null
+
+started=$SECONDS
+say() { printf '[setup %3d s] %s\n' "$((SECONDS - started))" "$*"; }
+# fail CODE OBSERVED EXPECTED REMEDY: the same four lines as every other error of this project.
+fail() {
+    printf 'error[%s]: %s\n  expected: %s\n  to mend:  %s\n' "$@" >&2
+    exit 2
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        fail setup-needs-root "this user is not root and there is no sudo" \
+            "root or sudo, to install system packages and to run the lab's hosts" \
+            "run it as root, or as root first: apt-get install sudo"
+    fi
+}
+
+# One set-up of a clone at a time; the kernel gives the lock back however this ends.
+mkdir -p .cache
+exec 9>.cache/setup.lock
+if ! flock --nonblock 9; then
+    say "another set-up is at work in this folder: waiting for it"
+    flock 9
+fi
+
+# -- system packages ---------------------------------------------------------------------------------------------
+
+missing_packages() {
+    local name
+    for name in "$@"; do
+        [ "$(dpkg-query --show --showformat='${db:Status-Status}' "$name" 2>/dev/null)" = installed ] || echo "$name"
+    done
+}
+
+apt_updated=no
+apt_install() {
+    if [ "$apt_updated" = no ]; then
+        say "apt-get update"
+        as_root apt-get update -qq 9>&-
+        apt_updated=yes
+    fi
+    say "apt-get install $*"
+    as_root env DEBIAN_FRONTEND="$DEBIAN_FRONTEND" apt-get install -qq -y --no-install-recommends "$@" \
+        >.cache/apt.log 2>&1 9>&- || {
+        tail -n 20 .cache/apt.log >&2
+        fail setup-packages "apt-get could not install: $*" "these packages from the machine's own sources" \
+            "mend what the lines above name, then: make setup"
+    }
+}
+
+system_packages() {
+    command -v apt-get >/dev/null || fail setup-system "this machine has no apt-get" "Debian 12 or newer, or Ubuntu 24.04 or newer" \
+        "run it in a virtual machine with Debian"
+    local wanted=(
+        ca-certificates git make openssh-client openssl zstd # the project
+        podman netavark nftables iptables iproute2 mmdebstrap debian-archive-keyring gpg mount # the lab
+    )
+    # crun, podman's usual runtime, cannot run systemd where cgroups are not v2 alone.
+    [ "$(stat --file-system --format=%T /sys/fs/cgroup)" = cgroup2fs ] || wanted+=(runc)
+    local missing
+    mapfile -t missing < <(missing_packages "${wanted[@]}")
+    if [ "${#missing[@]}" -gt 0 ]; then
+        apt_install "${missing[@]}"
+    fi
+    say "system packages are there"
+}
+
+# -- Python ------------------------------------------------------------------------------------------------------
+
+new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 12))' >/dev/null 2>&1; }
+
+# Whether `python -m venv` works: Debian keeps what it needs in a package of its own.
+has_venv() { "$1" -c 'import ensurepip, venv' >/dev/null 2>&1; }
+
+find_python() {
+    local candidate
+    for candidate in python3.13 python3.12 python3.14 python3 \
+        "$HOME"/.pyenv/versions/3.13.*/bin/python3 "$HOME"/.pyenv/versions/3.12.*/bin/python3 \
+        "$HOME"/.pyenv/versions/3.14.*/bin/python3; do
+        # sys.executable, not the name: a pyenv shim is a script that answers differently in other folders.
+        if new_enough "$candidate"; then
+            "$candidate" -c 'import sys; print(sys.executable)'
+            return 0
+        fi
+    done
+    if uv --version >/dev/null 2>&1; then
+        uv python find --no-python-downloads '>=3.12' 2>/dev/null && return 0
+    fi
+    return 1
+}
+
+install_python() {
+    local version
+    [ "$apt_updated" = yes ] || { say "apt-get update"; as_root apt-get update -qq 9>&-; apt_updated=yes; }
+    for version in 3.13 3.12 3.14; do
+        if apt-cache show "python$version-venv" >/dev/null 2>&1; then
+            apt_install "python$version" "python$version-venv"
+            return 0
+        fi
+    done
+    if ! uv --version >/dev/null 2>&1; then
+        # The system's Python is too old for Turnout but good enough to bring uv, which brings a newer one.
+        apt_install python3 python3-venv
+        bootstrap_uv /usr/bin/python3
+    fi
+    say "uv python install 3.13"
+    uv python install --quiet 3.13 9>&- || true
+}
+
+# uv installs the environment in seconds, pip in a minute.
+bootstrap_uv() {
+    uv --version >/dev/null 2>&1 && return 0
+    if [ ! -x .cache/uv/bin/uv ]; then
+        rm -rf .cache/uv
+        say "installing uv into .cache/uv"
+        "$1" -m venv .cache/uv
+        .cache/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+            -r scripts/bootstrap.lock 9>&- || { rm -rf .cache/uv; return 1; }
+    fi
+    PATH="$PWD/.cache/uv/bin:$PATH"
+}
+
+python_environment() {
+    # The stamp is written last and lies inside: a half-made or a deleted environment has none.
+    local stamp=.venv/.turnout-setup wanted
+    wanted=$(sha256sum requirements.lock pyproject.toml scripts/setup.sh | sha256sum | cut -d' ' -f1)
+    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted $PWD" ] && new_enough .venv/bin/python; then
+        say "Python environment is there: $(.venv/bin/python --version)"
+        return 0
+    fi
+
+    local python
+    if ! python=$(find_python); then
+        say "no Python 3.12 or newer here: looking for one to install"
+        install_python
+        python=$(find_python) || fail setup-python \
+            "no Python 3.12 or newer on PATH, in ~/.pyenv, in apt's sources or from uv" "Python 3.12, 3.13 or 3.14" \
+            "install one (pyenv install 3.13, or Debian 13, or Ubuntu 24.04), then: make setup"
+    fi
+    say "using $python ($("$python" --version))"
+
+    if ! uv --version >/dev/null 2>&1 && [ ! -x .cache/uv/bin/uv ] && ! has_venv "$python"; then
+        apt_install "$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
+    fi
+    local uv=yes
+    bootstrap_uv "$python" || { uv=no; say "uv cannot be had: going on with pip"; }
+
+    if ! new_enough .venv/bin/python; then
+        rm -rf .venv
+        if [ "$uv" = yes ]; then uv venv --quiet --python "$python" .venv; else "$python" -m venv .venv; fi
+    fi
+    say "installing the packages of requirements.lock (hashes checked)"
+    if [ "$uv" = yes ]; then
+        uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements.lock 9>&-
+        uv pip install --quiet --python .venv/bin/python --no-deps --editable . 9>&-
+    else
+        .venv/bin/python -m ensurepip >/dev/null 2>&1 || true
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock 9>&-
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable . 9>&-
+    fi
+    .venv/bin/turnout --version >/dev/null
+    echo "$wanted $PWD" >"$stamp"
+    say "Python environment is ready"
+}
+
+# -- all of it ---------------------------------------------------------------------------------------------------
+
+system_packages
+python_environment
+if [ "${1:-}" != --no-image ]; then
+    # It says itself how far it is, and does nothing where the image of this recipe is there.
+    .venv/bin/turnout lab image 9>&-
+fi
+say "done"

@@ -1,0 +1,103 @@
+"""Static checks of an inventory: what can be known before any host is asked. All faults are told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from turnout.faults import Fault, nearest
+from turnout.service.model import Service
+
+REQUIRED_GROUPS = {"edge": "hosts that run HAProxy", "api": "hosts that run the API"}
+# The groups that Turnout gives a meaning to; a group that is almost called like one is a typing error.
+KNOWN_GROUPS = ("api", "drill", "edge", "monitoring", "postgres", "redis", "worker")
+# What is read of each host's variables.
+ADDRESS_VARIABLES = ("private_address", "ansible_host", "ansible_port")
+_OWN_GROUPS = frozenset({"all", "ungrouped"})
+
+
+def check(
+    groups: Mapping[str, Sequence[str]],
+    hostvars: Mapping[str, Mapping[str, Any]],
+    service: Service | Mapping[str, Any] | object,
+) -> list[Fault]:
+    """Return what is wrong with the inventory for this service, an empty list when nothing is.
+
+    `groups` maps a group's name to its hosts, as Ansible's `groups`; `hostvars` maps a host to at least its
+    `ADDRESS_VARIABLES`. `service` may also be the unchecked mapping, so that both can be told together.
+    """
+    faults = [*_missing_groups(groups, service), *_likely_misspelt(groups)]
+    return [*faults, *_addresses(groups, hostvars)]
+
+
+def _missing_groups(groups: Mapping[str, Sequence[str]], service: object) -> list[Fault]:
+    wanted = dict(REQUIRED_GROUPS)
+    processes = _declared(service)
+    if processes:
+        wanted["worker"] = f"hosts that run the {' and the '.join(processes)} of the service file"
+    return [
+        Fault(
+            f"groups.{name}",
+            "a group without hosts" if name in groups else "no such group",
+            what,
+            f"add hosts to group {name} in the inventory"
+            + (f", or remove {', '.join(processes)} from the service" if name == "worker" else ""),
+        )
+        for name, what in wanted.items()
+        if not groups.get(name)
+    ]
+
+
+def _declared(service: object) -> list[str]:
+    """Return which of the processes that run on worker hosts the service has."""
+    if isinstance(service, Service):
+        return [process for process in service.processes() if process != "api"]
+    if isinstance(service, Mapping):
+        return [process for process in ("worker", "scheduler") if service.get(process) is not None]
+    return []
+
+
+def _likely_misspelt(groups: Mapping[str, Sequence[str]]) -> Iterable[Fault]:
+    for name in groups:
+        likely = nearest(name, KNOWN_GROUPS)
+        if name in KNOWN_GROUPS or name in _OWN_GROUPS or likely is None or groups.get(likely):
+            continue
+        yield Fault(f"groups.{name}", "a group that Turnout does not know", likely, f"rename it to {likely}")
+
+
+def _addresses(groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Mapping[str, Any]]) -> Iterable[Fault]:
+    told: set[str] = set()
+    for group in KNOWN_GROUPS:
+        owner: dict[tuple[str, str], str] = {}
+        for host in groups.get(group, ()):
+            variables = hostvars.get(host, {})
+            address = _address(host, variables)
+            where = f"hosts.{host}.ansible_host"
+            if address is None:
+                if host not in told:
+                    yield Fault(
+                        where,
+                        f"no address, and the host is in group {group}",
+                        "an address that the other hosts reach, such as 10.0.0.11",
+                        f"add ansible_host: ADDRESS to host {host} in the inventory",
+                    )
+                told.add(host)
+                continue
+            # Behind one address with several SSH ports (port forwarding) there may be several hosts.
+            first = owner.setdefault((address, str(variables.get("ansible_port", 22))), host)
+            if first != host and where not in told:
+                told.add(where)
+                yield Fault(
+                    where,
+                    f"{address}, which host {first} of group {group} has too",
+                    "an address of its own: one host under two names would be worked on twice at a time",
+                    f"correct ansible_host of {host} or of {first}",
+                )
+
+
+def _address(host: str, variables: Mapping[str, Any]) -> str | None:
+    """Return where a host is reached: its variables say so, or its own name is an address or a full DNS name."""
+    for name in ADDRESS_VARIABLES[:2]:
+        if variables.get(name):
+            return str(variables[name])
+    return host if "." in host or ":" in host or host == "localhost" else None

@@ -1,0 +1,412 @@
+"""The hosts of a lab as podman sees them: bringing them up, looking at them, hurting them on purpose.
+
+Everything is found by the label `turnout.lab=<name>`; nothing else on the machine is touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from turnout.errors import TurnoutError
+from turnout.lab.podman import Podman, PodmanError
+from turnout.lab.topology import HOSTS, STORE1, Host, Lab
+
+LAB_LABEL = "turnout.lab"
+SPEC_LABEL = "turnout.spec"
+
+# Marks the firewall rules of `cut_off`, so that `heal` removes these and no other.
+_FAULT_COMMENT = "turnout-fault"
+
+# What is done to a host that is as it should be but for podman's word for its state; any other is made anew.
+_WAY_UP = {"running": "kept", "paused": "unpaused", "exited": "started", "stopped": "started"}
+
+# The first step inside a host, through podman and not through the network: it lets the lab's key in, waits
+# until systemd has finished starting, and answers with a line of failed units and with the host's public keys,
+# which can be trusted for that.
+_FIRST_STEP = """
+set -eu
+umask 077
+mkdir -p /root/.ssh
+printf '%s\\n' "$1" > /root/.ssh/authorized_keys.new
+mv /root/.ssh/authorized_keys.new /root/.ssh/authorized_keys
+tries=0
+while :; do
+    # Without a bus yet it answers at once with nothing or `offline`; then it waits for the end of the start.
+    state=$(timeout "$2" systemctl is-system-running --wait 2>/dev/null || true)
+    case "$state" in running|degraded|maintenance) break ;; esac
+    tries=$((tries + 1))
+    [ "$tries" -lt "$(($2 * 5))" ] || break
+    sleep 0.2
+done
+systemctl is-active --quiet ssh.service || { echo "sshd does not run; systemd is $state" >&2; exit 1; }
+echo $(systemctl --failed --plain --no-legend --full | cut -d' ' -f1)
+cat /etc/ssh/ssh_host_ed25519_key.pub /etc/ssh/ssh_host_ecdsa_key.pub /etc/ssh/ssh_host_rsa_key.pub
+"""
+
+
+@dataclass(frozen=True)
+class HostState:
+    """A host as podman reports it; `state` is podman's word or `missing`."""
+
+    host: Host
+    state: str
+    spec: str = ""
+    address: str = ""
+
+
+@dataclass(frozen=True)
+class FirstAnswer:
+    """What a host said at the first step: its failed units and the text of its public host keys."""
+
+    failed_units: tuple[str, ...]
+    host_keys: str
+
+
+class Hosts:
+    """The hosts of one lab on this machine."""
+
+    def __init__(self, lab: Lab, podman: Podman, *, memory_limits: bool) -> None:
+        """Look at nothing yet; `memory_limits` says whether podman can cap a host's memory here."""
+        self.lab = lab
+        self.podman = podman
+        self._memory_limits = memory_limits
+
+    # -- looking --------------------------------------------------------------------------------------------
+
+    def states(self) -> list[HostState]:
+        """Return every host's state, also of those that are missing."""
+        label = f"label={LAB_LABEL}={self.lab.name}"
+        found = {
+            name: entry
+            for entry in self.podman.json("ps", "--all", "--filter", label, "--format", "json")
+            for name in entry["Names"]
+        }
+        states = []
+        for host in HOSTS:
+            entry = found.get(self.lab.container(host))
+            if entry is None:
+                states.append(HostState(host, "missing"))
+            else:
+                labels = entry.get("Labels") or {}
+                states.append(HostState(host, entry["State"], labels.get(SPEC_LABEL, "")))
+        return states
+
+    def systemd_state(self, host: Host) -> tuple[str, list[str]]:
+        """Return systemd's word for a host (`running`, `degraded`, ...) and its failed units."""
+        script = "systemctl is-system-running; systemctl --failed --plain --no-legend --full | cut -d' ' -f1"
+        lines = self.execute(host, "sh", "-c", script).split()
+        return (lines[0], lines[1:]) if lines else ("unknown", [])
+
+    def execute(self, host: Host, *command: str, text: str | None = None, timeout_s: float = 60) -> str:
+        """Run a command inside a host through podman (works without network); returns its standard output."""
+        options = ["--interactive"] if text is not None else []
+        return self.podman.run("exec", *options, self.lab.container(host), *command, text=text, timeout_s=timeout_s)
+
+    # -- bringing up and taking down ------------------------------------------------------------------------
+
+    def spec(self, host: Host, image: str) -> tuple[str, list[str]]:
+        """Return a host's `podman run` options and their hash; a host with another hash is made anew."""
+        options = [
+            "--detach",
+            "--privileged",
+            "--systemd=always",
+            f"--name={self.lab.container(host)}",
+            f"--hostname={host.name}",
+            f"--network={self.lab.network}",
+            f"--ip={self.lab.address(host)}",
+            f"--mac-address={self.lab.hardware_address(host)}",
+            f"--label={LAB_LABEL}={self.lab.name}",
+            *(f"--add-host={other.name}:{self.lab.address(other)}" for other in HOSTS if other != host),
+            "--shm-size=256m",
+            "--pids-limit=8192",
+        ]
+        if host == STORE1 and self._memory_limits:
+            options.append("--memory=1536m")
+        spec = hashlib.sha256("\0".join([*options, image]).encode()).hexdigest()[:12]
+        return spec, ["run", *options, f"--label={SPEC_LABEL}={spec}", image, "/sbin/init"]
+
+    def _ensure_network(self) -> None:
+        """Create the lab's network, or make it anew where it has another subnet."""
+        if self.podman.succeeds("network", "exists", self.lab.network):
+            found = self.podman.json("network", "inspect", self.lab.network)[0]
+            if [subnet.get("subnet") for subnet in found.get("subnets", [])] == [self.lab.cidr]:
+                return
+            self.remove_all()
+        # fmt: off
+        create = (
+            "network", "create", "--label", f"{LAB_LABEL}={self.lab.name}", "--subnet", self.lab.cidr,
+            "--gateway", self.lab.gateway, "--disable-dns", self.lab.network,
+        )
+        # fmt: on
+        try:
+            if not self.podman.succeeds(*create):
+                self._remove_orphaned_bridge()
+                self.podman.run(*create)
+        except PodmanError as error:
+            said = error.stderr.strip().splitlines()[-1]
+            raise TurnoutError(
+                "lab-network",
+                observed=f"the network {self.lab.cidr} cannot be made: {said}",
+                expected="a network that nothing on this machine uses yet",
+                remedy="export TURNOUT_LAB_SUBNET=10.78.0 (or another free one), then: turnout lab up",
+            ) from None
+
+    def _remove_orphaned_bridge(self) -> None:
+        """Remove the lab's bridge where podman has lost it: a run that is killed while hosts are removed does that.
+
+        Only a bridge of podman's, with the lab's own gateway address, with nothing attached and in no network.
+        """
+        show = self.podman.run_as_root("ip", "-json", "-4", "address", "show", "to", f"{self.lab.gateway}/32")
+        names = {link["ifname"] for link in json.loads(show or "[]") if "ifname" in link}
+        known = {
+            network.get("network_interface")
+            for name in self.podman.run("network", "ls", "--quiet").split()
+            for network in self.podman.json("network", "inspect", name)
+        }
+        for name in names - known:
+            ports = Path("/sys/class/net", name, "brif")
+            if re.fullmatch(r"podman\d+", name) and ports.is_dir() and not any(ports.iterdir()):
+                self.podman.run_as_root("ip", "link", "delete", name)
+
+    def ensure(self, image: str, say: Callable[[str], None], *, fresh: bool = False) -> None:
+        """Bring the network and every host to running, from whatever state they are in; `fresh` keeps none."""
+        self._ensure_network()
+        try:
+            self._ensure_hosts(image, say, fresh=fresh)
+        except PodmanError as error:
+            # A run that is killed while podman removes a container can leave its address taken for good; only
+            # the network's own removal gives it back.
+            if "already allocated" not in error.stderr:
+                raise
+            say("podman holds an address for a host that is gone: making the network and all hosts anew")
+            self.remove_all()
+            self._ensure_network()
+            self._ensure_hosts(image, say, fresh=fresh)
+
+    def _ensure_hosts(self, image: str, say: Callable[[str], None], *, fresh: bool) -> None:
+        states = self.states()
+        results = in_parallel(lambda state: self._bring(state, image, fresh=fresh), states)
+        by_word: dict[str, list[Host]] = {}
+        for state, word in zip(states, results, strict=True):
+            by_word.setdefault(word, []).append(state.host)
+        forget_connections(self.lab.address(host) for word in ("made", "started") for host in by_word.get(word, []))
+        for word, hosts in by_word.items():
+            say(f"{word}: {' '.join(host.name for host in hosts)}")
+
+    def _bring(self, state: HostState, image: str, *, fresh: bool) -> str:
+        """Bring one host to running, with as little done to it as will do; returns a word for what was done."""
+        spec, run = self.spec(state.host, image)
+        word = "made" if fresh or state.spec != spec else _WAY_UP.get(state.state, "made")
+        if word == "unpaused":
+            self.unpause(state.host)
+        elif word == "started":
+            # A start that was cut short can leave a container that never starts again.
+            if not self.podman.succeeds("start", self.lab.container(state.host)):
+                word = "made"
+        if word == "made":
+            self._run_anew(self.lab.container(state.host), run)
+        else:
+            self._undo_faults(state.host)
+        return word
+
+    def first_step(self, public_key: str, timeout_s: int = 60) -> dict[str, FirstAnswer]:
+        """Let the lab's key in on every host, once it has started; returns host name -> its answer."""
+
+        def step(host: Host) -> FirstAnswer:
+            try:
+                command = ("sh", "-c", _FIRST_STEP, "first-step", public_key, str(timeout_s))
+                failed, host_keys = self.execute(host, *command, timeout_s=timeout_s + 15).split("\n", 1)
+            except PodmanError as error:
+                raise TurnoutError(
+                    "lab-host-start",
+                    observed=f"{host.name} did not start: {error.stderr.strip()}{self._last_words(host)}",
+                    expected=f"a started systemd with sshd within {timeout_s} s",
+                    remedy="turnout lab up --fresh",
+                ) from None
+            return FirstAnswer(tuple(failed.split()), host_keys)
+
+        return dict(zip([host.name for host in HOSTS], in_parallel(step, HOSTS), strict=True))
+
+    def _last_words(self, host: Host) -> str:
+        """Return the end of what a host that has stopped wrote on its console, for the error about it."""
+        try:
+            log = self.podman.run("logs", "--tail=3", self.lab.container(host)).strip()
+        except PodmanError:
+            return ""
+        return f"\n    {log}" if log else ""
+
+    def wait_for_ssh(self, timeout_s: float = 30) -> None:
+        """Wait until every sshd answers over the network; raises `TurnoutError` naming who does not."""
+        deadline = time.monotonic() + timeout_s
+
+        def wait(host: Host) -> bool:
+            while not ssh_answers(self.lab.address(host)):
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(0.1)
+            return True
+
+        answered = in_parallel(wait, HOSTS)
+        silent = [f"{h.name} ({self.lab.address(h)})" for h, ok in zip(HOSTS, answered, strict=True) if not ok]
+        if silent:
+            raise TurnoutError(
+                "lab-unreachable",
+                observed=f"no SSH answer in {timeout_s:g} s from {', '.join(silent)}",
+                expected=f"hosts in {self.lab.cidr} reachable from this machine",
+                remedy="look for a firewall or a route that takes this network, or use another:"
+                " TURNOUT_LAB_SUBNET=10.78.0 turnout lab up",
+            )
+
+    def remove_all(self) -> list[str]:
+        """Remove the lab's hosts and network, whatever state they are in; returns their names."""
+        label = f"label={LAB_LABEL}={self.lab.name}"
+        entries = self.podman.json("ps", "--all", "--filter", label, "--format", "json")
+        names = [name for entry in entries for name in entry["Names"]]
+        if names:
+            self.podman.run("rm", "--force", "--time=0", "--volumes", *names)
+            forget_connections(self.lab.address(host) for host in HOSTS)
+        # A container that was cut short while being made can be known to the storage only.
+        for host in HOSTS:
+            self._forget(self.lab.container(host))
+        if self.podman.succeeds("network", "exists", self.lab.network):
+            self.podman.run("network", "rm", "--force", self.lab.network)
+            names.append(self.lab.network)
+        self._remove_orphaned_bridge()
+        return names
+
+    def _run_anew(self, name: str, run: list[str]) -> None:
+        self._forget(name)
+        try:
+            self.podman.run(*run)
+        except PodmanError as error:
+            # A `podman run` of a killed `up` may still have been at work.
+            if "in use" not in error.stderr and "exists" not in error.stderr:
+                raise
+            time.sleep(1)
+            self._forget(name)
+            self.podman.run(*run)
+
+    def _forget(self, name: str) -> None:
+        self.podman.run("rm", "--force", "--ignore", "--time=0", "--volumes", name)
+
+    def _undo_faults(self, host: Host) -> None:
+        """Undo what a test may have left: a lost network, firewall rules of `cut_off`."""
+        if not self.connected(host):
+            self.connect(host)
+        self.heal(host)
+
+    # -- faults ---------------------------------------------------------------------------------------------
+
+    def pause(self, host: Host) -> None:
+        """Freeze all processes; the host still answers ping, and no service."""
+        self.podman.run("pause", self.lab.container(host))
+
+    def unpause(self, host: Host) -> None:
+        """Thaw a paused host."""
+        self.podman.run("unpause", self.lab.container(host))
+
+    def kill(self, host: Host) -> None:
+        """Stop a host as a power cut does: no signal reaches its services. Its disk is kept."""
+        self.podman.run("kill", "--signal=KILL", self.lab.container(host))
+        self.podman.run("wait", self.lab.container(host))
+
+    def start(self, host: Host, timeout_s: float = 60) -> None:
+        """Start a killed host, and wait until its sshd answers."""
+        self.podman.run("start", self.lab.container(host))
+        self._wait_for_start(host, timeout_s)
+
+    def reboot(self, host: Host, timeout_s: float = 90) -> None:
+        """Stop a host in order (its services get their stop signals), start it, wait until its sshd answers."""
+        self.podman.run("restart", "--time=30", self.lab.container(host))
+        self._wait_for_start(host, timeout_s)
+
+    def _wait_for_start(self, host: Host, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not ssh_answers(self.lab.address(host)):
+            if time.monotonic() > deadline:
+                raise TurnoutError(
+                    "lab-host-start",
+                    observed=f"{host.name} does not answer SSH {timeout_s:g} s after its start",
+                    expected="a host that comes back",
+                    remedy="turnout lab up",
+                )
+            time.sleep(0.1)
+        forget_connections([self.lab.address(host)])
+
+    def connected(self, host: Host) -> bool:
+        """Say whether a host is attached to the lab's network."""
+        found = self.podman.json("inspect", "--type=container", self.lab.container(host))[0]
+        return self.lab.network in (found["NetworkSettings"].get("Networks") or {})
+
+    def disconnect(self, host: Host) -> None:
+        """Take a host off the network; its processes go on."""
+        self.podman.run("network", "disconnect", "--force", self.lab.network, self.lab.container(host))
+
+    def connect(self, host: Host) -> None:
+        """Put a host back on the network, at its own address."""
+        own = ("--ip", self.lab.address(host), "--mac-address", self.lab.hardware_address(host))
+        self.podman.run("network", "connect", *own, self.lab.network, self.lab.container(host))
+
+    def cut_off(self, host: Host, sources: Iterable[Host | str]) -> None:
+        """Drop what arrives at `host` from each source (a host or an address), one way only.
+
+        The rule lives in the host's own network namespace, so it is gone when the host is.
+        """
+        for source in sources:
+            address = self.lab.address(source) if isinstance(source, Host) else source
+            # fmt: off
+            self._in_network_of(
+                host, "iptables", "-I", "INPUT", "-s", address, "-m", "comment", "--comment", _FAULT_COMMENT,
+                "-j", "DROP",
+            )
+            # fmt: on
+
+    def heal(self, host: Host) -> None:
+        """Remove every rule of `cut_off` on a host."""
+        rules = self._in_network_of(host, "iptables", "-S", "INPUT")
+        for rule in rules.splitlines():
+            if _FAULT_COMMENT in rule:
+                self._in_network_of(host, "iptables", "-D", *rule.replace('"', "").split()[1:])
+
+    def _in_network_of(self, host: Host, *command: str) -> str:
+        pid = self.podman.run("inspect", "--format", "{{.State.Pid}}", self.lab.container(host)).strip()
+        return self.podman.run_as_root("nsenter", f"--target={pid}", "--net", *command)
+
+
+def ssh_answers(address: str, timeout_s: float = 1.0) -> bool:
+    """Say whether an SSH server greets at `address`."""
+    try:
+        with socket.create_connection((address, 22), timeout=timeout_s) as connection:
+            connection.settimeout(timeout_s)
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False
+
+
+def forget_connections(addresses: Iterable[str]) -> None:
+    """Close Ansible's shared SSH connections to hosts that have started anew.
+
+    A connection to the host's former life is found dead only at its next keepalive, and until then every task
+    that takes it fails. The path is the `control_path` of ansible.cfg.
+    """
+    for address in addresses:
+        options = ["-o", "ControlPath=~/.ansible/cp/%C", "-O", "exit"]
+        subprocess.run(
+            ["ssh", *options, f"root@{address}"], stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=10
+        )
+
+
+def in_parallel[Item, Result](work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Do `work` on all items at once; results in order; the first error is raised after all have ended."""
+    with ThreadPoolExecutor(max_workers=max(1, len(items))) as pool:
+        futures = [pool.submit(work, item) for item in items]
+        return [future.result() for future in futures]

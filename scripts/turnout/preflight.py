@@ -1,0 +1,291 @@
+"""What must hold before a release touches a host: decided from what edges and hosts said, all faults at once.
+
+Pure: the facts come in as plain mappings (`turnout-edge show` of each edge, `turnout_slot state=info` of each host),
+the decision goes out. Nothing is asked here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from turnout.faults import Fault
+from turnout.release.manifest import Manifest
+from turnout.release.schema import SchemaState, pending, runs_on, state_after
+from turnout.service.model import COLORS
+
+Facts = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much room and agreement is asked for."""
+
+    disk_reserve_bytes: int
+    """Bytes that must stay free on a host after the release was laid."""
+    clock_skew_s: float
+    """Seconds by which two clocks may differ."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the preflight found.
+
+    `candidate` is the color to lay into, `stable` the color in service (None before the first release), `already`
+    whether the release is in service on every edge, `faults` what forbids the release.
+    """
+
+    candidate: str
+    stable: str | None
+    stable_release: str | None
+    already: bool
+    faults: tuple[Fault, ...]
+    notes: tuple[str, ...] = field(default=())
+
+
+def other(color: str) -> str:
+    """Return the other of the two colors."""
+    return COLORS[1 - COLORS.index(color)]
+
+
+def decide(
+    *,
+    manifest: Manifest,
+    service: Facts,
+    edges: Mapping[str, Facts],
+    hosts: Mapping[str, Facts],
+    asked_s: tuple[float, float],
+    run: str,
+    limits: Limits,
+) -> Decision:
+    """Judge all facts together.
+
+    `edges` and `hosts` map a host's name to what it said; `service` is the public view of the service file;
+    `asked_s` is the controller's clock before and after the hosts were asked, in seconds since the epoch.
+    """
+    faults: list[Fault] = []
+    notes: list[str] = []
+    faults += _edges_agree(edges)
+    faults += _edges_at_rest(edges)
+    notes += _unfinished(edges, run)
+    first = next(iter(edges.values()))
+    stable = first.get("stable")
+    record = (first.get("releases") or {}).get(stable) or {}
+    candidate = other(stable) if stable else "blue"
+    already = not faults and bool(edges) and all(_serves(edge, manifest) for edge in edges.values())
+    already = already and all(_laid_in(host, stable, manifest.release_id) for host in hosts.values())
+    if not already:
+        faults += _schema_fits(manifest, first, record)
+        for name, host in hosts.items():
+            faults += _prepared(name, host)
+            faults += _room(name, host, manifest, limits)
+            faults += _ports_free(name, host, service, candidate)
+    faults += _clocks(hosts, asked_s, limits)
+    return Decision(candidate, stable, record.get("release"), already, tuple(faults), tuple(notes))
+
+
+def _edges_agree(edges: Mapping[str, Facts]) -> list[Fault]:
+    faults = []
+    for name, edge in edges.items():
+        live = edge.get("live") or {}
+        if not live.get("reachable"):
+            faults.append(
+                Fault(
+                    name,
+                    f"HAProxy does not answer on its socket: {live.get('error')}",
+                    "a running HAProxy",
+                    f"systemctl status haproxy on {name}, then systemctl start haproxy",
+                )
+            )
+        elif not edge.get("agree"):
+            faults.append(
+                Fault(
+                    name,
+                    f"HAProxy serves green {live.get('green_bp')} bp",
+                    f"green {edge.get('green_bp')} bp, as decided",
+                    f"on {name}: turnout-edge apply",
+                )
+            )
+    said = {name: (edge.get("stable"), _release_of(edge, edge.get("stable"))) for name, edge in edges.items()}
+    if len(set(said.values())) > 1:
+        seen = ", ".join(
+            f"{name}: {release or 'nothing'} on {color or 'no color'}" for name, (color, release) in said.items()
+        )
+        faults.append(
+            Fault(
+                "edges",
+                f"they disagree about the release in service ({seen})",
+                "one release on every edge",
+                "ansible-playbook playbooks/status.yml, then ansible-playbook playbooks/rollback.yml",
+            )
+        )
+    return faults
+
+
+def _edges_at_rest(edges: Mapping[str, Facts]) -> list[Fault]:
+    faults = []
+    for name, edge in edges.items():
+        candidate = edge.get("candidate")
+        if candidate:
+            faults.append(
+                Fault(
+                    name,
+                    f"{_release_of(edge, candidate) or 'a candidate'} on {candidate} has {edge.get('share_bp')} bp, "
+                    "left by an earlier run",
+                    "no candidate: all traffic on a confirmed release",
+                    "ansible-playbook playbooks/rollback.yml puts the earlier run back; then deploy again",
+                )
+            )
+    return faults
+
+
+def _unfinished(edges: Mapping[str, Facts], run: str) -> list[str]:
+    seen: dict[str, str] = {}
+    for edge in edges.values():
+        for entry in edge.get("unfinished") or []:
+            if entry["run"] == run:
+                continue
+            last = entry.get("last") or {}
+            seen[entry["run"]] = (
+                f"run {entry['run']} of {entry.get('actor')} ({entry.get('action')}) did not end; its last word was "
+                f"{last.get('event')} {last.get('action')}"
+                + (f" in phase {last['phase']}" if last.get("phase") else "")
+            )
+    return list(seen.values())
+
+
+def _release_of(edge: Facts, color: str | None) -> str | None:
+    record = (edge.get("releases") or {}).get(color) or {}
+    release = record.get("release")
+    return str(release) if release else None
+
+
+def _serves(edge: Facts, manifest: Manifest) -> bool:
+    stable = edge.get("stable")
+    record = (edge.get("releases") or {}).get(stable) or {}
+    return bool(stable) and record.get("sha256") == manifest.artifact.sha256 and not edge.get("candidate")
+
+
+def _laid_in(host: Facts, color: str | None, release_id: str) -> bool:
+    slot = (host.get("colors") or {}).get(color) or {}
+    return slot.get("release_id") == release_id and bool(slot.get("complete"))
+
+
+def _schema_fits(manifest: Manifest, edge: Facts, stable_record: Facts) -> list[Fault]:
+    recorded = edge.get("schema")
+    if not recorded:
+        return []
+    state = SchemaState(int(recorded["version"]), int(recorded["last_contract"]))
+    return schema_faults(manifest, state, stable_record)
+
+
+def schema_faults(manifest: Manifest, state: SchemaState, stable_record: Facts) -> list[Fault]:
+    """Return why the candidate or the release in service could not run once the pending migrations are applied.
+
+    The same rule serves the preflight (on what the journal last recorded) and the migration (on what the database
+    itself says).
+    """
+    faults = []
+    after = state_after(manifest, state)
+    if not runs_on(manifest.schema, after):
+        faults.append(
+            Fault(
+                "schema",
+                f"version {after.version}, last contract {after.last_contract}, once pending migrations are in",
+                f"{manifest.version} runs on {manifest.schema.min} to {manifest.schema.max}",
+                "build the release with a range that holds this schema (turnout release build --schema-min and "
+                "--schema-max), or release a version made for it",
+            )
+        )
+    limits = stable_record.get("schema")
+    if limits:
+        breaking = [
+            step for step in pending(manifest, state) if step.kind == "contract" and step.version > int(limits["max"])
+        ]
+        names = ", ".join(step.id for step in breaking)
+        if breaking:
+            faults.append(
+                Fault(
+                    "migrations",
+                    f"{names} (contract) is incompatible with {stable_record.get('release')}, which is in service",
+                    f"only migrations that {stable_record.get('release')} runs on (contract up to {limits['max']})",
+                    "first release a version that no longer needs what is dropped (its schema max covers the "
+                    "migration), then this one",
+                )
+            )
+    return faults
+
+
+def _prepared(name: str, host: Facts) -> list[Fault]:
+    missing = sorted(unit for unit, state in (host.get("units") or {}).items() if state.get("load") == "not-found")
+    if not missing:
+        return []
+    return [
+        Fault(
+            name,
+            f"no systemd unit {', '.join(missing)}",
+            "the service's template units",
+            f"ansible-playbook playbooks/site.yml --tags service_host --limit {name}",
+        )
+    ]
+
+
+def _room(name: str, host: Facts, manifest: Manifest, limits: Limits) -> list[Fault]:
+    if host.get("complete"):
+        return []
+    artifact = manifest.artifact
+    needed = artifact.bytes + artifact.unpacked_bytes + limits.disk_reserve_bytes
+    disk = host.get("disk") or {}
+    free = int(disk.get("free_bytes", 0))
+    if free >= needed:
+        return []
+    return [
+        Fault(
+            name,
+            f"{free // 1_000_000} MB free on {disk.get('path')}",
+            f"{needed // 1_000_000} MB for the release and the reserve",
+            f"free space on {name} (df -h {disk.get('path')}), or lower preflight_disk_reserve_bytes",
+        )
+    ]
+
+
+def _ports_free(name: str, host: Facts, service: Facts, candidate: str) -> list[Fault]:
+    faults = []
+    wanted = {}
+    for process, key in (("api", "ports"), ("worker", "metrics_port")):
+        ports = (service.get(process) or {}).get(key) or {}
+        if candidate in ports:
+            wanted[str(ports[candidate])] = f"{service['name']}-{process}@{candidate}.service"
+    for port, unit in wanted.items():
+        seen = (host.get("ports") or {}).get(port) or {}
+        if seen.get("listening") and seen.get("unit") != unit:
+            by = seen.get("unit") or seen.get("command") or "another process"
+            faults.append(
+                Fault(
+                    name,
+                    f"port {port} is taken by {by} (pid {seen.get('pid')})",
+                    f"free for {unit}",
+                    f"stop it on {name}, or change the port of {candidate} in the service file",
+                )
+            )
+    return faults
+
+
+def _clocks(hosts: Mapping[str, Facts], asked_s: tuple[float, float], limits: Limits) -> list[Fault]:
+    """Return a fault for each clock that no moment between asking and hearing the answers can explain."""
+    faults = []
+    for name, host in hosts.items():
+        wall_s = float((host.get("clock") or {}).get("wall_s", asked_s[0]))
+        skew_s = min(wall_s - asked_s[0], 0.0) + max(wall_s - asked_s[1], 0.0)
+        if abs(skew_s) > limits.clock_skew_s:
+            faults.append(
+                Fault(
+                    name,
+                    f"its clock differs by {skew_s:+.1f} s from the controller's",
+                    f"at most {limits.clock_skew_s:g} s",
+                    f"timedatectl status on {name}; start a time service (apt install systemd-timesyncd), "
+                    "or raise preflight_clock_skew_s",
+                )
+            )
+    return faults

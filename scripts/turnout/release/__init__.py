@@ -1,0 +1,1 @@
+"""Releases: built, signed, published, fetched and verified."""

@@ -1,0 +1,479 @@
+"""From a folder (or an image) to a release: artifact, manifest, signature.
+
+The same tree gives the same bytes: entries are sorted, owned by root, with plain modes and one time. That time is
+$SOURCE_DATE_EPOCH, else the time of the commit, so that files which a web server hands out with Last-Modified or
+an ETag made of it change from release to release.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import tarfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from turnout.errors import TurnoutError
+from turnout.faults import Fault, FaultsError, nearest, shown
+from turnout.release.ignore import Ignore
+from turnout.release.manifest import (
+    OCI_ARCHIVE,
+    TARBALL,
+    Artifact,
+    Manifest,
+    artifact_file,
+    check_name,
+    check_version,
+    from_dict,
+)
+from turnout.release.schema import CONTRACT, EXPAND, KINDS, Migration, SchemaRange
+from turnout.release.sign import sign
+from turnout.release.store import CHUNK_BYTES, file_chunks, file_sha256
+from turnout.service.environment import KEY
+
+MARKER = ".turnout-complete"
+IGNORE_FILE = ".turnoutignore"
+OPTIONS_FILE = "turnout-release.yml"
+# Never wanted in a release: history, what Python makes anew, and the two files that are for this program.
+DEFAULT_IGNORED = (".git/", "__pycache__/", f"/{IGNORE_FILE}", f"/{OPTIONS_FILE}")
+
+_BLOCK_BYTES = 4096
+_NO_COMMIT_TIME = 315_619_200  # 1980-01-02: the first whole day that every archive format can hold
+_ZSTD_LEVEL = 10
+_HEADER_LINES = 20
+_MIGRATION = re.compile(r"(?P<version>\d+)[-_. ](?P<rest>.+)")
+_DOWN = re.compile(r"\.(down|rollback|revert|undo)(\.|$)", re.IGNORECASE)
+_KIND = re.compile(r"turnout:\s*kind\s*=\s*(\S+)")
+_INSIDE_FOLDER = ("up.sql", "migration.sql", "up.py")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a release is made of. `schema_min` and `schema_max` None: derived from the migrations."""
+
+    source: Path
+    name: str
+    version: str
+    commit: str | None = None
+    environment: tuple[str, ...] = ()
+    migrations: Path | None = None
+    schema_min: int | None = None
+    schema_max: int | None = None
+    image_archive: Path | None = None
+
+
+@dataclass(frozen=True)
+class Built:
+    """A release that lies in a folder, ready to be published. `signature` is None when it was not signed."""
+
+    manifest: Manifest
+    manifest_path: Path
+    artifact_path: Path
+    signature_path: Path | None
+
+
+def build(recipe: Recipe, out: Path, key: Path | None) -> Built:
+    """Write artifact, manifest and (with `key`) signature to `out`; raise `TurnoutError` and leave nothing half."""
+    check_name(recipe.name)
+    check_version(recipe.version)
+    commit, commit_time = _commit(recipe)
+    migrations = find_migrations(recipe.source / recipe.migrations) if recipe.migrations else ()
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    built_at = datetime.fromtimestamp(int(epoch), UTC) if epoch.isdigit() else datetime.now(UTC)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if recipe.image_archive is None:
+            mtime = int(epoch) if epoch.isdigit() else commit_time or _NO_COMMIT_TIME
+            artifact = _tarball(recipe, out, mtime)
+        else:
+            artifact = _image(recipe, recipe.image_archive, out)
+        manifest = Manifest(
+            name=recipe.name,
+            version=recipe.version,
+            commit=commit,
+            built_at=built_at.replace(microsecond=0),
+            artifact=artifact,
+            environment=_environment(recipe.environment),
+            schema=_schema(recipe, migrations),
+            migrations=migrations,
+        )
+        from_dict(manifest.as_dict())  # what is written here must be what `parse` takes
+        return _write(manifest, out, key)
+    except OSError as error:
+        raise TurnoutError(
+            "build-failed",
+            observed=f"{error.filename or out}: {error.strerror}",
+            expected="a source that can be read and an --out folder that can be written",
+            remedy=f"check the permissions and the free space: ls -ld {out}; df {out}",
+        ) from error
+
+
+def _write(manifest: Manifest, out: Path, key: Path | None) -> Built:
+    data = manifest.dump()
+    manifest_path, signature_path = out / manifest.file, out / manifest.signature_file
+    signature = sign(data, key) if key is not None else None
+    manifest_path.write_bytes(data)
+    if signature is None:
+        signature_path.unlink(missing_ok=True)  # of an earlier build, and wrong for this one
+    else:
+        signature_path.write_bytes(signature)
+    artifact_path = out / manifest.artifact.file
+    return Built(manifest, manifest_path, artifact_path, signature_path if signature else None)
+
+
+def _environment(names: Sequence[str]) -> tuple[str, ...]:
+    faults = [
+        Fault(
+            f"environment[{index}]",
+            # What stands after a = is a value, perhaps a secret.
+            f"{name.split('=')[0]!r} with a value" if "=" in name else shown(name),
+            "the name of a variable: capital letters, digits and _",
+            "give the name only, such as DATABASE_URL; values belong into the service file",
+        )
+        for index, name in enumerate(names)
+        if not KEY.fullmatch(name)
+    ]
+    if faults:
+        raise FaultsError("environment-keys", "the environment keys", faults)
+    return tuple(sorted(set(names)))
+
+
+# The commit -----------------------------------------------------------------------------------------------------
+
+
+def _commit(recipe: Recipe) -> tuple[str, int | None]:
+    """Return the commit's full id and its time in seconds since the epoch (None outside of git)."""
+    wanted = recipe.commit or "HEAD"
+    found = _git(recipe.source, "rev-parse", "--verify", "--quiet", f"{wanted}^{{commit}}")
+    if found is not None:
+        time = _git(recipe.source, "show", "-s", "--format=%ct", found)
+        return found, int(time) if time is not None and time.isdigit() else None
+    if recipe.commit is not None and re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", recipe.commit):
+        return recipe.commit, None
+    raise TurnoutError(
+        "commit-unknown",
+        observed=f"{recipe.source} is in no git repository with a commit {wanted}",
+        expected="the commit that the release is built from",
+        remedy="give it in full: --commit $(git rev-parse HEAD), run where the source's repository is",
+    )
+
+
+def is_dirty(source: Path) -> bool:
+    """Tell whether tracked files below `source` differ from the commit."""
+    return bool(_git(source, "status", "--porcelain", "--untracked-files=no", "--", "."))
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=60, check=False
+        )
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None
+
+
+# Migrations -----------------------------------------------------------------------------------------------------
+
+
+def find_migrations(folder: Path) -> tuple[Migration, ...]:
+    """Return the migrations in a folder, sorted by number.
+
+    A migration is a file `NNNN_name.sql` (also `.up.sql`, `.py`, ...) or a folder `NNNN_name` with `up.sql` or
+    `migration.sql`. Files for the way back (`.down.`, `.rollback.`) and names without a number are passed over.
+    """
+    if not folder.is_dir():
+        raise TurnoutError(
+            "migrations-missing",
+            observed=f"there is no folder {folder}",
+            expected="the folder of the migrations, relative to the source",
+            remedy="give --migrations the right folder, or leave it out",
+        )
+    faults: list[Fault] = []
+    found: dict[int, Migration] = {}
+    for path in sorted(folder.iterdir()):
+        migration = _migration(path, faults)
+        if migration is None:
+            continue
+        other = found.setdefault(migration.version, migration)
+        if other is not migration:
+            faults.append(
+                Fault(
+                    path.name, f"number {migration.version}, as {other.id}", "a number of its own", "rename one of them"
+                )
+            )
+    if not found and not faults:
+        faults.append(
+            Fault(str(folder), "no migration", "files such as 0001_init.up.sql", "check --migrations, or leave it out")
+        )
+    if faults:
+        raise FaultsError("migrations-invalid", f"the migrations in {folder}", faults)
+    return tuple(sorted(found.values(), key=lambda migration: migration.version))
+
+
+def _migration(path: Path, faults: list[Fault]) -> Migration | None:
+    match = _MIGRATION.fullmatch(path.name)
+    if match is None or _DOWN.search(path.name):
+        return None
+    file, name = path, path.name
+    if path.is_dir():
+        inside = next((path / name for name in _INSIDE_FOLDER if (path / name).is_file()), None)
+        if inside is None:
+            return None
+        file = inside
+    else:
+        name = re.sub(r"(\.up)?\.[A-Za-z]+$", "", name)
+    version = int(match["version"])
+    if version < 1 or version > 10**18:
+        faults.append(Fault(path.name, f"number {version}", "a number from 1", "renumber it"))
+    if re.search(r"\s", name):
+        faults.append(Fault(path.name, "a name with blanks", "a name without", "rename it"))
+    kind = EXPAND
+    declared = _declared_kind(file)
+    if declared in KINDS:
+        kind = declared
+    elif declared is not None:
+        likely = nearest(declared, KINDS) or CONTRACT
+        faults.append(
+            Fault(
+                path.name, f"turnout: kind={declared}", f"one of {', '.join(KINDS)}", f"write: turnout: kind={likely}"
+            )
+        )
+    return Migration(version, name, kind, file_sha256(file))
+
+
+def _declared_kind(file: Path) -> str | None:
+    """Return the kind that a comment at the beginning of a migration declares, in any comment syntax."""
+    with file.open(encoding="utf-8", errors="replace") as stream:
+        for _, line in zip(range(_HEADER_LINES), stream, strict=False):
+            found = _KIND.search(line)
+            if found:
+                return found[1].rstrip("*/-> ;")
+    return None
+
+
+def _schema(recipe: Recipe, migrations: Sequence[Migration]) -> SchemaRange:
+    """Return the range; by default the release needs its own expand migrations, and knows all that it carries."""
+    highest = max((m.version for m in migrations), default=0)
+    needed = max((m.version for m in migrations if m.kind == EXPAND), default=0)
+    schema = SchemaRange(
+        min=needed if recipe.schema_min is None else recipe.schema_min,
+        max=max(highest, recipe.schema_min or 0) if recipe.schema_max is None else recipe.schema_max,
+    )
+    if not 0 <= schema.min <= schema.max or schema.max < highest:
+        raise TurnoutError(
+            "schema-range",
+            observed=f"a schema range from {schema.min} to {schema.max}, with migrations up to {highest}",
+            expected="0 <= min <= max, and max at least the highest migration",
+            remedy=f"give --schema-min and --schema-max that fit, e.g. --schema-min {needed} --schema-max {highest}",
+        )
+    return schema
+
+
+# The tarball ----------------------------------------------------------------------------------------------------
+
+
+def _tarball(recipe: Recipe, out: Path, mtime: int) -> Artifact:
+    root = recipe.source.resolve()
+    if not root.is_dir():
+        raise TurnoutError(
+            "source-missing",
+            observed=f"there is no folder {recipe.source}",
+            expected="the folder whose content becomes the release",
+            remedy="turnout release build FOLDER ...",
+        )
+    if out.resolve() == root:
+        raise TurnoutError(
+            "out-is-source",
+            observed=f"--out is the source itself, {root}",
+            expected="another folder (also one inside of the source: it is left out of the release)",
+            remedy=f"--out {recipe.source / 'dist'}",
+        )
+    members = find_members(root, out.resolve())
+    file = out / artifact_file(recipe.name, recipe.version, TARBALL)
+    with _compressed(file) as stream, tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+        for member in members:
+            _add(archive, root, member, mtime)
+    unpacked = sum(_on_disk(root / member) for member in members)
+    return _artifact(file, TARBALL, unpacked)
+
+
+def find_members(root: Path, out: Path) -> list[str]:
+    """Return the paths that belong into the release, sorted, relative to `root`; `out` inside of it is left out.
+
+    Raises `FaultsError` (code `source-unsafe`) with every entry that cannot be in a release.
+    """
+    ignore = Ignore.read(root / IGNORE_FILE, DEFAULT_IGNORED)
+    faults: list[Fault] = []
+    members: list[str] = []
+    for path in _walk(root, ignore, out):
+        relative = path.relative_to(root).as_posix()
+        fault = _unfit(root, path, relative)
+        if fault is None:
+            members.append(relative)
+        else:
+            faults.append(Fault(relative.encode(errors="replace").decode(), *fault))
+    if faults:
+        raise FaultsError("source-unsafe", f"the files below {root}", faults)
+    if not any((root / member).is_file() for member in members):
+        raise TurnoutError(
+            "source-empty",
+            observed=f"{root} has no file for the release",
+            expected="at least one file",
+            remedy=f"build the program first, or check {IGNORE_FILE}",
+        )
+    return sorted(members)
+
+
+def _walk(folder: Path, ignore: Ignore, out: Path, prefix: str = "") -> Iterator[Path]:
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            relative = f"{prefix}{entry.name}"
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if ignore.matches(relative, is_folder=is_folder) or Path(entry.path) == out:
+                continue
+            yield Path(entry.path)
+            if is_folder:
+                yield from _walk(Path(entry.path), ignore, out, f"{relative}/")
+
+
+def _unfit(root: Path, path: Path, relative: str) -> tuple[str, str, str] | None:
+    """Return why an entry cannot be in a release (observed, expected, remedy), or None."""
+    leave_out = f"remove it, or name it in {IGNORE_FILE}"
+    if relative == MARKER:
+        return "a name that Turnout writes itself", "another name", "rename it"
+    try:
+        relative.encode()
+    except UnicodeEncodeError:
+        return "a name that is no UTF-8", "a name in UTF-8", "rename it"
+    if not relative.isprintable():
+        return "a name with control characters", "a printable name", "rename it"
+    mode = path.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        return _unfit_link(root, path, leave_out)
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        return "neither a file, a folder nor a link", "one of these", leave_out
+    return None
+
+
+def _unfit_link(root: Path, path: Path, leave_out: str) -> tuple[str, str, str] | None:
+    target = str(path.readlink())
+    within = "a relative link that stays inside the release"
+    if target.startswith("/"):
+        return f"a link to {target}", within, f"copy the file instead, or {leave_out}"
+    if not Path(os.path.normpath(path.parent / target)).is_relative_to(root):
+        return f"a link to {target}, outside of the source", within, f"copy the file instead, or {leave_out}"
+    if not path.resolve().is_relative_to(root):
+        return f"a link to {target}, which leads outside in the end", within, leave_out
+    return None
+
+
+def _add(archive: tarfile.TarFile, root: Path, member: str, mtime: int) -> None:
+    path = root / member
+    status = path.lstat()
+    info = tarfile.TarInfo(member)
+    info.mtime = mtime
+    if stat.S_ISDIR(status.st_mode):
+        info.type, info.mode = tarfile.DIRTYPE, 0o755
+        archive.addfile(info)
+    elif stat.S_ISLNK(status.st_mode):
+        info.type, info.mode, info.linkname = tarfile.SYMTYPE, 0o777, str(path.readlink())
+        archive.addfile(info)
+    else:
+        info.size = status.st_size
+        info.mode = 0o755 if status.st_mode & 0o111 else 0o644
+        with path.open("rb") as content:
+            archive.addfile(info, content)
+
+
+def _on_disk(path: Path) -> int:
+    """Return what an entry takes on a disk with blocks of 4 KiB."""
+    status = path.lstat()
+    size = status.st_size if stat.S_ISREG(status.st_mode) else 1
+    return -(-size // _BLOCK_BYTES) * _BLOCK_BYTES + _BLOCK_BYTES
+
+
+# Images ---------------------------------------------------------------------------------------------------------
+
+
+def _image(recipe: Recipe, archive: Path, out: Path) -> Artifact:
+    """Compress an OCI archive (podman save --format oci-archive, skopeo copy oci-archive:) into the artifact."""
+    image = recipe.source / archive
+    _check_image(image)
+    file = out / artifact_file(recipe.name, recipe.version, OCI_ARCHIVE)
+    with _compressed(file) as stream, image.open("rb") as content:
+        shutil.copyfileobj(content, stream, CHUNK_BYTES)
+    # podman keeps the archive's layers unpacked; twice their compressed size is what gzip layers come to.
+    return _artifact(file, OCI_ARCHIVE, 3 * image.stat().st_size)
+
+
+def _check_image(image: Path) -> None:
+    try:
+        with tarfile.open(image, mode="r:") as archive:
+            layout = archive.extractfile("oci-layout")
+            index = archive.extractfile("index.json")
+            if layout is None or index is None or not json.load(index).get("manifests"):
+                raise KeyError("index.json")
+    except (OSError, tarfile.TarError, KeyError, ValueError, AttributeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "no OCI layout in it"
+        raise TurnoutError(
+            "image-archive",
+            observed=f"{image} is no OCI archive: {reason}",
+            expected="an uncompressed OCI archive of one image",
+            remedy=f"podman save --format oci-archive --output {image} IMAGE",
+        ) from None
+
+
+# Compression ----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _compressed(file: Path) -> Iterator[IO[bytes]]:
+    """Give a stream whose content lands compressed in `file`, which has its name only when it is whole."""
+    partial = file.with_name(f".{file.name}.partial")
+    command = ["zstd", "--quiet", "--force", f"-{_ZSTD_LEVEL}", "--single-thread", "-o", str(partial)]
+    try:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    except FileNotFoundError:
+        raise TurnoutError(
+            "zstd-missing",
+            observed="there is no program zstd on PATH",
+            expected="zstd, which compresses the artifact",
+            remedy="apt-get install zstd",
+        ) from None
+    assert process.stdin is not None  # noqa: S101 - it is a pipe
+    assert process.stderr is not None  # noqa: S101 - it is a pipe
+    try:
+        with process.stdin as stream:
+            yield stream
+        message = process.stderr.read().decode(errors="replace").strip()
+        if process.wait() != 0:
+            raise OSError(None, f"zstd failed: {message or 'no message'}", str(file))
+        partial.replace(file)
+    except BrokenPipeError:
+        message = process.stderr.read().decode(errors="replace").strip()
+        raise OSError(None, f"zstd failed: {message or 'no message'}", str(file)) from None
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        process.stderr.close()
+        partial.unlink(missing_ok=True)
+
+
+def _artifact(file: Path, kind: str, unpacked_bytes: int) -> Artifact:
+    digest, size = hashlib.sha256(), 0
+    with file.open("rb") as stream:
+        for chunk in file_chunks(stream):
+            digest.update(chunk)
+            size += len(chunk)
+    return Artifact(kind, file.name, digest.hexdigest(), size, unpacked_bytes)

@@ -1,0 +1,66 @@
+"""What makes a systemd unit run one color of one service: unit names and drop-ins.
+
+The template units (`<service>-api@.service`, hardening and all) are installed once, by provisioning. All that
+belongs to a release (commands, ports, signals, time-outs) stands in drop-ins that are laid with it, so that it
+goes back with it too.
+"""
+
+from __future__ import annotations
+
+from turnout.service.commands import command_line
+from turnout.service.environment import METRICS_PORT, process_variables
+from turnout.service.model import Service
+
+# Seconds that systemd waits beyond the drain time before it kills a process: the answer that was begun in the
+# last moment of the drain still has to be sent.
+STOP_GRACE_S = 5
+
+
+def unit_names(service: Service, color: str, process: str) -> list[str]:
+    """Return the units of a process in a color; instance 1 is `@blue`, instance k is `@blue-k`."""
+    count = service.worker.instances if process == "worker" and service.worker is not None else 1
+    first = f"{service.name}-{process}@{color}.service"
+    return [first, *(f"{service.name}-{process}@{color}-{k}.service" for k in range(2, count + 1))]
+
+
+def drop_ins(service: Service, color: str) -> dict[str, str]:
+    """Return the drop-ins of a color: path relative to `/etc/systemd/system`, and text. No secret is in them."""
+    return {
+        f"{unit}.d/turnout.conf": _drop_in(service, color, process, index)
+        for process in service.processes()
+        for index, unit in enumerate(unit_names(service, color, process))
+    }
+
+
+def _drop_in(service: Service, color: str, process: str, index: int) -> str:
+    folder = f"/opt/{service.name}/{color}"
+    command, stop_signal, drain_s = _how_it_runs(service, process)
+    handover = {"X-Turnout-Drain": str(drain_s)}
+    if process == "worker" and service.worker is not None:
+        handover["X-Turnout-Quiesce"] = service.worker.quiesce_signal or ""
+        handover["X-Turnout-Resume"] = service.worker.resume_signal or ""
+    variables = process_variables(service, color, process)
+    if METRICS_PORT in variables:
+        variables[METRICS_PORT] = str(int(variables[METRICS_PORT]) + index)
+    lines = [
+        "# Laid by Turnout with the release; the next release replaces it.",
+        "[Service]",
+        f"WorkingDirectory={folder}",
+        "EnvironmentFile=",
+        f"EnvironmentFile=/etc/{service.name}/{color}.env",
+        *(f"Environment={key}={value}" for key, value in variables.items()),
+        "ExecStart=",
+        f"ExecStart={command_line(command, folder)}",
+        f"KillSignal={stop_signal}",
+        f"TimeoutStopSec={drain_s + STOP_GRACE_S}",
+        # systemd passes over keys that start with X-; `turnout_units` reads them on the host, so that a rollback
+        # uses the signals of the release that it returns to and needs no service file for them.
+        *(f"{key}={value}" for key, value in handover.items() if value),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _how_it_runs(service: Service, process: str) -> tuple[str, str, int]:
+    part = {"api": service.api, "worker": service.worker, "scheduler": service.scheduler}[process]
+    assert part is not None  # noqa: S101 - `processes` lists only those that are there
+    return part.command, part.stop_signal, part.drain_s

@@ -1,0 +1,127 @@
+"""The main job on the lab: a release, a release under load, a rollback, and a faulty release that is refused.
+
+Exit code 0 only where all of it came out as told; the last table says what each step did and how long it took.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lab"))
+
+from harness import BIN, ROOT, Run, Turnout, sample_digest
+
+RATE = 100  # requests a second over both edges while versions change
+
+
+@dataclass
+class Step:
+    """One row of the summary."""
+
+    what: str
+    seconds: float
+    outcome: str
+    requests: int | None = None
+    failed: int | None = None
+
+
+def main() -> int:
+    """Run the demo; return the exit code."""
+    steps: list[Step] = []
+    started = time.monotonic()
+    say("the lab: seven real hosts")
+    lab_up = timed(lambda: subprocess.run([str(BIN / "turnout"), "lab", "up"], check=True, cwd=ROOT))
+    steps.append(Step("lab up", lab_up, "seven hosts answer"))
+    turnout = Turnout(source=f"s3://releases/demo-{sample_digest()}")
+
+    say("HAProxy, PostgreSQL, Redis, Prometheus: playbooks/site.yml")
+    site = turnout.playbook("site", show=True)
+    expect(site.rc == 0, "site.yml failed")
+    steps.append(Step("site.yml", site.seconds, "hosts are provisioned"))
+
+    say("build, sign and publish 1.0.0, 1.1.0 and 1.2.0 (which fails one answer in two)")
+    took = timed(lambda: publish(turnout))
+    steps.append(Step("build and publish", took, f"3 releases in {turnout.source.partition('/demo')[0]}"))
+
+    say("release 1.0.0")
+    run = turnout.deploy("1.0.0", show=True)
+    steps.append(Step("deploy 1.0.0", run.seconds, served(turnout, run, "1.0.0")))
+
+    say(f"release 1.1.0 over it, under {RATE} requests/s")
+    run, requests, failed = under_load(turnout, lambda: turnout.deploy("1.1.0", show=True))
+    steps.append(Step("deploy 1.1.0 under load", run.seconds, served(turnout, run, "1.1.0"), requests, failed))
+    expect(failed == 0, "requests were lost")
+
+    say("roll back, under load")
+    run, requests, failed = under_load(turnout, lambda: turnout.rollback(show=True))
+    steps.append(Step("rollback under load", run.seconds, served(turnout, run, "1.0.0"), requests, failed))
+    expect(failed == 0, "requests were lost")
+
+    say("release 1.2.0, which fails one answer in two")
+    run = turnout.deploy("1.2.0", show=True)
+    expect(run.rc != 0, "the faulty release was let in")
+    expect(turnout.in_service() == "1.0.0", "1.0.0 is no longer in service")
+    steps.append(Step("deploy faulty 1.2.0", run.seconds, "refused; 1.0.0 serves"))
+
+    say("how it stands: playbooks/status.yml")
+    turnout.playbook("status", show=True)
+    show_summary(steps, time.monotonic() - started)
+    return 0
+
+
+def publish(turnout: Turnout) -> None:
+    """Build and publish the three releases where the store lacks them."""
+    turnout.publish("1.0.0")
+    turnout.publish("1.1.0")
+    turnout.publish("1.2.0", "5xx=0.5")
+
+
+def under_load(turnout: Turnout, action: Callable[[], Run]) -> tuple[Run, int, int]:
+    """Do something while users are served; return its run, the requests and those that failed."""
+    with turnout.load(rate=RATE) as load:
+        run = action()
+    return run, int(load.report["requests"]), int(load.report["failed"])
+
+
+def served(turnout: Turnout, run: Run, version: str) -> str:
+    """Check that a run succeeded and a version is in service on both edges; return the words for it."""
+    expect(run.rc == 0, "the playbook failed")
+    expect(turnout.in_service() == version, f"{version} is not in service")
+    return f"{version} serves"
+
+
+def expect(holds: bool, what: str) -> None:
+    """End the demo where something did not come out as told."""
+    if not holds:
+        raise SystemExit(f"demo: {what}")
+
+
+def timed(action: Callable[[], object]) -> float:
+    """Do something; return the seconds it took."""
+    started = time.monotonic()
+    action()
+    return time.monotonic() - started
+
+
+def say(what: str) -> None:
+    """Print what comes next."""
+    print(f"\n=== {what}", flush=True)
+
+
+def show_summary(steps: list[Step], total_s: float) -> None:
+    """Print the table."""
+    print(f"\n{'STEP':<26}{'SECONDS':>9}  {'REQUESTS':>9}{'FAILED':>8}  OUTCOME")
+    for step in steps:
+        requests = "-" if step.requests is None else str(step.requests)
+        failed = "-" if step.failed is None else str(step.failed)
+        print(f"{step.what:<26}{step.seconds:>9.1f}  {requests:>9}{failed:>8}  {step.outcome}")
+    print(f"{'all of it':<26}{total_s:>9.1f}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""Fixtures for tests on the lab: real hosts, real HAProxy, PostgreSQL, Redis; releases in a folder of this session.
+
+`make test` brings the lab up and applies site.yml before; `pytest tests/lab` alone does it here.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from harness import APPS, BIN, EDGES, ROOT, Turnout
+
+
+@pytest.fixture(scope="session")
+def turnout() -> Turnout:
+    """Return the lab, up and provisioned, with 1.0.0 and 1.1.0 published and one of them in service."""
+    subprocess.run([str(BIN / "turnout"), "lab", "up"], check=True, cwd=ROOT)
+    store = ROOT / ".cache" / "lab" / "store"
+    shutil.rmtree(store, ignore_errors=True)
+    store.mkdir(parents=True)
+    lab = Turnout(source=str(store))
+    if not _provisioned(lab):
+        run = lab.playbook("site")
+        assert run.rc == 0, run.tail
+    _rest(lab)
+    lab.publish("1.0.0")
+    lab.publish("1.1.0")
+    return lab
+
+
+def _provisioned(lab: Turnout) -> bool:
+    marks = {"edge1": "/usr/local/sbin/turnout-edge", "app1": "/etc/systemd/system/sample-api@.service"}
+    marks |= {"edge2": marks["edge1"], "app2": marks["app1"], "data1": "/etc/postgresql"}
+    return all("yes" in lab.ssh(host, f"test -e {path} && echo yes", check=False) for host, path in marks.items())
+
+
+def _rest(lab: Turnout) -> None:
+    """Bring the edges to rest: a session that was killed may have left a lock or a candidate."""
+    if any(lab.edge(name)["candidate"] or lab.edge(name)["lock"]["held"] for name in EDGES):
+        lab.playbook("unlock", "-e", "break_glass=tests")
+        lab.rollback()
+
+
+@pytest.fixture
+def on_1_0_0(turnout: Turnout) -> Turnout:
+    """Return the lab with 1.0.0 in service."""
+    turnout.ensure("1.0.0")
+    return turnout
+
+
+def snapshot(turnout: Turnout) -> dict[str, Any]:
+    """Return all that a refused or failed release must leave as it was."""
+    edges = {name: turnout.edge(name) for name in EDGES}
+    return {
+        "edges": {
+            name: {key: edge[key] for key in ("stable", "previous", "candidate", "share_bp", "serving", "agree")}
+            | {"lock": edge["lock"]["held"], "stable_release": edge["releases"][edge["stable"]]}
+            for name, edge in edges.items()
+        },
+        "units": {host: sorted(turnout.units(host)) for host in APPS},
+        "slots": {host: turnout.ssh(host, "readlink /opt/sample/blue /opt/sample/green", check=False) for host in APPS},
+        "environments": {host: turnout.ssh(host, "sha256sum /etc/sample/*.env") for host in APPS},
+    }
+
+
+@pytest.fixture
+def untouched(on_1_0_0: Turnout) -> Iterator[Turnout]:
+    """Hold a test to its promise: with users on both edges, nothing changes and no request fails."""
+    before = snapshot(on_1_0_0)
+    with on_1_0_0.load(rate=30, new_connections="0.3") as load:
+        yield on_1_0_0
+    after = snapshot(on_1_0_0)
+    assert after == before
+    report = load.report
+    assert report["requests"] > 0
+    assert report["failed"] == 0, report

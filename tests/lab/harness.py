@@ -1,0 +1,301 @@
+"""What tests, benches and the demo do on a running lab: build and publish releases, run playbooks, ask the edges.
+
+Everything here goes the way that a person goes (the `turnout` command, `ansible-playbook`, ssh), and looks at the
+result from outside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from turnout.lab.topology import Lab, host_named
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+SAMPLE = ROOT / "examples" / "sample_service"
+EDGES = ("edge1", "edge2")
+APPS = ("app1", "app2")
+PLAYBOOK_LIMIT_S = 300  # no playbook on the lab takes longer; one that does is a failure, not a wait
+
+
+def sample_digest() -> str:
+    """Return a short digest of the sample's sources: releases built from other sources get another place."""
+    digest = hashlib.sha256()
+    for path in sorted(SAMPLE.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(path.relative_to(SAMPLE).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:10]
+
+
+@dataclass
+class Run:
+    """One finished execution of a playbook."""
+
+    rc: int
+    out: str
+    seconds: float
+
+    @property
+    def tail(self) -> str:
+        """Return the last lines, for messages of assertions."""
+        return "\n".join(self.out.splitlines()[-40:])
+
+
+@dataclass
+class Turnout:
+    """The lab as a test drives it. `source` is where releases are published: a folder, or s3://bucket/prefix."""
+
+    source: str
+    lab: Lab = field(default_factory=Lab.from_environment)
+    work: Path = ROOT / ".cache" / "lab"
+
+    def __post_init__(self) -> None:
+        self.work.mkdir(parents=True, exist_ok=True)
+        self.s3 = json.loads((self.lab.state_dir / "s3.json").read_text())
+
+    # Releases ------------------------------------------------------------------------------------------------------
+
+    @property
+    def signing_key(self) -> Path:
+        """Return the key that signs the lab's releases, made on first use."""
+        folder = self.lab.state_dir / "release"
+        key = folder / "key"
+        if not key.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            self.turnout(
+                "release", "keygen", "--key", str(key), "--principal", "lab@example.org",
+                "--allowed-signers", str(folder / "allowed_signers"),
+            )  # fmt: skip
+        return key
+
+    def turnout(self, *words: str, check: bool = True) -> str:
+        """Run the turnout command; return what it printed."""
+        done = subprocess.run(
+            [str(BIN / "turnout"), *words], capture_output=True, text=True, env=self.env(), cwd=ROOT, check=False
+        )
+        if check and done.returncode:
+            raise AssertionError(f"turnout {' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        return done.stdout + done.stderr
+
+    def env(self) -> dict[str, str]:
+        """Return the environment of commands: the store, and the right to publish into it."""
+        admin = self.s3["identities"]["admin"]
+        return {
+            **os.environ,
+            "TURNOUT_LAB": self.lab.name,
+            "TURNOUT_LAB_SUBNET": self.lab.subnet,
+            "TURNOUT_LAB_RELEASES": self.source,
+            "AWS_ACCESS_KEY_ID": admin["access_key"],
+            "AWS_SECRET_ACCESS_KEY": admin["secret_key"],
+        }
+
+    def published(self) -> list[str]:
+        """Return the versions in the store."""
+        where = ["--from", self.source, *self._s3_options()]
+        out = self.turnout("release", "list", "sample", *where, "--json", check=False)
+        try:
+            return list(json.loads(out)["versions"])
+        except (ValueError, KeyError):
+            return []
+
+    def _s3_options(self) -> list[str]:
+        if not self.source.startswith("s3://"):
+            return []
+        return ["--endpoint", self.s3["endpoint"], "--region", self.s3["region"], "--ca-file", self.s3["ca_file"]]
+
+    def build(self, version: str, *faults: str, armed: bool = False, options: Sequence[str] = ()) -> Path:
+        """Build and sign a release of the sample; return its manifest's path."""
+        source = self.work / "source" / version
+        done = subprocess.run(
+            [
+                sys.executable, str(SAMPLE / "build.py"), "--version", version, "--out", str(source),
+                *(word for fault in faults for word in ("--fault", fault)), *(["--armed"] if armed else []),
+            ],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        inputs = json.loads(done.stdout)
+        out = self.work / "dist"
+        self.turnout(
+            "release", "build", str(source), "--name", "sample", "--version", version,
+            "--migrations", "migrations", *(word for key in inputs["environment"] for word in ("--env-key", key)),
+            "--key", str(self.signing_key), "--out", str(out), *options,
+        )  # fmt: skip
+        return out / f"sample-{version}.release.yml"
+
+    def publish(self, version: str, *faults: str, armed: bool = False, options: Sequence[str] = ()) -> None:
+        """Build and publish a release of the sample, unless the store has that version."""
+        if version not in self.published():
+            manifest = self.build(version, *faults, armed=armed, options=options)
+            self.turnout("release", "publish", str(manifest), "--to", self.source, *self._s3_options())
+
+    # Playbooks -----------------------------------------------------------------------------------------------------
+
+    def command(self, name: str, *options: str) -> list[str]:
+        """Return the command line of a playbook, as a person types it."""
+        return [str(BIN / "ansible-playbook"), f"playbooks/{name}.yml", *options]
+
+    def playbook(self, name: str, *options: str, show: bool = False, env: dict[str, str] | None = None) -> Run:
+        """Run a playbook to its end. With `show` its output goes to this terminal too, as it comes."""
+        started = time.monotonic()
+        process = self.start(name, *options, env=env)
+        lines = []
+        assert process.stdout is not None
+        watchdog = time.monotonic() + PLAYBOOK_LIMIT_S
+        for line in process.stdout:
+            lines.append(line)
+            if show:
+                sys.stdout.write("    " + line)
+                sys.stdout.flush()
+            if time.monotonic() > watchdog:
+                process.kill()
+        return Run(process.wait(), "".join(lines), time.monotonic() - started)
+
+    def start(self, name: str, *options: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+        """Start a playbook in a process group of its own, as a terminal does."""
+        return subprocess.Popen(
+            self.command(name, *options), cwd=ROOT, env={**self.env(), **(env or {})}, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, process_group=0,
+        )  # fmt: skip
+
+    def deploy(self, version: str, *options: str, show: bool = False) -> Run:
+        """Deploy a version."""
+        return self.playbook("deploy", "-e", f"release={version}", *options, show=show)
+
+    def rollback(self, *options: str, show: bool = False) -> Run:
+        """Roll back."""
+        return self.playbook("rollback", *options, show=show)
+
+    def in_service(self) -> str | None:
+        """Return the version that every edge serves; fails when they differ or one is not at rest."""
+        seen = {name: self.edge(name) for name in EDGES}
+        serving = set()
+        for name, edge in seen.items():
+            assert edge["agree"], (name, edge["live"], edge["disk"], edge["green_bp"])
+            assert edge["candidate"] is None, (name, edge["candidate"])
+            stable = edge["stable"]
+            assert edge["serving"][stable or "blue"] == 10_000, (name, edge["serving"])
+            serving.add(edge["releases"][stable]["release"] if stable else None)
+        assert len(serving) == 1, serving
+        return serving.pop()
+
+    def ensure(self, version: str) -> None:
+        """Bring a version into service if it is not."""
+        self.publish(version)
+        if self.in_service() != version:
+            run = self.deploy(version)
+            assert run.rc == 0, run.tail
+
+    # Hosts ---------------------------------------------------------------------------------------------------------
+
+    def address(self, host: str) -> str:
+        """Return the address of a host of the lab."""
+        return self.lab.address(host_named(host))
+
+    def ssh(self, host: str, command: str, *, check: bool = True, timeout_s: float = 60) -> str:
+        """Run a command on a host as root; return what it printed."""
+        done = subprocess.run(
+            [
+                "ssh", "-i", str(self.lab.private_key), "-o", f"UserKnownHostsFile={self.lab.known_hosts}",
+                "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=5", "-o", "IdentitiesOnly=yes",
+                "-o", "LogLevel=ERROR", f"root@{self.address(host)}", command,
+            ],
+            capture_output=True, text=True, timeout=timeout_s, check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        if check and done.returncode:
+            raise AssertionError(f"{host}: {command!r} ended with {done.returncode}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def edge(self, name: str) -> dict[str, Any]:
+        """Return what `turnout-edge show` says on an edge."""
+        answer: dict[str, Any] = json.loads(self.ssh(name, "turnout-edge show --tail 50"))
+        return answer
+
+    def units(self, host: str) -> set[str]:
+        """Return the units of the sample that run on a host, such as `worker@blue`."""
+        out = self.ssh(host, "systemctl list-units --no-legend --plain --state=active 'sample-*@*.service'")
+        return {line.split()[0].removeprefix("sample-").removesuffix(".service") for line in out.splitlines() if line}
+
+    def schedulers(self) -> list[str]:
+        """Return where schedulers run, as `host:color`."""
+        return [
+            f"{host}:{unit.partition('@')[2]}"
+            for host in APPS
+            for unit in self.units(host)
+            if unit.startswith("scheduler@")
+        ]
+
+    def kill(self, process: subprocess.Popen[str], what: signal.Signals) -> None:
+        """Send a signal to a playbook's process group, as the terminal does for Ctrl-C."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, what)
+
+    @contextlib.contextmanager
+    def load(self, rate: float, seconds: float = 600, **options: str) -> Iterator[Load]:
+        """Keep load on both edges for the time of the block; its report is read afterwards."""
+        load = Load(self, rate, seconds, options)
+        try:
+            yield load
+        finally:
+            load.stop()
+
+
+class Load:
+    """A load generator in a process of its own, started when made, that ends with its parent or its time."""
+
+    def __init__(self, turnout: Turnout, rate: float, seconds: float, options: dict[str, str]) -> None:
+        stamp = f"{os.getpid()}-{time.monotonic_ns()}"
+        self.out = turnout.work / f"load-{stamp}.json"
+        self.ready = turnout.work / f"load-{stamp}.ready"
+        self.marks = turnout.work / f"load-{stamp}.marks"
+        self.marks.touch()
+        words = [word for name in EDGES for word in ("--edge", turnout.address(name))]
+        words += [word for key, value in options.items() for word in (f"--{key.replace('_', '-')}", value)]
+        self.process = subprocess.Popen(
+            [
+                sys.executable, str(ROOT / "tests" / "load" / "load.py"), *words, "--rate", str(rate),
+                "--seconds", str(seconds), "--out", str(self.out), "--ready-file", str(self.ready),
+                "--marks", str(self.marks), "--with-parent",
+            ],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        deadline = time.monotonic() + 30
+        while not self.ready.exists():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.process.kill()
+                assert self.process.stderr is not None
+                raise AssertionError(f"the load did not begin: {self.process.stderr.read()[-2000:]}")
+            time.sleep(0.05)
+
+    @contextlib.contextmanager
+    def mark(self, name: str) -> Iterator[None]:
+        """Name the time of the block, so that the report has figures of its own for it."""
+        t0 = time.monotonic()
+        try:
+            yield
+        finally:
+            with self.marks.open("a") as marks:
+                marks.write(json.dumps({"t0": t0, "t1": time.monotonic(), "name": name}) + "\n")
+
+    def stop(self) -> None:
+        """End the load and wait for its report."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        self.process.wait(timeout=60)
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """Return the report; only once the load has ended."""
+        answer: dict[str, Any] = json.loads(self.out.read_text())
+        return answer

@@ -1,0 +1,235 @@
+"""Releases that must not happen: each ends with a reason and an exit code, nothing changed and no request failed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from harness import ROOT, Run, Turnout
+
+SERVICE_FILE = ROOT / "inventories" / "lab" / "group_vars" / "all" / "service.yml"
+
+
+def refused(run: Run, *words: str) -> None:
+    """Assert that a run failed for the reason that it tells in `words`, in its last lines and without a traceback."""
+    assert run.rc != 0, run.tail
+    assert "Traceback" not in run.out, run.tail
+    last = run.out[run.out.rfind("First cause") :]
+    assert "First cause" in last, run.tail
+    for word in words:
+        assert word in last, f"{word!r} is not in:\n{last}"
+
+
+def artifact(turnout: Turnout, version: str) -> Path:
+    return Path(turnout.source) / f"sample-{version}.tar.zst"
+
+
+@pytest.fixture
+def other_key(turnout: Turnout, tmp_path: Path) -> Path:
+    """Return a signing key that the lab does not trust."""
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    return key
+
+
+# --- what the controller finds by itself ---------------------------------------------------------------------------
+
+
+def test_unknown_release(untouched: Turnout) -> None:
+    refused(untouched.deploy("9.9.9"), "release-unknown", "9.9.9", "1.1.0")
+
+
+def test_no_release_named(untouched: Turnout) -> None:
+    refused(untouched.playbook("deploy"), "-e release=")
+
+
+def test_wrong_checksum(untouched: Turnout) -> None:
+    untouched.publish("2.0.1")
+    file = artifact(untouched, "2.0.1")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    refused(untouched.deploy("2.0.1"), "checksum")
+
+
+def test_truncated_artifact(untouched: Turnout) -> None:
+    untouched.publish("2.0.2")
+    file = artifact(untouched, "2.0.2")
+    file.write_bytes(file.read_bytes()[:-1000])
+    refused(untouched.deploy("2.0.2"), "bytes")
+
+
+def test_missing_signature(untouched: Turnout) -> None:
+    untouched.publish("2.0.3")
+    (Path(untouched.source) / "sample-2.0.3.release.yml.sig").unlink()
+    refused(untouched.deploy("2.0.3"), "signature")
+
+
+def test_signature_of_a_key_that_is_not_trusted(untouched: Turnout, other_key: Path) -> None:
+    manifest = untouched.build("2.0.4", options=("--key", str(other_key)))
+    untouched.turnout("release", "publish", str(manifest), "--to", untouched.source)
+    refused(untouched.deploy("2.0.4"), "sign")
+
+
+def test_manifest_changed_after_it_was_signed(untouched: Turnout) -> None:
+    untouched.publish("2.0.5")
+    manifest = Path(untouched.source) / "sample-2.0.5.release.yml"
+    manifest.write_text(manifest.read_text().replace("TASK_REMINDER_HOUR", "TASK_REMINDER_HOURS"))
+    refused(untouched.deploy("2.0.5"), "signature")
+
+
+def test_missing_environment_key(untouched: Turnout) -> None:
+    untouched.publish("2.0.6", options=("--env-key", "PUSH_TOKEN"))
+    refused(untouched.deploy("2.0.6"), "PUSH_TOKEN", "service.environment")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"api": {"ports": {"blue": "eight", "green": 8002}}}, ["service.api.ports.blue", "whole number"]),
+        ({"api": {"ports": {"blue": 8002, "green": 8002}}}, ["service.api.ports"]),
+        ({"workers": {"command": "bin/worker"}}, ["service.workers", "worker"]),
+        ({"releases": None}, ["service.releases"]),
+        ({"steps": [{"share_bp": 5000}, {"share_bp": 2500}]}, ["service.steps"]),
+        ({"name": "Sample Service"}, ["service.name"]),
+    ],
+    ids=["wrong type", "port clash", "unknown key", "missing key", "steps that do not grow", "bad name"],
+)
+def test_malformed_service_file(
+    untouched: Turnout, tmp_path: Path, change: dict[str, object], words: list[str]
+) -> None:
+    service = yaml.safe_load(SERVICE_FILE.read_text())["service"]
+    for key, value in change.items():
+        if isinstance(value, dict) and isinstance(service.get(key), dict):
+            service[key] = {**service[key], **value}
+        else:
+            service[key] = value
+    file = tmp_path / "service.json"
+    file.write_text(json.dumps({"service": service}))
+    refused(untouched.deploy("1.1.0", "-e", f"@{file}"), "service-invalid", *words)
+
+
+# --- what hosts and edges say before anything is touched --------------------------------------------------------------
+
+
+def test_port_taken(untouched: Turnout) -> None:
+    port = {"blue": 8002, "green": 8001}[untouched.edge("edge1")["stable"]]
+    if untouched.edge("edge1")["previous"]:
+        pytest.fail("the test needs a free color")
+    untouched.ssh("app2", f"systemd-run --unit=squatter --collect python3 -m http.server {port}")
+    try:
+        refused(untouched.deploy("1.1.0"), "app2", str(port), "squatter")
+    finally:
+        untouched.ssh("app2", "systemctl stop squatter")
+
+
+@pytest.fixture
+def small_disk(untouched: Turnout) -> Iterator[None]:
+    """Give app2 a disk for releases that is nearly full."""
+    untouched.ssh("app2", "mount -t tmpfs -o size=2m tmpfs /opt/sample/releases")
+    yield
+    untouched.ssh("app2", "umount /opt/sample/releases")
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_disk_full_on_one_host(untouched: Turnout) -> None:
+    refused(untouched.deploy("1.1.0"), "app2", "MB free")
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_disk_that_fills_while_the_release_is_laid(untouched: Turnout) -> None:
+    run = untouched.deploy("1.1.0", "-e", "preflight_disk_reserve_bytes=-10000000000")
+    refused(run, "app2", "disk")
+
+
+def test_unreachable_host(untouched: Turnout) -> None:
+    untouched.ssh("app2", "systemctl stop ssh.socket ssh.service; pkill -f 'sshd: root' || true", check=False)
+    try:
+        refused(untouched.deploy("1.1.0"), "app2", "could not be reached")
+    finally:
+        subprocess.run(["podman", "exec", f"{untouched.lab.name}-app2", "systemctl", "start", "ssh"], check=True)
+
+
+# --- what the candidate itself does wrong ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "fault", "words"),
+    [
+        ("3.0.1", "crash-at-start", ["app1", "health"]),
+        ("3.0.2", "never-healthy", ["/api/health/", "503"]),
+        ("3.0.3", "unhealthy-on=app2", ["app2", "/api/health/"]),
+        ("3.0.4", "failing-migration", ["bin/migrate up"]),
+        ("3.0.5", "incompatible-migration", ["contract", "1.0.0"]),
+        ("3.0.6", "bad-smoke", ["/api/tasks/"]),
+    ],
+)
+def test_a_candidate_with_a_fault(untouched: Turnout, version: str, fault: str, words: list[str]) -> None:
+    untouched.publish(version, fault)
+    refused(untouched.deploy(version), *words)
+
+
+def test_a_candidate_that_answers_5xx_is_taken_out_again(on_1_0_0: Turnout) -> None:
+    """Its own share of the users may see its errors, until the guard goes back; nobody else may."""
+    on_1_0_0.publish("3.0.7", "5xx=0.5", armed=True)
+    on_1_0_0.ssh("data1", "true")
+    redis = "redis-cli --no-auth-warning -a \"$(grep -hoP '^requirepass \\K.*' -r /etc/redis/ | tail -1)\""
+    on_1_0_0.ssh("data1", f"{redis} set sample:armed:3.0.7 1")
+    with on_1_0_0.load(rate=60) as load:
+        run = on_1_0_0.deploy("3.0.7")
+    refused(run, "5xx", "went back at once")
+    assert on_1_0_0.in_service() == "1.0.0"
+    report = load.report
+    assert {release for release, seen in report["releases"].items() if seen["failed"]} <= {"3.0.7"}, report
+    assert report["failed"] == sum(seen["failed"] for seen in report["releases"].values()), "a request had no answer"
+
+
+# --- other people ----------------------------------------------------------------------------------------------------
+
+
+def test_two_deploys_at_once(on_1_0_0: Turnout) -> None:
+    first, second = on_1_0_0.start("deploy", "-e", "release=1.1.0"), on_1_0_0.start("deploy", "-e", "release=1.1.0")
+    outs = [first.communicate(timeout=280)[0], second.communicate(timeout=280)[0]]
+    codes = [first.returncode, second.returncode]
+    assert sorted(code == 0 for code in codes) == [False, True], outs
+    loser = outs[0] if codes[0] else outs[1]
+    assert "the lock is held" in loser or "lock" in loser[loser.rfind("First cause") :]
+    assert on_1_0_0.in_service() == "1.1.0"
+
+
+def test_deploy_while_the_locks_holder_is_dead(untouched: Turnout) -> None:
+    for edge in ("edge1", "edge2"):
+        untouched.ssh(edge, "turnout-edge lock take --run dead --owner ann@laptop --purpose deploy --ttl-s 600")
+    try:
+        refused(untouched.deploy("1.1.0"), "ann@laptop", "unlock.yml")
+        run = untouched.playbook("unlock")
+        assert run.rc != 0, "a fresh lock must not be given away without a word"
+    finally:
+        run = untouched.playbook("unlock", "-e", "break_glass=its holder is gone")
+    assert run.rc == 0, run.tail
+
+
+def test_an_abandoned_lock_is_taken_over(on_1_0_0: Turnout) -> None:
+    for edge in ("edge1", "edge2"):
+        on_1_0_0.ssh(edge, "turnout-edge lock take --run dead --owner ann@laptop --purpose deploy --ttl-s 1")
+    on_1_0_0.ssh("edge1", "sleep 1.5")
+    run = on_1_0_0.deploy("1.1.0")
+    assert run.rc == 0, run.tail
+    assert "ann@laptop" in run.out
+
+
+def test_the_store_can_be_removed(turnout: Turnout) -> None:
+    """What was laid needs no store: the same release again is nothing to do, and a rollback asks nobody."""
+    turnout.ensure("1.1.0")
+    moved = Path(turnout.source).with_suffix(".away")
+    shutil.move(turnout.source, moved)
+    try:
+        run = turnout.rollback()
+        assert run.rc == 0, run.tail
+    finally:
+        shutil.move(moved, turnout.source)

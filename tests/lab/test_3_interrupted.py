@@ -1,0 +1,96 @@
+"""Runs that are cut off: by Ctrl-C in each phase, and by a killed controller. Then the same command again."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+
+import pytest
+from conftest import snapshot
+from harness import Turnout
+
+PHASES = range(1, 8)
+
+
+def until(process: subprocess.Popen[str], text: str, limit_s: float = 120) -> str:
+    """Read the output of a playbook until a line has `text`; return what was read."""
+    assert process.stdout is not None
+    seen = ""
+    deadline = time.monotonic() + limit_s
+    for line in process.stdout:
+        seen += line
+        if text in line:
+            return seen
+        assert time.monotonic() < deadline, seen
+    raise AssertionError(f"the playbook ended before {text!r}:\n{seen}")
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_ctrl_c_in_each_phase_puts_everything_back(turnout: Turnout, phase: int) -> None:
+    old, new = ("1.0.0", "1.1.0") if phase % 2 else ("1.1.0", "1.0.0")
+    turnout.ensure(old)
+    before = snapshot(turnout)
+    with turnout.load(rate=30, new_connections="0.3") as load:
+        process = turnout.start("deploy", "-e", f"release={new}")
+        seen = until(process, f"  {phase}/7 ")
+        time.sleep(0.7)
+        turnout.kill(process, signal.SIGINT)
+        seen += process.communicate(timeout=200)[0]
+    assert process.returncode not in (0, None), seen
+    assert "Traceback" not in seen
+    assert "interrupted" in seen
+    assert snapshot(turnout) == before, seen
+    assert load.report["failed"] == 0, load.report
+    run = turnout.deploy(new)
+    assert run.rc == 0, run.tail
+    assert turnout.in_service() == new
+
+
+def test_a_killed_controller_takes_nothing_with_it(turnout: Turnout) -> None:
+    """SIGKILL of the whole playbook, in the middle of the shift: the keeper puts everything back."""
+    turnout.ensure("1.0.0")
+    before = snapshot(turnout)
+    with turnout.load(rate=30) as load:
+        process = turnout.start("deploy", "-e", "release=1.1.0")
+        until(process, "has 5 % of the traffic")
+        turnout.kill(process, signal.SIGKILL)
+        process.wait(timeout=10)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and turnout.edge("edge1")["lock"]["held"]:
+            time.sleep(1)
+    assert snapshot(turnout) == before
+    assert load.report["failed"] == 0, load.report
+
+
+def test_a_dead_controller_machine_ends_in_the_old_version(turnout: Turnout) -> None:
+    """Playbook and keeper both gone, as when the machine under them dies: the edges' own leases go back."""
+    turnout.ensure("1.0.0")
+    with turnout.load(rate=30) as load:
+        process = turnout.start("deploy", "-e", "release=1.1.0")
+        seen = until(process, "has 5 % of the traffic")
+        subprocess.run(["pkill", "-KILL", "-f", "turnout.keeper .*" + run_of(seen)], check=True)
+        turnout.kill(process, signal.SIGKILL)
+        process.wait(timeout=10)
+        deadline = time.monotonic() + 11 + 5
+        while time.monotonic() < deadline and any(turnout.edge(edge)["share_bp"] for edge in ("edge1", "edge2")):
+            time.sleep(0.5)
+        assert {turnout.edge(edge)["share_bp"] for edge in ("edge1", "edge2")} == {0}
+    assert load.report["failed"] == 0, load.report
+    refused = turnout.deploy("1.1.0")
+    assert refused.rc != 0
+    assert "rollback.yml" in refused.out
+    assert "did not end" in turnout.playbook("status").out or "unfinished" in turnout.playbook("status").out
+    run = turnout.rollback()
+    assert run.rc == 0, run.tail
+    assert turnout.in_service() == "1.0.0"
+    run = turnout.deploy("1.1.0")
+    assert run.rc == 0, run.tail
+
+
+def run_of(seen: str) -> str:
+    """Return the id of the run whose output this is."""
+    for line in seen.splitlines():
+        if "start deploy of run " in line:
+            return line.rpartition("of run ")[2].strip()
+    raise AssertionError(seen)

@@ -1,0 +1,1 @@
+"""The load generator and the checker of jobs: tools for tests and benches."""

@@ -1,0 +1,276 @@
+"""Run every check and test, layer by layer, and show where the time goes.
+
+    python tests/run.py            all layers: unit, lint, molecule, lab
+    python tests/run.py lint unit  only these
+
+A suite that finds nothing to check is a failure, so that a misspelt folder cannot pass for a clean one. Exit code 0
+only where everything passed; the last line is `N passed, N failed`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+# Generous: a limit is there so that nothing hangs for ever, not to measure.
+LINT_LIMIT_S = 600
+UNIT_LIMIT_S = 600
+SCENARIO_LIMIT_S = 1200
+LAB_UP_LIMIT_S = 600
+LAB_LIMIT_S = 3000
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one suite came to; `failures` names what failed, one line each."""
+
+    layer: str
+    suite: str
+    passed: int
+    failures: tuple[str, ...]
+    skipped: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Finished:
+    """One ended command: its exit code (None where the time limit ended it) and its output where it was caught."""
+
+    code: int | None
+    output: str
+    seconds: float
+
+    def why_not(self) -> str | None:
+        """Return what was wrong, or None where the command succeeded."""
+        if self.code is None:
+            return f"no end after {self.seconds:.0f} s"
+        return f"exit code {self.code}" if self.code else None
+
+
+def run(command: list[str], limit_s: float, *, catch: bool = False) -> Finished:
+    """Run a command from the project's root with its own tools first on PATH.
+
+    It gets a process group of its own, which is ended as a whole at the time limit and on Ctrl-C.
+    """
+    env = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}", "PYTHONUNBUFFERED": "1"}
+    started = time.monotonic()
+    # fmt: off
+    with subprocess.Popen(
+        command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, text=True, start_new_session=True,
+        stdout=subprocess.PIPE if catch else None, stderr=subprocess.STDOUT if catch else None,
+    ) as process:
+        # fmt: on
+        try:
+            output, _ = process.communicate(timeout=limit_s)
+            code: int | None = process.returncode
+        except subprocess.TimeoutExpired:
+            output, code = _end(process), None
+        except BaseException:
+            _end(process)
+            raise
+    return Finished(code, output or "", time.monotonic() - started)
+
+
+def _end(process: subprocess.Popen[str]) -> str:
+    """End a whole process group: in order first, so that tests can clean up, then by force."""
+    for sign, patience_s in ((signal.SIGINT, 60), (signal.SIGKILL, 10)):
+        try:
+            os.killpg(process.pid, sign)
+            output, _ = process.communicate(timeout=patience_s)
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            continue
+        return output or ""
+    return ""
+
+
+# -- lint --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Check:
+    """A linter, and how its answer tells how many files it looked at."""
+
+    name: str
+    command: tuple[str, ...]
+    looked_at: str
+
+
+def playbooks() -> list[str]:
+    """Return the playbooks that people run."""
+    return sorted(str(path.relative_to(ROOT)) for path in (ROOT / "playbooks").glob("*.yml"))
+
+
+def lint_checks() -> list[Check]:
+    """Return every static check."""
+    return [
+        Check("ruff format", ("ruff", "format", "--check"), r"(\d+) files? already formatted"),
+        Check("ruff", ("sh", "-c", "ruff check && ruff check --show-files | wc -l"), r"^(\d+)$"),
+        Check("mypy", ("mypy",), r"no issues found in (\d+) source file"),
+        Check(
+            "playbook syntax",
+            ("ansible-playbook", "--syntax-check", *playbooks()),
+            r"playbook: \S+",
+        ),
+        Check("ansible-lint", ("ansible-lint", "--nocolor"), r"in (\d+) files processed"),
+    ]
+
+
+def lint() -> Iterator[Result]:
+    """Run every linter to its end, so that all that is wrong is seen at once."""
+    for check in lint_checks():
+        print(f"-- {check.name}", flush=True)
+        done = run(list(check.command), LINT_LIMIT_S, catch=True)
+        found = re.search(check.looked_at, done.output, re.MULTILINE)
+        wrong = done.why_not()
+        if wrong is None and (found is None or found.groups() == ("0",)):
+            wrong = "it looked at no file"
+        if wrong is not None:
+            print(done.output)
+        failures = () if wrong is None else (f"{check.name}: {wrong}",)
+        yield Result("lint", check.name, 1 - len(failures), failures, 0, done.seconds)
+
+
+# -- pytest ------------------------------------------------------------------------------------------------------
+
+
+def pytest(layer: str, folder: str, limit_s: float) -> Result:
+    """Run one folder of tests; the counts come from pytest's own report."""
+    with tempfile.TemporaryDirectory(prefix="turnout-test-") as place:
+        report = Path(place) / "report.xml"
+        command = [sys.executable, "-m", "pytest", folder, "--durations=8", f"--junit-xml={report}"]
+        done = run(command, limit_s)
+        passed, failures, skipped = _read(report)
+    wrong = done.why_not()
+    if passed + skipped + len(failures) == 0:
+        failures = [f"{folder}: no test was collected"]
+    elif wrong is not None and not failures:
+        failures = [f"{folder}: {wrong}"]
+    return Result(layer, folder, passed, tuple(failures), skipped, done.seconds)
+
+
+def _read(report: Path) -> tuple[int, list[str], int]:
+    if not report.exists():
+        return 0, [], 0
+    passed, skipped, failures = 0, 0, []
+    # pytest wrote the file a moment ago: nobody else's XML is read here.
+    for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314
+        if case.find("failure") is not None or case.find("error") is not None:
+            failures.append(f"{case.get('classname')}::{case.get('name')}")
+        elif case.find("skipped") is not None:
+            skipped += 1
+        else:
+            passed += 1
+    return passed, failures, skipped
+
+
+def unit() -> Iterator[Result]:
+    """Run the tests of the Python core: seconds, no lab."""
+    yield pytest("unit", "tests/unit", UNIT_LIMIT_S)
+
+
+# -- on the lab --------------------------------------------------------------------------------------------------
+
+
+def molecule() -> Iterator[Result]:
+    """Run every Molecule scenario, each on a lab of its own."""
+    scenarios = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
+    if not scenarios:
+        yield Result("molecule", "molecule", 0, ("molecule: there is no scenario",), 0, 0.0)
+    for name in scenarios:
+        print(f"-- molecule {name}", flush=True)
+        done = run([str(BIN / "molecule"), "test", "--scenario-name", name], SCENARIO_LIMIT_S)
+        wrong = done.why_not()
+        if not (ROOT / "molecule" / name / "verify.yml").exists():
+            wrong = "it verifies nothing: it has no verify.yml"
+        failures = () if wrong is None else (f"molecule {name}: {wrong}",)
+        yield Result("molecule", name, 1 - len(failures), failures, 0, done.seconds)
+
+
+def lab() -> Iterator[Result]:
+    """Bring the lab up and run what drives it from outside, as a person would."""
+    done = run([str(BIN / "turnout"), "lab", "up"], LAB_UP_LIMIT_S)
+    wrong = done.why_not()
+    failures = () if wrong is None else (f"turnout lab up: {wrong}",)
+    yield Result("lab", "turnout lab up", 1 - len(failures), failures, 0, done.seconds)
+    if not failures:
+        yield pytest("lab", "tests/lab", LAB_LIMIT_S)
+
+
+LAYERS: dict[str, Callable[[], Iterator[Result]]] = {
+    "unit": unit,
+    "lint": lint,
+    "molecule": molecule,
+    "lab": lab,
+}
+
+
+def table(results: list[Result]) -> str:
+    """Return the summary: every suite with its time and its part of the whole."""
+    whole = sum(result.seconds for result in results) or 1.0
+    rows = [("LAYER", "SUITE", "PASSED", "FAILED", "SKIPPED", "SECONDS", "PART")]
+    rows += [
+        (
+            result.layer,
+            result.suite,
+            str(result.passed),
+            str(len(result.failures)),
+            str(result.skipped),
+            f"{result.seconds:.1f}",
+            f"{result.seconds / whole:.0%}",
+        )
+        for result in results
+    ]
+    passed, failed, skipped = (str(count) for count in totals(results))
+    rows.append(("", "all", passed, failed, skipped, f"{whole:.1f}", "100%"))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column < 2 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def totals(results: list[Result]) -> tuple[int, int, int]:
+    """Return how many passed, failed and were skipped."""
+    return (
+        sum(result.passed for result in results),
+        sum(len(result.failures) for result in results),
+        sum(result.skipped for result in results),
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """Run the layers named, or all; return the exit code."""
+    unknown = [name for name in arguments if name not in LAYERS]
+    if unknown:
+        print(f"error[test-layer]: there is no layer {', '.join(unknown)}", file=sys.stderr)
+        print(f"  expected: any of {', '.join(LAYERS)}\n  to mend:  make test", file=sys.stderr)
+        return 2
+    results: list[Result] = []
+    for number, name in enumerate(chosen := arguments or list(LAYERS), start=1):
+        print(f"\n== {number}/{len(chosen)} {name}", flush=True)
+        results.extend(LAYERS[name]())
+    passed, failed, skipped = totals(results)
+    print(f"\n== where the time went\n{table(results)}")
+    for result in results:
+        for failure in result.failures:
+            print(f"FAILED {failure}")
+    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""), flush=True)
+    return 0 if failed == 0 and passed > 0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,216 @@
+"""What the modules on the hosts decide by themselves; what they do to systemd and HAProxy is tried on the lab."""
+
+from __future__ import annotations
+
+import json
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+Load = Callable[[str], ModuleType]
+
+
+# --- migrate: no secret leaves the host ----------------------------------------------------------------------------
+
+
+def test_every_value_of_the_environment_is_hidden_in_the_output(load: Load) -> None:
+    migrate = load("migrate/library/turnout_migrate.py")
+    text = 'MIGRATE_DATABASE_URL="postgresql://owner:s3cr3t-word@db/sample"\nAPI_KEY=abcd1234\n# NOTE=visible\n'
+    secrets = migrate.secrets_of(migrate.parse_environment(text))
+    said = "cannot reach postgresql://owner:s3cr3t-word@db/sample, password s3cr3t-word, key abcd1234, visible"
+    hidden = migrate.redact(said, secrets)
+    assert "s3cr3t-word" not in hidden
+    assert "abcd1234" not in hidden
+    assert "[API_KEY]" in hidden
+    assert "visible" in hidden
+
+
+@given(
+    st.dictionaries(st.from_regex(r"[A-Z]{1,8}", fullmatch=True), st.text("abcdef0123456789", min_size=4), max_size=6)
+)
+def test_no_value_of_four_characters_or_more_survives_redaction(values: dict[str, str]) -> None:
+    migrate = _migrate()
+    said = " | ".join(values.values())
+    hidden = migrate.redact(said, migrate.secrets_of(values))
+    for value in values.values():
+        # A name in brackets is all capitals, so that a value of lower-case letters and digits cannot be one.
+        assert value not in hidden
+
+
+def _migrate() -> ModuleType:
+    import importlib.util
+
+    file = Path(__file__).resolve().parents[3] / "roles/migrate/library/turnout_migrate.py"
+    spec = importlib.util.spec_from_file_location("turnout_migrate", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("bin/migrate up", ["/r/bin/migrate", "up"]),
+        ("/usr/bin/goose up", ["/usr/bin/goose", "up"]),
+        ("python3 manage.py 'migrate now'", ["python3", "manage.py", "migrate now"]),
+    ],
+)
+def test_a_program_with_a_slash_is_looked_for_inside_the_release(load: Load, command: str, words: list[str]) -> None:
+    assert load("migrate/library/turnout_migrate.py").absolute(command, "/r") == words
+
+
+# --- units: which a color has, and what its drop-in says ------------------------------------------------------------
+
+
+def _drop_in(folder: Path, unit: str, text: str = "") -> None:
+    (folder / f"{unit}.d").mkdir()
+    (folder / f"{unit}.d" / "turnout.conf").write_text(text)
+
+
+def test_a_color_has_the_units_whose_drop_ins_were_laid(load: Load, tmp_path: Path) -> None:
+    units = load("processes/library/turnout_units.py")
+    for unit in (
+        "a-worker@blue.service",
+        "a-worker@blue-2.service",
+        "a-worker@green.service",
+        "aa-worker@blue.service",
+    ):
+        _drop_in(tmp_path, unit)
+    (tmp_path / "a-worker@blue-3.service.d").mkdir()
+    found = [unit.name for unit in units.units_of("a", "worker", "blue", str(tmp_path))]
+    assert found == ["a-worker@blue-2.service", "a-worker@blue.service"]
+    assert units.units_of("a", "scheduler", "blue", str(tmp_path)) == []
+
+
+def test_signals_come_from_the_drop_in_of_the_release(load: Load, tmp_path: Path) -> None:
+    units = load("processes/library/turnout_units.py")
+    _drop_in(tmp_path, "a-worker@blue.service", "[Service]\nExecStart=/x\nX-Turnout-Quiesce=SIGTSTP\n")
+    unit = units.units_of("a", "worker", "blue", str(tmp_path))[0]
+    assert unit.setting("X-Turnout-Quiesce") == "SIGTSTP"
+    assert unit.setting("X-Turnout-Resume") is None
+
+
+# --- guard: counters of HAProxy in, a decision out -------------------------------------------------------------------
+
+
+def _edge_that_says(folder: Path, looks: list[dict[str, Any]]) -> str:
+    """Return a program that answers `show` with the next of `looks`, and records every other command."""
+    (folder / "looks.json").write_text(json.dumps(looks))
+    program = folder / "turnout-edge"
+    program.write_text(
+        "#!/usr/bin/env python3\n"
+        "import json, sys\n"
+        f"folder = {str(folder)!r}\n"
+        "if 'show' not in sys.argv:\n"
+        "    open(folder + '/told', 'a').write(' '.join(sys.argv[1:]) + chr(10))\n"
+        "    print(json.dumps({'ok': True, 'changed': True, 'message': 'went back'}))\n"
+        "    raise SystemExit\n"
+        "looks = json.load(open(folder + '/looks.json'))\n"
+        "print(json.dumps({'backends': {'green': looks[0]}}))\n"
+        "if len(looks) > 1:\n"
+        "    json.dump(looks[1:], open(folder + '/looks.json', 'w'))\n"
+    )
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    return str(program)
+
+
+def _look(ok: int, bad: int, up: bool = True) -> dict[str, Any]:
+    counters = dict.fromkeys(("hrsp_1xx", "hrsp_3xx", "hrsp_4xx", "hrsp_other"), 0)
+    return {"servers": [{"name": "app1", "up": up}], "hrsp_2xx": ok, "hrsp_5xx": bad, **counters}
+
+
+PARAMS = {"color": "green", "hold_s": 0.6, "poll_s": 0.1, "max_5xx_ratio": 0.02, "min_5xx": 3}
+
+
+@pytest.mark.parametrize(
+    ("looks", "failing"),
+    [
+        ([_look(0, 0), _look(100, 0)], False),
+        ([_look(0, 50), _look(100, 50)], False),  # errors of before this step are not its own
+        ([_look(0, 0), _look(100, 3)], True),  # 2.9 %
+        ([_look(0, 0), _look(1000, 3)], False),  # 0.3 %
+        ([_look(0, 0), _look(0, 2)], False),  # fewer than min_5xx
+        ([_look(0, 0), _look(10, 0, up=False)], True),
+        ([_look(500, 500), _look(0, 40)], True),  # HAProxy was restarted: the new value is the growth
+        ([_look(500, 500), _look(90, 0)], False),
+    ],
+)
+def test_the_guard_goes_back_on_errors_of_this_step_only(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: list[dict[str, Any]], failing: bool
+) -> None:
+    guard = load("traffic/library/turnout_guard.py")
+    monkeypatch.setattr(guard, "PROGRAM", _edge_that_says(tmp_path, looks))
+    fault, _, _ = guard.watch(PARAMS)
+    assert (fault is not None) == failing
+
+
+def test_an_edge_that_says_nothing_is_an_error_and_not_a_pass(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard = load("traffic/library/turnout_guard.py")
+    program = tmp_path / "turnout-edge"
+    program.write_text("#!/bin/sh\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(guard, "PROGRAM", str(program))
+    with pytest.raises(guard.GuardError):
+        guard.watch(PARAMS)
+
+
+# --- http: what counts as an answer ----------------------------------------------------------------------------------
+
+
+class _Service(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/up" else 503)
+        self.end_headers()
+        self.wfile.write(f"color={self.headers.get('X-Turnout-Color')}".encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Service)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("request_", "good"),
+    [
+        ({"path": "/up"}, True),
+        ({"path": "/up", "contains": "color=green"}, True),
+        ({"path": "/up", "contains": "color=blue"}, False),
+        ({"path": "/down"}, False),
+        ({"path": "/down", "status": 503}, True),
+    ],
+)
+def test_an_answer_counts_when_status_and_body_are_as_expected(
+    load: Load, address: str, request_: dict[str, Any], good: bool
+) -> None:
+    http = load("probe/library/turnout_http.py")
+    params = {
+        "base_url": address, "requests": [request_], "headers": {"X-Turnout-Color": "green"}, "timeout_s": 2,
+    }  # fmt: skip
+    answers, faults = http.one_round(params, None)
+    assert len(answers) == 1
+    assert (faults == []) == good
+
+
+def test_no_answer_is_a_fault(load: Load) -> None:
+    http = load("probe/library/turnout_http.py")
+    params = {"base_url": "http://127.0.0.1:1", "requests": [{"path": "/"}], "headers": {}, "timeout_s": 1}
+    answers, faults = http.one_round(params, None)
+    assert (answers, len(faults)) == ([], 1)

@@ -1,0 +1,367 @@
+"""Builds: the same tree gives the same bytes, and nothing gets in that must not."""
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import tarfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from turnout.errors import TurnoutError
+from turnout.faults import FaultsError
+from turnout.release.build import build, find_members, find_migrations, is_dirty
+from turnout.release.ignore import Ignore
+from turnout.release.manifest import parse
+
+NOWHERE = Path("/nowhere")
+
+
+def members_of(artifact: Path) -> list[tarfile.TarInfo]:
+    data = subprocess.run(["zstd", "-dcq", artifact], check=True, capture_output=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        return archive.getmembers()
+
+
+def test_a_build_is_whole(built, keys):
+    manifest = parse(built.manifest_path.read_bytes())
+    assert manifest == built.manifest
+    data = built.artifact_path.read_bytes()
+    assert manifest.artifact.sha256 == hashlib.sha256(data).hexdigest()
+    assert manifest.artifact.bytes == len(data)
+    assert manifest.artifact.unpacked_bytes >= 5000
+    assert manifest.environment == ("DATABASE_URL",)
+    assert [(m.version, m.id, m.kind) for m in manifest.migrations] == [
+        (1, "0001_init", "expand"),
+        (2, "0002_more", "expand"),
+    ]
+    assert built.signature_path is not None
+
+
+def test_the_same_tree_gives_the_same_bytes_whatever_its_times_modes_and_order(recipe, tmp_path):
+    first = build(recipe, tmp_path / "one", None).artifact_path.read_bytes()
+    copy = tmp_path / "copy"
+    for path in sorted(recipe.source.rglob("*"), reverse=True):
+        target = copy / path.relative_to(recipe.source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_symlink():
+            target.symlink_to(path.readlink())
+        elif path.is_dir():
+            target.mkdir(exist_ok=True, mode=0o700)
+        else:
+            target.write_bytes(path.read_bytes())
+            target.chmod(0o700 if path.stat().st_mode & 0o100 else 0o600)
+            os.utime(target, (5, 5))
+    assert build(replace(recipe, source=copy), tmp_path / "two", None).artifact_path.read_bytes() == first
+
+
+def test_members_are_sorted_roots_and_plain(built):
+    members = members_of(built.artifact_path)
+    assert [member.name for member in members] == sorted(member.name for member in members)
+    assert {(member.uid, member.gid, member.uname) for member in members} == {(0, 0, "")}
+    modes = {member.name: member.mode for member in members}
+    assert modes["bin/api"] == 0o755
+    assert modes["lib/data.txt"] == 0o644
+
+
+def test_source_date_epoch_sets_every_time(recipe, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    one = build(recipe, tmp_path / "one", None)
+    time.sleep(1.1)
+    two = build(recipe, tmp_path / "two", None)
+    assert {member.mtime for member in members_of(one.artifact_path)} == {1700000000}
+    assert one.manifest_path.read_bytes() == two.manifest_path.read_bytes()
+
+
+def test_setuid_bits_do_not_survive(recipe, tmp_path):
+    (recipe.source / "bin/api").chmod(0o4755)
+    built = build(recipe, tmp_path / "dist", None)
+    assert {member.mode for member in members_of(built.artifact_path)} <= {0o755, 0o644, 0o777}
+
+
+def test_links_that_stay_inside_are_kept(built):
+    links = {member.name: member.linkname for member in members_of(built.artifact_path) if member.issym()}
+    assert links == {"current": "lib/data.txt"}
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "../outside", "lib/../../outside", "bin/../.."])
+def test_links_that_lead_out_are_refused_and_named(recipe, tmp_path, target):
+    (recipe.source / "escape").symlink_to(target)
+    with pytest.raises(FaultsError) as caught:
+        build(recipe, tmp_path / "dist", None)
+    assert caught.value.code == "source-unsafe"
+    assert [fault.path for fault in caught.value.faults] == ["escape"]
+    assert not list((tmp_path / "dist").glob("*"))
+
+
+def test_a_link_through_a_link_cannot_lead_out(recipe, tmp_path):
+    (tmp_path / "outside").mkdir()
+    (recipe.source / "a").mkdir()
+    (recipe.source / "a/up").symlink_to("..")
+    (recipe.source / "b").symlink_to("a/up/../outside")
+    with pytest.raises(FaultsError):
+        build(recipe, tmp_path / "dist", None)
+
+
+def test_all_unfit_entries_are_told_at_once(recipe, tmp_path):
+    os.mkfifo(recipe.source / "pipe")
+    (recipe.source / ".turnout-complete").touch()
+    (recipe.source / "new\nline").touch()
+    Path(os.fsdecode(bytes(recipe.source / "bad") + b"\xff")).touch()
+    with pytest.raises(FaultsError) as caught:
+        build(recipe, tmp_path / "dist", None)
+    assert len(caught.value.faults) == 4
+
+
+def test_history_and_caches_stay_out_and_the_ignore_file_decides_the_rest(recipe, tmp_path):
+    for name in (".git/config", "a/__pycache__/x.pyc", "secret.env", "keep.env", "log/a.log", "turnout-release.yml"):
+        (recipe.source / name).parent.mkdir(parents=True, exist_ok=True)
+        (recipe.source / name).touch()
+    (recipe.source / ".turnoutignore").write_text("# no secrets\n*.env\n!keep.env\n/log/\n")
+    names = find_members(recipe.source, NOWHERE)
+    assert "keep.env" in names
+    for absent in (
+        ".git",
+        ".git/config",
+        "a/__pycache__",
+        "secret.env",
+        "log",
+        ".turnoutignore",
+        "turnout-release.yml",
+    ):
+        assert absent not in names
+
+
+def test_the_output_folder_inside_the_source_stays_out(recipe):
+    out = recipe.source / "dist"
+    first = build(recipe, out, None)
+    again = build(replace(recipe, version="1.1.1"), out, None)
+    assert again.manifest.artifact.sha256 == first.manifest.artifact.sha256
+
+
+def test_the_output_folder_cannot_be_the_source(recipe):
+    with pytest.raises(TurnoutError) as caught:
+        build(recipe, recipe.source, None)
+    assert caught.value.code == "out-is-source"
+
+
+def test_an_empty_source_is_refused(tmp_path, recipe):
+    (tmp_path / "empty/folder").mkdir(parents=True)
+    with pytest.raises(TurnoutError) as caught:
+        build(replace(recipe, source=tmp_path / "empty", migrations=None), tmp_path / "dist", None)
+    assert caught.value.code == "source-empty"
+
+
+def test_a_failing_signature_leaves_no_manifest(recipe, tmp_path):
+    with pytest.raises(TurnoutError):
+        build(recipe, tmp_path / "dist", tmp_path / "no-key")
+    assert not list((tmp_path / "dist").glob("*.yml*"))
+
+
+def test_an_unsigned_build_leaves_no_old_signature(recipe, keys, tmp_path):
+    build(recipe, tmp_path / "dist", keys.key)
+    assert build(recipe, tmp_path / "dist", None).signature_path is None
+    assert not list((tmp_path / "dist").glob("*.sig"))
+
+
+@pytest.mark.parametrize("names", [("lower",), ("A=hunter2",), ("A B",), ("",)])
+def test_environment_keys_are_names_and_values_are_never_shown(recipe, tmp_path, names):
+    with pytest.raises(FaultsError) as caught:
+        build(replace(recipe, environment=names), tmp_path / "dist", None)
+    assert "hunter2" not in str(caught.value)
+
+
+# The commit -----------------------------------------------------------------------------------------------------
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false"]
+    result = subprocess.run(["git", "-C", folder, *identity, *arguments], check=True, capture_output=True, text=True)
+    return result.stdout.strip()
+
+
+def test_the_commit_is_head_and_its_time_is_the_files_time(recipe, tmp_path):
+    git(recipe.source.parent, "init", "-q")
+    git(recipe.source, "add", ".")
+    git(recipe.source, "commit", "-q", "-m", "x", "--date=2026-01-02T03:04:05Z")
+    built = build(replace(recipe, commit=None), tmp_path / "dist", None)
+    assert built.manifest.commit == git(recipe.source, "rev-parse", "HEAD")
+    times = {member.mtime for member in members_of(built.artifact_path)}
+    assert times == {int(git(recipe.source, "show", "-s", "--format=%ct"))}
+    assert not is_dirty(recipe.source)
+    (recipe.source / "bin/api").write_text("changed")
+    assert is_dirty(recipe.source)
+
+
+def test_outside_of_git_the_commit_must_be_given(recipe, tmp_path):
+    with pytest.raises(TurnoutError) as caught:
+        build(replace(recipe, commit=None), tmp_path / "dist", None)
+    assert caught.value.code == "commit-unknown"
+    assert "--commit" in caught.value.remedy
+
+
+# Migrations -----------------------------------------------------------------------------------------------------
+
+
+def migrations(folder: Path, **files: str) -> Path:
+    for name, content in files.items():
+        path = folder / name.replace("__", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("comment", "kind"),
+    [
+        ("", "expand"),
+        ("-- turnout: kind=contract\n", "contract"),
+        ("-- a\n-- turnout:kind = contract --\n", "contract"),
+        ("/* turnout: kind=contract */\n", "contract"),
+        ("# turnout: kind=expand\n", "expand"),
+        ("\n" * 30 + "-- turnout: kind=contract\n", "expand"),
+    ],
+)
+def test_the_kind_is_declared_in_a_comment(tmp_path, comment, kind):
+    folder = migrations(tmp_path, **{"1_a__sql": comment + "SELECT 1;"})
+    assert find_migrations(folder)[0].kind == kind
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["0001_init.up.sql", "0001_init.down.sql", "0002_b.up.sql"], [(1, "0001_init"), (2, "0002_b")]),
+        (["0001_init.sql", "0001_init.rollback.sql", "README.md"], [(1, "0001_init")]),
+        (["20260102030405_a.py", "__init__.py"], [(20260102030405, "20260102030405_a")]),
+        (["00001_a/up.sql", "00001_a/down.sql"], [(1, "00001_a")]),
+        (["20260102_b/migration.sql", "migration_lock.toml"], [(20260102, "20260102_b")]),
+    ],
+)
+def test_the_usual_layouts_of_migrations_are_understood(tmp_path, names, found):
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    assert [(m.version, m.id) for m in find_migrations(tmp_path)] == found
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {"0001_a__sql": "", "1_b__sql": ""},
+        {"0000_a__sql": ""},
+        {"0001_a__sql": "-- turnout: kind=contrakt"},
+        {"0001_a b__sql": ""},
+    ],
+)
+def test_migrations_that_are_not_clear_are_refused(tmp_path, files):
+    with pytest.raises(FaultsError) as caught:
+        find_migrations(migrations(tmp_path, **files))
+    assert caught.value.code == "migrations-invalid"
+
+
+def test_a_missing_folder_of_migrations_is_told(recipe, tmp_path):
+    with pytest.raises(TurnoutError) as caught:
+        build(replace(recipe, migrations=Path("none")), tmp_path / "dist", None)
+    assert caught.value.code == "migrations-missing"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "given", "expected"),
+    [
+        ("ee", {}, (2, 2)),
+        ("eec", {}, (2, 3)),  # it runs before its contract migration is applied, and after
+        ("ece", {}, (3, 3)),
+        ("ee", {"schema_min": 1}, (1, 2)),
+        ("ee", {"schema_max": 5}, (2, 5)),
+    ],
+)
+def test_the_schema_range_follows_from_the_migrations(recipe, tmp_path, kinds, given, expected):
+    folder = recipe.source / "other"
+    folder.mkdir()
+    for number, kind in enumerate(kinds, start=1):
+        word = {"e": "expand", "c": "contract"}[kind]
+        (folder / f"{number}_x.sql").write_text(f"-- turnout: kind={word}\n")
+    changed = replace(recipe, migrations=Path("other"), **given)
+    schema = build(changed, tmp_path / "dist", None).manifest.schema
+    assert (schema.min, schema.max) == expected
+
+
+@pytest.mark.parametrize(("low", "high"), [(3, 2), (-1, None), (None, 1)])
+def test_an_impossible_schema_range_is_refused(recipe, tmp_path, low, high):
+    with pytest.raises(TurnoutError) as caught:
+        build(replace(recipe, schema_min=low, schema_max=high), tmp_path / "dist", None)
+    assert caught.value.code == "schema-range"
+
+
+# Images ---------------------------------------------------------------------------------------------------------
+
+
+def oci_archive(path: Path, **files: bytes) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name.replace("__", "."))
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def test_an_image_becomes_an_artifact(recipe, tmp_path):
+    index = json.dumps({"manifests": [{}]}).encode()
+    image = oci_archive(tmp_path / "image.tar", **{"oci-layout": b"{}", "index__json": index})
+    built = build(replace(recipe, image_archive=image), tmp_path / "dist", None)
+    assert built.manifest.artifact.kind == "oci-archive"
+    assert built.artifact_path.name == "shop-1.1.0.oci.tar.zst"
+    assert (
+        subprocess.run(["zstd", "-dcq", built.artifact_path], capture_output=True, check=True).stdout
+        == image.read_bytes()
+    )
+
+
+@pytest.mark.parametrize("content", [{}, {"oci-layout": b"{}"}, {"oci-layout": b"{}", "index__json": b"{}"}])
+def test_what_is_no_image_is_refused(recipe, tmp_path, content):
+    image = oci_archive(tmp_path / "image.tar", **content)
+    with pytest.raises(TurnoutError) as caught:
+        build(replace(recipe, image_archive=image), tmp_path / "dist", None)
+    assert caught.value.code == "image-archive"
+
+
+# .turnoutignore -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("patterns", "path", "folder", "ignored"),
+    [
+        (["*.log"], "a.log", False, True),
+        (["*.log"], "x/y/a.log", False, True),
+        (["/a.log"], "x/a.log", False, False),
+        (["/a.log"], "a.log", False, True),
+        (["a/b"], "a/b", False, True),
+        (["a/b"], "x/a/b", False, False),
+        (["b/"], "b", False, False),
+        (["b/"], "x/b", True, True),
+        (["*.log", "!a.log"], "a.log", False, False),
+        (["!a.log", "*.log"], "a.log", False, True),
+        (["a/**/b"], "a/x/y/b", False, True),
+        (["a/**/b"], "a/b", False, True),
+        (["a/**"], "a/x/y", False, True),
+        (["a/*"], "a/x/y", False, False),
+        (["?.txt"], "a.txt", False, True),
+        (["?.txt"], "ab.txt", False, False),
+        (["# a"], "# a", False, False),
+        (["a.b"], "axb", False, False),
+        (["", "  ", "/"], "a", True, False),
+    ],
+)
+def test_ignore_patterns(patterns, path, folder, ignored):
+    assert Ignore(patterns).matches(path, is_folder=folder) is ignored
+
+
+@given(st.lists(st.text(max_size=10), max_size=4), st.text(min_size=1, max_size=10))
+def test_no_pattern_crashes(patterns, path):
+    Ignore(patterns).matches(path, is_folder=False)

@@ -1,0 +1,772 @@
+"""The module turnout_slot, for real, below a folder that stands for the root."""
+
+import contextlib
+import getpass
+import hashlib
+import importlib.util
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+ROOT = Path(__file__).resolve().parents[3]
+SECRET = "s3cr3t-value"
+
+
+def _load_module() -> Any:
+    spec = importlib.util.spec_from_file_location("turnout_slot", ROOT / "roles/release/library/turnout_slot.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["turnout_slot"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+slot = _load_module()
+
+DEFAULTS = {
+    "release_id": None, "color": None, "src": None, "sha256": None, "bytes": 0, "unpacked_bytes": 0,
+    "kind": "tarball", "manifest": {}, "environment": None, "migrate_environment": None, "drop_ins": {},
+    "user": getpass.getuser(), "confirmed": None, "unit_names": [], "ports": [], "keep": 5, "keep_ids": [],
+}  # fmt: skip
+
+
+class Host:
+    """One application host, as the module sees it."""
+
+    def __init__(self, root: Path, log: Path) -> None:
+        self.root = root
+        self.systemctl_log = log
+
+    def do(self, state: str, *, check: bool = False, **params: Any) -> dict[str, Any]:
+        given = {**DEFAULTS, "root": str(self.root), "service": "shop", "state": state, **params}
+        result: dict[str, Any] = slot.perform(given, check=check)
+        assert SECRET not in json.dumps(result)
+        return result
+
+    def fails(self, state: str, **params: Any) -> str:
+        with pytest.raises(slot.SlotError) as caught:
+            self.do(state, **params)
+        assert SECRET not in caught.value.message()
+        return str(caught.value.fields["code"])
+
+    def lay(self, version: str, **params: Any) -> str:
+        src, sha256 = artifact(self.root / "upload", {"bin/api": version})
+        release_id = f"{version}-{sha256[:12]}"
+        self.do("laid", **{"release_id": release_id, "src": str(src), "sha256": sha256, **params})
+        return release_id
+
+    def activate(self, release_id: str, color: str = "green", **params: Any) -> dict[str, Any]:
+        values = {
+            "environment": f'PASSWORD="{SECRET}-{release_id}"\nSAME="1"\n',
+            "migrate_environment": f'DSN="{SECRET}"\n',
+            "drop_ins": {f"shop-api@{color}.service.d/turnout.conf": f"[Service]\nExecStart=/x {release_id}\n"},
+        }
+        return self.do("active", release_id=release_id, color=color, **{**values, **params})
+
+    def picture(self) -> dict[str, Any]:
+        """Return all that matters below the root: files with content and mode, links with targets."""
+        result: dict[str, Any] = {}
+        for folder in ("opt", "etc"):
+            for path in sorted((self.root / folder).rglob("*")):
+                name = str(path.relative_to(self.root))
+                if path.is_symlink():
+                    result[name] = str(path.readlink())
+                elif path.is_file():
+                    result[name] = (path.read_bytes(), path.stat().st_mode & 0o7777)
+        return result
+
+    def reloads(self) -> int:
+        return self.systemctl_log.read_text().count("daemon-reload") if self.systemctl_log.exists() else 0
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    log = tmp_path / "systemctl.log"
+    (programs / "systemctl").write_text(f'#!/bin/sh\necho "$@" >> {log}\n')
+    (programs / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    root = tmp_path / "root"
+    root.mkdir()
+    return Host(root, log)
+
+
+def artifact(path: Path, files: dict[str, Any]) -> tuple[Path, str]:
+    """Write a compressed tarball; a value may also be a TarInfo, for what a good build never makes."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in files.items():
+            if isinstance(content, tarfile.TarInfo):
+                archive.addfile(content)
+                continue
+            info = tarfile.TarInfo(name)
+            data = content if isinstance(content, bytes) else content.encode()
+            info.size, info.mode = len(data), 0o755 if name.startswith("bin/") else 0o644
+            archive.addfile(info, io.BytesIO(data))
+    path.write_bytes(subprocess.run(["zstd", "-qc"], input=buffer.getvalue(), capture_output=True, check=True).stdout)
+    return path, hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def member(name: str, **values: Any) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    for key, value in values.items():
+        setattr(info, key, value)
+    return info
+
+
+# Laying ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_release_is_laid_whole_with_its_marker(host):
+    src, sha256 = artifact(host.root / "upload", {"bin/api": "#!/bin/sh\n", "lib/data": "x"})
+    release_id = f"1.1.0-{sha256[:12]}"
+    result = host.do("laid", release_id=release_id, src=str(src), sha256=sha256, manifest={"version": "1.1.0"})
+    folder = host.root / "opt/shop/releases" / release_id
+    assert result == {"changed": True, "release_id": release_id, "path": str(folder), "complete": True}
+    assert (folder / "bin/api").stat().st_mode & 0o7777 == 0o755
+    assert (folder / "lib/data").stat().st_mode & 0o7777 == 0o644
+    assert (folder / "bin").stat().st_mode & 0o7777 == 0o755
+    marker = json.loads((folder / ".turnout-complete").read_text())
+    assert (marker["release_id"], marker["sha256"], marker["manifest"]) == (release_id, sha256, {"version": "1.1.0"})
+    assert not src.exists()
+
+
+def test_laying_again_changes_nothing(host):
+    release_id = host.lay("1.1.0")
+    before = host.picture()
+    src, sha256 = artifact(host.root / "upload", {"bin/api": "1.1.0"})
+    result = host.do("laid", release_id=release_id, src=str(src), sha256=sha256)
+    assert result["changed"] is False
+    assert host.picture() == before
+    assert not src.exists()
+
+
+def test_check_mode_says_what_would_change_and_changes_nothing(host):
+    src, sha256 = artifact(host.root / "upload", {"bin/api": "1"})
+    release_id = f"1-{sha256[:12]}"
+    assert host.do("laid", check=True, release_id=release_id, src=str(src), sha256=sha256)["changed"] is True
+    assert host.do("ready", check=True, release_id=release_id)["complete"] is False
+    assert not (host.root / "opt").exists()
+    assert src.exists()
+
+
+def test_a_spoilt_copy_is_refused_and_leaves_nothing(host):
+    src, sha256 = artifact(host.root / "upload", {"bin/api": "1"})
+    src.write_bytes(src.read_bytes()[:-3])
+    assert host.fails("laid", release_id=f"1-{sha256[:12]}", src=str(src), sha256=sha256) == "artifact-wrong"
+    assert not list((host.root / "opt").rglob("*"))
+
+
+def test_a_checksum_of_another_release_is_refused(host):
+    src, sha256 = artifact(host.root / "upload", {"bin/api": "1"})
+    assert host.fails("laid", release_id="1-" + "0" * 12, src=str(src), sha256=sha256) == "artifact-other"
+
+
+def test_a_missing_copy_is_told(host):
+    assert host.fails("laid", release_id="1-" + "a" * 12, sha256="a" * 64, src=None) == "artifact-missing"
+
+
+def test_what_is_no_archive_is_refused_and_leaves_nothing(host):
+    src = host.root / "upload"
+    src.write_bytes(b"no archive")
+    sha256 = hashlib.sha256(b"no archive").hexdigest()
+    assert host.fails("laid", release_id=f"1-{sha256[:12]}", src=str(src), sha256=sha256) == "artifact-unreadable"
+    assert not list((host.root / "opt/shop/releases").iterdir())
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"../escaped": "x"},
+        {"a/../../escaped": "x"},
+        {"l": member("l", type=tarfile.SYMTYPE, linkname="/etc/passwd")},
+        {"l": member("l", type=tarfile.SYMTYPE, linkname="../../escaped")},
+        {"d": member("d", type=tarfile.SYMTYPE, linkname="../.."), "d/escaped": "x"},
+        {"l": member("l", type=tarfile.LNKTYPE, linkname="../../../../outside")},
+        {"f": member("f", type=tarfile.FIFOTYPE)},
+        {"c": member("c", type=tarfile.CHRTYPE, devmajor=1, devminor=3)},
+        {".turnout-complete": "{}"},
+    ],
+)
+def test_members_that_lead_out_or_are_no_files_are_refused(host, files):
+    (host.root / "outside").write_text("precious")
+    src, sha256 = artifact(host.root / "upload", {"bin/api": "1", **files})
+    code = host.fails("laid", release_id=f"1-{sha256[:12]}", src=str(src), sha256=sha256)
+    assert code in ("artifact-unsafe", "artifact-unreadable")
+    assert not list((host.root / "opt/shop/releases").iterdir())
+    assert not list(host.root.rglob("escaped"))
+    assert (host.root / "outside").read_text() == "precious"
+
+
+def test_an_absolute_member_lands_inside(host):
+    src, sha256 = artifact(host.root / "upload", {"/turnout-absolute-member": "x"})
+    release_id = f"1-{sha256[:12]}"
+    host.do("laid", release_id=release_id, src=str(src), sha256=sha256)
+    assert not Path("/turnout-absolute-member").exists()
+    assert (host.root / "opt/shop/releases" / release_id / "turnout-absolute-member").exists()
+
+
+def test_setuid_bits_and_write_bits_of_others_are_taken_away(host):
+    files = {"bin/su": member("bin/su", mode=0o6777), "d": member("d", type=tarfile.DIRTYPE, mode=0o1777)}
+    src, sha256 = artifact(host.root / "upload", files)
+    release_id = f"1-{sha256[:12]}"
+    host.do("laid", release_id=release_id, src=str(src), sha256=sha256)
+    folder = host.root / "opt/shop/releases" / release_id
+    assert (folder / "bin/su").stat().st_mode & 0o7777 == 0o755
+    assert (folder / "d").stat().st_mode & 0o7777 == 0o755
+
+
+def test_links_inside_a_release_stay(host):
+    files = {"lib/data": "x", "current": member("current", type=tarfile.SYMTYPE, linkname="lib/data")}
+    src, sha256 = artifact(host.root / "upload", files)
+    host.do("laid", release_id=f"1-{sha256[:12]}", src=str(src), sha256=sha256)
+    assert (host.root / "opt/shop/releases" / f"1-{sha256[:12]}" / "current").read_text() == "x"
+
+
+def test_too_little_room_is_told_before_anything_is_copied(host):
+    room = shutil.disk_usage(host.root).free
+    params = {"release_id": "1-" + "a" * 12, "bytes": room, "unpacked_bytes": room}
+    assert host.fails("ready", **params) == "disk-full"
+
+
+@pytest.fixture
+def small_disk(host: Host) -> Iterator[Host]:
+    """The host with a real file system of 2 MiB below /opt."""
+    folder = host.root / "opt"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("only root can mount a small disk")
+    try:
+        yield host
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_disk_that_fills_up_fails_cleanly_and_the_next_try_works(small_disk):
+    big = {f"file-{number}": os.urandom(100_000) for number in range(40)}
+    src, sha256 = artifact(small_disk.root / "upload", big)
+    params = {"release_id": f"1-{sha256[:12]}", "src": str(src), "sha256": sha256}
+    assert small_disk.fails("laid", **params) == "disk-full"
+    assert not list((small_disk.root / "opt/shop/releases").iterdir())
+    assert small_disk.do("info", release_id=params["release_id"])["complete"] is False
+    assert small_disk.lay("2")
+
+
+def test_a_disk_that_fills_up_at_the_marker_leaves_no_whole_release(small_disk):
+    (small_disk.root / "opt/shop/releases").mkdir(parents=True)
+    src, sha256 = artifact(small_disk.root / "upload", {"bin/api": "1"})
+    with (small_disk.root / "opt/filler").open("wb") as stream, contextlib.suppress(OSError):
+        while True:
+            stream.write(b"x" * 4096)
+            stream.flush()
+    params = {"release_id": f"1-{sha256[:12]}", "src": str(src), "sha256": sha256}
+    assert small_disk.fails("laid", **params) == "disk-full"
+    assert not list((small_disk.root / "opt/shop/releases").iterdir())
+
+
+def test_a_killed_unpacking_is_never_taken_for_a_release_and_is_cleaned_up(host, tmp_path):
+    """Kill the module at many moments of its work; after each the release is whole or not there."""
+    files = {f"d{number}/file-{number}": os.urandom(20_000) for number in range(150)}
+    src, sha256 = artifact(tmp_path / "big", files)
+    release_id = f"1-{sha256[:12]}"
+    script = (
+        "import sys, json; sys.path.insert(0, sys.argv[1]); import turnout_slot as s;"
+        "s.perform(json.loads(sys.argv[2]), check=False)"
+    )
+    library = str(ROOT / "roles/release/library")
+    outcomes = set()
+    for delay_ms in (150, 250, 300, 350, 400, 450, 500, 600, 3000):
+        upload = host.root / "upload"
+        shutil.copy(src, upload)
+        params = {**DEFAULTS, "root": str(host.root), "service": "shop", "state": "laid",
+                  "release_id": release_id, "src": str(upload), "sha256": sha256}  # fmt: skip
+        process = subprocess.Popen([sys.executable, "-B", "-c", script, library, json.dumps(params)], process_group=0)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(delay_ms / 1000)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        complete = host.do("info", release_id=release_id)["complete"]
+        folder = host.root / "opt/shop/releases" / release_id
+        assert folder.exists() is complete
+        if complete:
+            assert len(list(folder.rglob("file-*"))) == len(files)
+            shutil.rmtree(folder)
+        outcomes.add(complete)
+        host.do("ready", release_id=release_id)
+        assert not list((host.root / "opt/shop/releases").iterdir())
+    assert True in outcomes
+
+
+def test_ready_removes_what_killed_runs_left_and_keeps_whole_releases(host):
+    kept = host.lay("1.0.0")
+    releases = host.root / "opt/shop/releases"
+    (releases / ".partial-x/deep").mkdir(parents=True)
+    (releases / ("1.1.0-" + "a" * 12)).mkdir()  # from a host that crashed before the marker was on disk
+    result = host.do("ready", release_id="1.1.0-" + "a" * 12)
+    assert result["complete"] is False
+    assert [path.name for path in releases.iterdir()] == [kept]
+    (Path(result["staging"]) / "left").write_text("x")
+    host.do("ready", release_id=kept)
+    assert not list(Path(result["staging"]).iterdir())
+    assert host.do("ready", release_id=kept)["complete"] is True
+
+
+def test_a_second_process_waits_for_the_first(host, monkeypatch):
+    monkeypatch.setattr(slot, "LOCK_WAIT_S", 0.3)
+    places = slot.Places(host.root, "shop")
+    with slot.host_lock(places):
+        assert host.fails("pruned") == "slot-busy"
+    host.do("pruned")
+
+
+@pytest.mark.parametrize("release_id", ["../etc", "1.1.0", "1..0-" + "a" * 12, "a/b-" + "a" * 12, ""])
+def test_ids_that_could_play_tricks_are_refused(host, release_id):
+    assert host.fails("ready", release_id=release_id) == "release-id"
+
+
+@pytest.mark.parametrize("service", ["../x", "Shop", "", "a/b"])
+def test_services_that_could_play_tricks_are_refused(host, service):
+    assert host.fails("info", service=service) == "service-name"
+
+
+# Activating -----------------------------------------------------------------------------------------------------
+
+
+def test_a_release_stands_in_its_color_with_all_that_belongs_to_it(host):
+    release_id = host.lay("1.0.0")
+    result = host.activate(release_id)
+    assert (result["changed"], result["displaced"], result["reloaded"]) == (True, None, True)
+    assert (host.root / "opt/shop/green").resolve() == host.root / "opt/shop/releases" / release_id
+    environment = host.root / "etc/shop/green.env"
+    assert environment.stat().st_mode & 0o7777 == 0o640
+    assert SECRET in environment.read_text()
+    assert (host.root / "etc/shop/green.migrate.env").stat().st_mode & 0o7777 == 0o600
+    drop_in = host.root / "etc/systemd/system/shop-api@green.service.d/turnout.conf"
+    assert drop_in.stat().st_mode & 0o7777 == 0o644
+    assert host.reloads() == 1
+
+
+def test_activating_again_changes_nothing(host):
+    release_id = host.lay("1.0.0")
+    host.activate(release_id)
+    before = host.picture()
+    result = host.activate(release_id)
+    assert (result["changed"], result["changes"], result["reloaded"]) == (False, [], False)
+    assert host.picture() == before
+    assert host.reloads() == 1
+
+
+def test_systemd_is_not_reloaded_for_a_new_environment_only(host):
+    release_id = host.lay("1.0.0")
+    host.activate(release_id)
+    result = host.activate(release_id, environment='OTHER="2"\n')
+    assert result["changes"] == ["/etc/shop/green.env"]
+    assert result["reloaded"] is False
+
+
+def test_an_incomplete_release_is_never_activated(host):
+    (host.root / "opt/shop/releases/1.0.0-aaaaaaaaaaaa").mkdir(parents=True)
+    assert (
+        host.fails("active", release_id="1.0.0-aaaaaaaaaaaa", color="green", environment="A=1") == "release-incomplete"
+    )
+
+
+def test_a_missing_user_is_told(host):
+    release_id = host.lay("1.0.0")
+    assert host.fails("active", release_id=release_id, color="green", environment="", user="no-such") == "user-missing"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../../etc/cron.d/x",
+        "ssh.service.d/turnout.conf",
+        "shop-api@blue.service.d/turnout.conf",  # of the other color
+        "shop-api@green.service.d/other.conf",
+        "shopping-api@green.service.d/turnout.conf",
+        "shop-api@green.service.d/../x.d/turnout.conf",
+    ],
+)
+def test_drop_ins_elsewhere_are_refused(host, name):
+    release_id = host.lay("1.0.0")
+    params = {"release_id": release_id, "color": "green", "environment": "", "drop_ins": {name: "x"}}
+    assert host.fails("active", **params) == "drop-in-name"
+
+
+def test_what_the_new_release_lacks_is_removed(host):
+    old, new = host.lay("1.0.0"), host.lay("1.1.0")
+    worker = "shop-worker@green.service.d/turnout.conf"
+    host.activate(old, drop_ins={worker: "[Service]\n"})
+    host.activate(new, migrate_environment=None)
+    assert not (host.root / "etc/systemd/system" / worker).parent.exists()
+    assert not (host.root / "etc/shop/green.migrate.env").exists()
+
+
+def test_drop_ins_of_the_administrator_and_of_others_stay(host):
+    old, new = host.lay("1.0.0"), host.lay("1.1.0")
+    host.activate(old)
+    units = host.root / "etc/systemd/system"
+    own = units / "shop-api@green.service.d/limits.conf"
+    own.write_text("[Service]\n")
+    other = units / "shop-two-api@green.service.d/turnout.conf"
+    other.parent.mkdir()
+    other.write_text("[Service]\n")
+    host.activate(new, drop_ins={})
+    host.do("restored", color="green")
+    assert own.exists()
+    assert other.exists()
+
+
+def test_a_failed_release_is_put_back_exactly(host):
+    old, new = host.lay("1.0.0"), host.lay("1.1.0")
+    host.activate(old)
+    host.do("settled", color="green")
+    before = host.picture()
+    assert host.activate(new)["displaced"] == old
+    result = host.do("restored", color="green")
+    assert (result["changed"], result["release_id"], result["complete"]) == (True, old, True)
+    assert host.picture() == before
+    again = host.do("restored", color="green")
+    assert (again["changed"], again["release_id"]) == (False, old)
+
+
+def test_an_empty_color_becomes_empty_again(host):
+    release_id = host.lay("1.0.0")
+    before = host.picture()
+    host.activate(release_id)
+    result = host.do("restored", color="green")
+    assert (result["changed"], result["release_id"], result["complete"]) == (True, None, False)
+    assert host.picture() == before
+
+
+def test_restoring_where_nothing_was_activated_changes_nothing(host):
+    assert host.do("restored", color="green")["changed"] is False
+
+
+def test_a_second_try_does_not_forget_what_the_first_displaced(host):
+    old, bad, good = host.lay("1.0.0"), host.lay("1.1.0"), host.lay("1.2.0")
+    host.activate(old)
+    host.do("settled", color="green")
+    before = host.picture()
+    host.activate(bad)  # and then the controller dies
+    assert host.activate(good)["displaced"] == old
+    host.do("restored", color="green", release_id=good)
+    assert host.picture() == before
+
+
+def test_a_confirmed_release_is_kept_aside_even_when_its_run_died_before_it_settled(host):
+    old, confirmed, new = host.lay("1.0.0"), host.lay("1.1.0"), host.lay("1.2.0")
+    host.activate(old)
+    host.do("settled", color="green")
+    host.activate(confirmed)  # confirmed on the edges; the run died before `settled`
+    assert host.activate(new, confirmed=confirmed)["displaced"] == confirmed
+    assert host.do("restored", color="green", release_id=new)["release_id"] == confirmed
+
+
+def test_a_stale_slot_of_another_candidate_is_not_restored(host):
+    old, confirmed = host.lay("1.0.0"), host.lay("1.1.0")
+    host.activate(old)
+    host.do("settled", color="green")
+    host.activate(confirmed)  # confirmed; the run died before `settled`
+    before = host.picture()
+    result = host.do("restored", color="green", release_id="1.3.0-" + "a" * 12)
+    assert (result["changed"], result["release_id"]) == (False, confirmed)
+    assert host.picture() == before
+    assert host.do("info")["colors"]["green"]["unfinished"] is False
+
+
+def test_a_settled_color_has_no_way_back(host):
+    old, new = host.lay("1.0.0"), host.lay("1.1.0")
+    host.activate(old)
+    host.activate(new)
+    assert host.do("settled", color="green")["changed"] is True
+    assert host.do("settled", color="green")["changed"] is False
+    assert host.do("restored", color="green")["release_id"] == new
+
+
+def test_the_kept_slot_is_for_root_only(host):
+    host.activate(host.lay("1.0.0"))
+    host.activate(host.lay("1.1.0"))
+    kept = host.root / "var/lib/turnout-slots/shop"
+    assert kept.stat().st_mode & 0o077 == 0
+    for path in (kept / "green.displaced").iterdir():
+        assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_failed_reload_is_told_and_made_up_for(host, tmp_path):
+    release_id = host.lay("1.0.0")
+    program = tmp_path / "programs/systemctl"
+    good = program.read_text()
+    program.write_text("#!/bin/sh\necho 'no bus' >&2\nexit 1\n")
+    params = {"environment": "", "drop_ins": {"shop-api@green.service.d/turnout.conf": "[Service]\n"}}
+    assert host.fails("active", release_id=release_id, color="green", **params) == "systemd-reload"
+    program.write_text(good)
+    result = host.do("active", release_id=release_id, color="green", **params)
+    assert (result["changed"], result["reloaded"]) == (False, True)
+
+
+def test_check_and_diff_show_names_and_no_values(host):
+    old, new = host.lay("1.0.0"), host.lay("1.1.0")
+    host.activate(old)
+    before = host.picture()
+    result = host.activate(new, check=True)
+    assert host.picture() == before
+    assert result["changed"] is True
+    assert result["diff"]["before"].startswith(f"release: {old}\n")
+    assert "  PASSWORD (another value)\n  SAME\n" in result["diff"]["after"]
+    assert host.do("restored", check=True, color="green")["changed"] is True
+    assert host.do("settled", check=True, color="green")["changed"] is True
+    assert host.picture() == before
+
+
+MOMENTS = 30  # an activation has 27, a restore 16
+FEWEST_MOMENTS = 15
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, after: int) -> Callable[[], int]:
+    """Let the process die at the `after`-th change of the file system; return how many changes were seen."""
+    seen = 0
+
+    def watched(owner: Any, name: str) -> None:
+        original = getattr(owner, name)
+
+        def step(*arguments: Any, **options: Any) -> Any:
+            nonlocal seen
+            seen += 1
+            if seen == after:
+                raise Killed
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, step)
+
+    for owner, name in ((Path, "replace"), (Path, "rename"), (Path, "unlink"), (slot, "run"), (shutil, "rmtree")):
+        watched(owner, name)
+    return lambda: seen
+
+
+@pytest.mark.parametrize("moment", range(1, MOMENTS))
+def test_an_activation_killed_at_any_moment_is_put_back_exactly(host, monkeypatch, moment):
+    old, new = host.lay("1.0.0"), host.lay("1.1.0")
+    host.activate(old)
+    host.do("settled", color="green")
+    before = host.picture()
+    with monkeypatch.context() as patch:
+        interrupted(patch, moment)
+        with contextlib.suppress(Killed):
+            host.activate(new, confirmed=old)
+            assert moment > FEWEST_MOMENTS, "there are fewer moments than the test is meant to try"
+    host.do("restored", color="green", release_id=new)
+    assert host.picture() == before
+
+
+@pytest.mark.parametrize("moment", range(1, MOMENTS))
+def test_a_restore_killed_at_any_moment_is_finished_by_the_next(host, monkeypatch, moment):
+    old, new = host.lay("1.0.0"), host.lay("1.1.0")
+    host.activate(old)
+    host.do("settled", color="green")
+    before = host.picture()
+    host.activate(new)
+    with monkeypatch.context() as patch:
+        interrupted(patch, moment)
+        with contextlib.suppress(Killed):
+            host.do("restored", color="green", release_id=new)
+            assert moment > FEWEST_MOMENTS, "there are fewer moments than the test is meant to try"
+    host.do("restored", color="green", release_id=new)
+    assert host.picture() == before
+
+
+# Pruning --------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_pruning_keeps_the_newest_and_all_that_is_named(host, data):
+    shutil.rmtree(host.root)
+    host.root.mkdir()
+    count = data.draw(st.integers(0, 6))
+    ids = [host.lay(f"1.{number}.0") for number in range(count)]
+    keep = data.draw(st.integers(0, 4))
+    named = set()
+    for color in ("blue", "green"):
+        for release_id in data.draw(st.lists(st.sampled_from(ids), max_size=2)) if ids else ():
+            before = host.do("info")["colors"][color]
+            host.activate(release_id, color)
+            kept = host.do("info")["colors"][color]
+            named |= {release_id, kept["displaced"]}
+            named -= {before["release_id"]} - {kept["displaced"], release_id}
+    named |= {state["release_id"] for state in host.do("info")["colors"].values()}
+    spare = [release_id for release_id in reversed(ids) if release_id not in named]
+    would = host.do("pruned", check=True, keep=keep)["removed"]
+    assert host.do("pruned", keep=keep)["removed"] == would == spare[keep:]
+    left = {entry["release_id"] for entry in host.do("info")["laid"]}
+    assert left == set(ids) - set(spare[keep:])
+
+
+# Reporting ------------------------------------------------------------------------------------------------------
+
+
+def test_info_tells_what_lies_and_what_stands(host):
+    old, new = host.lay("1.0.0"), host.lay("1.1.0", manifest={"version": "1.1.0"})
+    host.activate(old, "green")
+    host.do("settled", color="green")
+    host.activate(new, "green")
+    info = host.do("info", release_id=new)
+    assert info["changed"] is False
+    assert info["complete"] is True
+    green = info["colors"]["green"]
+    assert (green["release_id"], green["version"], green["complete"]) == (new, "1.1.0", True)
+    assert (green["manifest"], green["displaced"], green["unfinished"]) == ({"version": "1.1.0"}, old, True)
+    assert info["colors"]["blue"]["release_id"] is None
+    assert [entry["version"] for entry in info["laid"]] == ["1.1.0", "1.0.0"]
+    assert abs(info["clock"]["wall_s"] - time.time()) < 5
+    assert info["disk"]["free_bytes"] > 0
+    assert info["tools"]["tar"] is True
+
+
+def test_info_of_a_bare_host_is_empty_and_makes_nothing(host):
+    info = host.do("info")
+    assert info["laid"] == []
+    assert not list(host.root.iterdir())
+
+
+def test_info_sees_who_listens(host):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as four,
+        socket.create_server(("::1", 0), family=socket.AF_INET6) as six,
+    ):
+        ports = [four.getsockname()[1], six.getsockname()[1]]
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            free = closed.getsockname()[1]
+        states = host.do("info", ports=[*ports, free])["ports"]
+    for port in ports:
+        assert states[str(port)]["listening"] is True
+        assert states[str(port)]["pid"] == os.getpid()
+    assert states[str(free)] == {"listening": False, "pid": None, "unit": None, "command": None}
+
+
+def test_info_reads_the_units_in_one_call(host, tmp_path):
+    (tmp_path / "programs/systemctl").write_text(
+        f"""#!/bin/sh
+echo "$@" >> {host.systemctl_log}
+printf 'Id=a.service\\nLoadState=loaded\\nActiveState=active\\nSubState=running\\nMainPID=42\\nNRestarts=3\\n'
+printf 'Result=success\\nActiveEnterTimestampMonotonic=99\\n\\n'
+printf 'Id=b.service\\nLoadState=not-found\\nActiveState=inactive\\nSubState=dead\\nMainPID=0\\nNRestarts=0\\n'
+"""
+    )
+    units = host.do("info", unit_names=["a.service", "b.service"])["units"]
+    assert units["a.service"] == {
+        "load": "loaded", "active": "active", "sub": "running", "result": "success",
+        "main_pid": 42, "restarts": 3, "since_monotonic_us": 99,
+    }  # fmt: skip
+    assert units["b.service"]["load"] == "not-found"
+    assert len(host.systemctl_log.read_text().splitlines()) == 1
+
+
+# As a module ----------------------------------------------------------------------------------------------------
+
+
+def run_module(params: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    arguments = json.dumps({"ANSIBLE_MODULE_ARGS": params})
+    result = subprocess.run(
+        [sys.executable, "-B", str(ROOT / "roles/release/library/turnout_slot.py")],
+        input=arguments, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    output = result.stdout + result.stderr
+    assert SECRET not in output, output
+    return result.returncode, json.loads(result.stdout.strip().splitlines()[-1])
+
+
+def test_the_module_never_shows_an_environment(host):
+    release_id = host.lay("1.0.0")
+    params = {"root": str(host.root), "service": "shop", "state": "active", "release_id": release_id,
+              "color": "green", "user": getpass.getuser(), "environment": f'A="{SECRET}"\n',
+              "migrate_environment": f'B="{SECRET}"\n', "_ansible_verbosity": 4, "_ansible_diff": True,
+              "_ansible_inject_invocation": True}  # fmt: skip
+    code, result = run_module(params)
+    assert (code, result["changed"]) == (0, True)
+    assert result["invocation"]["module_args"]["environment"] == "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
+    code, result = run_module({**params, "release_id": "9-" + "a" * 12})
+    assert code == 1
+    assert result["code"] == "release-incomplete"
+
+
+def test_the_module_asks_for_what_a_state_needs():
+    code, result = run_module({"service": "shop", "state": "active"})
+    assert code == 1
+    assert "release_id" in result["msg"]
+
+
+# Images ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def podman(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """A real podman with a storage of the test's own."""
+    if shutil.which("podman") is None or os.geteuid() != 0:
+        pytest.skip("needs podman, as root")
+    configuration = tmp_path / "storage.conf"
+    configuration.write_text(
+        f'[storage]\ndriver = "vfs"\ngraphroot = "{tmp_path}/storage"\nrunroot = "{tmp_path}/run"\n'
+    )
+    monkeypatch.setenv("CONTAINERS_STORAGE_CONF", str(configuration))
+
+    def call(*arguments: str) -> str:
+        result = subprocess.run(["podman", *arguments], capture_output=True, text=True, check=True)
+        return result.stdout.strip()
+
+    return call
+
+
+def test_an_image_is_laid_known_and_pruned(host, podman, tmp_path):
+    content, saved = tmp_path / "content.tar", tmp_path / "image.tar"
+    with tarfile.open(content, "w") as archive:
+        archive.addfile(member("etc", type=tarfile.DIRTYPE, mode=0o755))
+    podman("import", "--quiet", str(content), "localhost/built:1")
+    podman("save", "--quiet", "--format", "oci-archive", "--output", str(saved), "localhost/built:1")
+    podman("rmi", "localhost/built:1")
+    src = host.root / "upload"
+    src.write_bytes(subprocess.run(["zstd", "-qc", saved], capture_output=True, check=True).stdout)
+    sha256 = slot.sha256_of(src)
+    release_id = f"1.0.0+build-{sha256[:12]}"
+    params = {"release_id": release_id, "src": str(src), "sha256": sha256, "kind": "oci-archive"}
+    assert host.do("laid", **params)["changed"] is True
+    assert host.do("laid", **params)["changed"] is False
+    image = f"localhost/shop:{release_id.replace('+', '_')}"
+    assert podman("image", "exists", image) == ""
+    assert host.do("info", release_id=release_id)["complete"] is True
+    podman("tag", image, "localhost/other:1")
+    podman("rmi", image)
+    assert host.do("info", release_id=release_id)["complete"] is False, "an image that podman lost is not whole"
+    src.write_bytes(subprocess.run(["zstd", "-qc", saved], capture_output=True, check=True).stdout)
+    assert host.do("laid", **params)["changed"] is True
+    assert host.do("pruned", keep=0)["removed"] == [release_id]
+    assert image not in podman("images", "--format", "{{.Repository}}:{{.Tag}}")
+
+
+def test_what_podman_cannot_load_is_refused_and_leaves_nothing(host, podman):
+    src, sha256 = artifact(host.root / "upload", {"index.json": "{}"})
+    params = {"release_id": f"1-{sha256[:12]}", "src": str(src), "sha256": sha256, "kind": "oci-archive"}
+    assert host.fails("laid", **params) == "image-unreadable"
+    assert not list((host.root / "opt/shop/releases").iterdir())

@@ -1,0 +1,245 @@
+"""The preflight's decision: every fault at once, none invented."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from turnout.preflight import Decision, Limits, decide, schema_faults
+from turnout.release.manifest import Manifest, parse
+from turnout.release.schema import SchemaState, runs_on, state_after
+
+SERVICE = {
+    "name": "sample",
+    "api": {"ports": {"blue": 8001, "green": 8002}},
+    "worker": {"metrics_port": {"blue": 9101, "green": 9102}},
+}
+LIMITS = Limits(disk_reserve_bytes=1_000, clock_skew_s=5)
+
+
+def manifest(
+    version: str = "1.1.0", *, low: int = 2, high: int = 2, kinds: tuple[str, ...] = ("expand", "expand")
+) -> Manifest:
+    return parse(
+        json.dumps(
+            {
+                "manifest": 1,
+                "name": "sample",
+                "version": version,
+                "commit": "a" * 40,
+                "built_at": "2026-01-02T03:04:05Z",
+                "artifact": {
+                    "kind": "tarball",
+                    "file": f"sample-{version}.tar.zst",
+                    "sha256": "b" * 64,
+                    "bytes": 1_000,
+                    "unpacked_bytes": 3_000,
+                },
+                "environment": [],
+                "schema": {"min": low, "max": high},
+                "migrations": [
+                    {"version": number, "id": f"{number:04}_step", "kind": kind, "sha256": "c" * 64}
+                    for number, kind in enumerate(kinds, start=1)
+                ],
+            }
+        ).encode()
+    )
+
+
+def an_edge() -> dict[str, Any]:
+    return {
+        "stable": "blue",
+        "previous": None,
+        "candidate": None,
+        "share_bp": 0,
+        "green_bp": 0,
+        "live": {"reachable": True, "green_bp": 0, "error": None},
+        "agree": True,
+        "releases": {
+            "blue": {"release": "1.0.0", "sha256": "d" * 64, "schema": {"min": 1, "max": 1}, "complete": True},
+            "green": None,
+        },
+        "schema": {"version": 1, "last_contract": 0},
+        "unfinished": [],
+    }
+
+
+def a_host() -> dict[str, Any]:
+    return {
+        "colors": {"blue": {"release_id": "1.0.0-dddddddddddd", "complete": True}, "green": {}},
+        "units": {"sample-api@green.service": {"load": "loaded", "active": "inactive"}},
+        "disk": {"path": "/opt", "free_bytes": 10_000_000},
+        "clock": {"wall_s": 1_000.0},
+        "ports": {},
+        "complete": False,
+    }
+
+
+def judge(
+    edges: dict[str, dict[str, Any]] | None = None,
+    hosts: dict[str, dict[str, Any]] | None = None,
+    release: Manifest | None = None,
+) -> Decision:
+    return decide(
+        manifest=release or manifest(),
+        service=SERVICE,
+        edges=edges or {"edge1": an_edge(), "edge2": an_edge()},
+        hosts=hosts or {"app1": a_host(), "app2": a_host()},
+        asked_s=(1_000.0, 1_010.0),
+        run="r1",
+        limits=LIMITS,
+    )
+
+
+def test_a_sound_pair_of_edges_and_hosts_gets_the_idle_color() -> None:
+    decision = judge()
+    assert decision.faults == ()
+    assert (decision.candidate, decision.stable, decision.stable_release) == ("green", "blue", "1.0.0")
+    assert not decision.already
+
+
+def test_before_the_first_release_blue_is_the_candidate() -> None:
+    edge = {**an_edge(), "stable": None, "releases": {"blue": None, "green": None}, "schema": None}
+    decision = judge({"edge1": edge, "edge2": copy.deepcopy(edge)})
+    assert (decision.candidate, decision.stable, decision.faults) == ("blue", None, ())
+
+
+def test_what_serves_everywhere_is_in_service_already() -> None:
+    edge = an_edge()
+    edge["releases"]["blue"]["sha256"] = "b" * 64
+    host = a_host()
+    host["colors"]["blue"]["release_id"] = "1.1.0-bbbbbbbbbbbb"
+    assert judge({"edge1": edge}, {"app1": host}).already
+
+
+def test_a_release_that_one_host_lost_is_not_in_service_already() -> None:
+    edge = an_edge()
+    edge["releases"]["blue"]["sha256"] = "b" * 64
+    assert not judge({"edge1": edge}, {"app1": a_host()}).already
+
+
+def _port_taken(host: dict[str, Any]) -> None:
+    host["ports"] = {"8002": {"listening": True, "pid": 7, "unit": "other.service"}}
+
+
+def _worker_port_taken(host: dict[str, Any]) -> None:
+    host["ports"] = {"9102": {"listening": True, "pid": 7, "unit": None, "command": "nc"}}
+
+
+def _disk_full(host: dict[str, Any]) -> None:
+    host["disk"]["free_bytes"] = 4_999
+
+
+def _clock_off(host: dict[str, Any]) -> None:
+    host["clock"]["wall_s"] = 1_015.1
+
+
+def _not_provisioned(host: dict[str, Any]) -> None:
+    host["units"]["sample-api@green.service"]["load"] = "not-found"
+
+
+@pytest.mark.parametrize(("wall_s", "faults"), [(994.9, 1), (995.0, 0), (1_005.0, 0), (1_015.0, 0), (1_015.1, 1)])
+def test_a_clock_counts_as_off_only_beyond_the_time_that_asking_took(wall_s: float, faults: int) -> None:
+    host = a_host()
+    host["clock"]["wall_s"] = wall_s
+    assert len(judge(hosts={"app1": host}).faults) == faults
+
+
+@pytest.mark.parametrize("harm", [_port_taken, _worker_port_taken, _disk_full, _clock_off, _not_provisioned])
+def test_each_harm_to_one_host_is_one_fault_that_names_it(harm: Any) -> None:
+    host = a_host()
+    harm(host)
+    faults = judge(hosts={"app1": a_host(), "app2": host}).faults
+    assert [fault.path for fault in faults] == ["app2"]
+    assert all((faults[0].observed, faults[0].expected, faults[0].remedy))
+
+
+def test_a_port_held_by_the_unit_of_that_color_is_free_for_it() -> None:
+    host = a_host()
+    host["ports"] = {"8002": {"listening": True, "pid": 7, "unit": "sample-api@green.service"}}
+    assert judge(hosts={"app1": host}).faults == ()
+
+
+def test_a_full_disk_matters_not_to_a_host_that_has_the_release() -> None:
+    host = a_host()
+    host["complete"] = True
+    _disk_full(host)
+    assert judge(hosts={"app1": host}).faults == ()
+
+
+def test_all_faults_are_told_together() -> None:
+    one, two = a_host(), a_host()
+    _disk_full(one)
+    _port_taken(two)
+    edge = an_edge()
+    edge["live"] = {"reachable": False, "green_bp": None, "error": "no socket"}
+    faults = judge({"edge1": an_edge(), "edge2": edge}, {"app1": one, "app2": two}).faults
+    assert [fault.path for fault in faults] == ["edge2", "app1", "app2"]
+
+
+def test_edges_that_serve_different_releases_forbid_a_release() -> None:
+    other = an_edge()
+    other["stable"] = "green"
+    other["releases"]["green"] = {"release": "0.9.0"}
+    faults = judge({"edge1": an_edge(), "edge2": other}).faults
+    assert "0.9.0 on green" in faults[0].observed
+
+
+def test_a_candidate_left_in_flight_forbids_a_release() -> None:
+    edge = an_edge()
+    edge.update(candidate="green", share_bp=2_500)
+    assert "2500" in judge({"edge1": an_edge(), "edge2": edge}).faults[0].observed
+
+
+def test_an_unfinished_run_of_another_is_told_and_this_runs_own_is_not() -> None:
+    edge = an_edge()
+    edge["unfinished"] = [
+        {"run": "r0", "actor": "ann", "action": "deploy", "last": {"event": "intent", "action": "lay"}},
+        {"run": "r1", "actor": "bob", "action": "deploy", "last": {}},
+    ]
+    notes = judge({"edge1": edge}).notes
+    assert len(notes) == 1
+    assert "r0" in notes[0]
+
+
+def test_a_contract_migration_is_refused_while_the_release_in_service_needs_what_it_drops() -> None:
+    release = manifest("1.2.0", low=2, high=2, kinds=("expand", "contract"))
+    faults = judge(release=release).faults
+    assert len(faults) == 1
+    assert "0002_step" in faults[0].observed
+    assert "1.0.0" in faults[0].observed
+
+
+def test_a_contract_migration_passes_once_the_release_in_service_knows_it() -> None:
+    edge = an_edge()
+    edge["releases"]["blue"]["schema"] = {"min": 1, "max": 2}
+    release = manifest("1.2.0", low=2, high=2, kinds=("expand", "contract"))
+    assert judge({"edge1": edge}, release=release).faults == ()
+
+
+@given(
+    version=st.integers(0, 6),
+    last_contract=st.integers(0, 6),
+    kinds=st.lists(st.sampled_from(["expand", "contract"]), max_size=6),
+    low=st.integers(0, 6),
+    stable_max=st.integers(0, 6),
+    data=st.data(),
+)
+def test_no_fault_means_that_both_releases_run_on_the_schema_afterwards(
+    version: int, last_contract: int, kinds: list[str], low: int, stable_max: int, data: st.DataObject
+) -> None:
+    low = min(low, len(kinds))
+    high = data.draw(st.integers(max(low, len(kinds)), 8))
+    release = manifest(low=low, high=high, kinds=tuple(kinds))
+    state = SchemaState(version, min(last_contract, version))
+    stable = {"release": "1.0.0", "schema": {"min": 0, "max": stable_max}}
+    if state.last_contract > stable_max:
+        return  # the release in service is broken already; that is not the candidate's doing
+    faults = schema_faults(release, state, stable)
+    after = state_after(release, state)
+    fits = runs_on(release.schema, after) and after.last_contract <= stable_max
+    assert bool(faults) != fits
