@@ -178,10 +178,41 @@ python_environment() {
     say "Python environment is ready"
 }
 
+# -- Prometheus' tools -------------------------------------------------------------------------------------------
+
+# For the tests of rules, of alert routing and of the judge's reader. Unpacked rather than installed: the packages would
+# start servers on this machine.
+prometheus_tools() {
+    local name missing=() folder=$PWD/.cache/prometheus
+    for name in prometheus promtool amtool; do
+        PATH="$PWD/.venv/bin:$PATH" command -v "$name" >/dev/null || missing+=("$name")
+    done
+    if [ "${#missing[@]}" -eq 0 ]; then
+        say "Prometheus' tools are there"
+        return 0
+    fi
+    [ "$apt_updated" = yes ] || { say "apt-get update"; as_root apt-get update -qq 9>&-; apt_updated=yes; }
+    say "unpacking ${missing[*]} into .cache/prometheus"
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    (cd "$folder" && apt-get download -qq prometheus prometheus-alertmanager >../apt.log 2>&1 9>&-) || {
+        tail -n 20 .cache/apt.log >&2
+        fail setup-prometheus "apt-get could not download prometheus and prometheus-alertmanager" \
+            "these packages from the machine's own sources" "mend what the lines above name, then: make setup"
+    }
+    for name in "$folder"/*.deb; do
+        dpkg-deb --extract "$name" "$folder"
+    done
+    for name in "${missing[@]}"; do
+        ln -sf "$folder/usr/bin/$name" ".venv/bin/$name"
+    done
+}
+
 # -- all of it ---------------------------------------------------------------------------------------------------
 
 system_packages
 python_environment
+prometheus_tools
 if [ "${1:-}" != --no-image ]; then
     # It says itself how far it is, and does nothing where the image of this recipe is there.
     .venv/bin/turnout lab image 9>&-

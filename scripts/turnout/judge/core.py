@@ -242,9 +242,7 @@ class Judge:
             watch = eprocess.advance(tests.watch, elapsed_s=elapsed_s, grown=absolute, constants=constants)
             return tests._replace(watch=watch)
         if seen.pair is not None:
-            llrs = likelihood.relative(
-                *seen.pair, rho=constants.rho, ratios=constants.ratios, allowance=allowance
-            )
+            llrs = likelihood.relative(*seen.pair, rho=constants.rho, ratios=constants.ratios, allowance=allowance)
             relative = None if llrs is None else eprocess.factors(llrs, phi, constants)
         if moment.next_share_bp is not None:
             if candidate is not None:
@@ -301,9 +299,7 @@ class Judge:
         """Apply the rules, in the order rollback, blind, hold, promote, continue."""
         constants = self.constants
         watching = scrape.share_bp >= FULL_SHARE_BP
-        value = (
-            sum(o.weight * e.value for o, e in zip(self.objectives, evidence, strict=True)) / self._weight_sum
-        )
+        value = sum(o.weight * e.value for o, e in zip(self.objectives, evidence, strict=True)) / self._weight_sum
         threshold = constants.watch_threshold if watching else constants.canary_threshold
         if state.rolled_back_at_s is None and value >= threshold:
             state = replace(state, rolled_back_at_s=scrape.t_s)
@@ -335,9 +331,7 @@ class Judge:
             slos=evidence,
         )
 
-    def _promotion_eta_s(
-        self, state: JudgeState, scrape: Scrape, evidence: tuple[Evidence, ...]
-    ) -> float | None:
+    def _promotion_eta_s(self, state: JudgeState, scrape: Scrape, evidence: tuple[Evidence, ...]) -> float | None:
         """Return the seconds to promotion if every SLO's evidence keeps growing as it has in this step."""
         if scrape.next_share_bp is None or state.step_started_s is None:
             return None

@@ -98,9 +98,7 @@ def _block_estimate(slots: Sequence[float | None], stride: int) -> float | None:
     return squares / quarters if quarters > 0.0 else None
 
 
-def overdispersion(
-    history: Iterable[tuple[float, Counter | None]], blocks_s: Sequence[float] = BLOCKS_S
-) -> Dispersion:
+def overdispersion(history: Iterable[tuple[float, Counter | None]], blocks_s: Sequence[float] = BLOCKS_S) -> Dispersion:
     """Return phi from stable's own history, readings in time order.
 
     phi = max(1, max over block lengths of sum (e1 - m/2)^2 / sum(m/4)), where m is a block's bad events and

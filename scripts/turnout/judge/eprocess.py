@@ -52,9 +52,7 @@ def factors(llrs: Sequence[float], phi: float, constants: Constants) -> tuple[fl
     return tuple([exp(scaled if (scaled := llr / phi) < top else top) for llr in llrs])
 
 
-def advance(
-    process: EProcess, *, elapsed_s: float, grown: Sequence[float] | None, constants: Constants
-) -> EProcess:
+def advance(process: EProcess, *, elapsed_s: float, grown: Sequence[float] | None, constants: Constants) -> EProcess:
     """Return the test after one scrape: W_j <- min((W_j + dm/J) f_j, 1e200).
 
     f_j are the `factors`, and dm is the mass released since the last scrape. `grown` of None means nothing

@@ -80,6 +80,5 @@ def relative(
     weighted = n_g * rho
     base = weighted + n_b
     return [
-        e_g * log_r - e_all * log((weighted * r + n_b) / base)
-        for r, log_r in zip(ratios, _logs(ratios), strict=True)
+        e_g * log_r - e_all * log((weighted * r + n_b) / base) for r, log_r in zip(ratios, _logs(ratios), strict=True)
     ]

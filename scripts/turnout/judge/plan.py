@@ -41,9 +41,7 @@ def plan(*, shares_bp: Sequence[int], patience_s: float, bake_s: float, where: s
         faults.append(("steps", f"end at {last}", "let the last step be {share_bp: 10000}"))
     for index, (one, two) in enumerate(pairwise(shares_bp), start=1):
         if two <= one:
-            faults.append(
-                (f"steps[{index}].share_bp", f"{two} after {one} does not grow", "let the shares grow")
-            )
+            faults.append((f"steps[{index}].share_bp", f"{two} after {one} does not grow", "let the shares grow"))
     if any(not 0 < share <= FULL_SHARE_BP for share in shares_bp):
         faults.append(("steps", "hold a share outside 1 to 10000", "write shares in basis points"))
     if not bake_s >= FASTEST_WINDOW_S:
@@ -55,9 +53,7 @@ def plan(*, shares_bp: Sequence[int], patience_s: float, bake_s: float, where: s
             )
         )
     if not patience_s > 0.0:
-        faults.append(
-            ("patience_s", f"{patience_s:g} s is no time", "write patience_s: 600, or what you would wait")
-        )
+        faults.append(("patience_s", f"{patience_s:g} s is no time", "write patience_s: 600, or what you would wait"))
     if faults:
         raise TurnoutError(
             "plan-invalid",

@@ -104,12 +104,8 @@ class Reader:
         self.url = url.rstrip("/")
         self.slos = slos
         self.colors = (stable, candidate)
-        self._client = client or PrometheusConnect(
-            url=self.url, retry=Retry(total=0), timeout=cast("Any", timeout_s)
-        )
-        self._counters = {
-            (name, color): ColorCounter(slo) for name, slo in slos.items() for color in self.colors
-        }
+        self._client = client or PrometheusConnect(url=self.url, retry=Retry(total=0), timeout=cast("Any", timeout_s))
+        self._counters = {(name, color): ColorCounter(slo) for name, slo in slos.items() for color in self.colors}
         self._interval_s: float | None = None
         self._last_read_s: float | None = None
         self._last_read_monotonic_s = 0.0
@@ -121,9 +117,7 @@ class Reader:
             since_s = LOOK_BACK_S
             if self._last_read_s is not None:
                 # Twice what has passed, so that a scrape which was being written then is not lost.
-                since_s = min(
-                    LOOK_BACK_S, 2.0 * (now_s - self._last_read_s) + 4.0 * (self._interval_s or 1.0)
-                )
+                since_s = min(LOOK_BACK_S, 2.0 * (now_s - self._last_read_s) + 4.0 * (self._interval_s or 1.0))
             up, found = self._fetch(now_s, since_s)
         except _UnreachableError as error:
             return self._all_missing(str(error))
@@ -214,8 +208,7 @@ class Reader:
     def _range(self, selector: str, now_s: float, since_s: float) -> Series:
         rows = self._query(f"{selector}[{max(1, round(since_s * 1000))}ms]", now_s)
         return {
-            frozenset(row["metric"].items()): [(float(t), float(value)) for t, value in row["values"]]
-            for row in rows
+            frozenset(row["metric"].items()): [(float(t), float(value)) for t, value in row["values"]] for row in rows
         }
 
     def _feed(

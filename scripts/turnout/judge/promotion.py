@@ -58,9 +58,7 @@ def absolute(candidate: Delta, bad: float, factors: tuple[float, ...]) -> list[f
     e_g ln f + (n_g - e_g) ln((1 - f p_bad)/(1 - p_bad)).
     """
     e, good = candidate.e, candidate.n - candidate.e
-    return [
-        e * lf + good * lg for lf, lg in zip(_factor_logs(factors), _good_logs(bad, factors), strict=True)
-    ]
+    return [e * lf + good * lg for lf, lg in zip(_factor_logs(factors), _good_logs(bad, factors), strict=True)]
 
 
 def relative(stable: Delta, candidate: Delta, times: float, factors: tuple[float, ...]) -> list[float] | None:

@@ -101,9 +101,7 @@ def _pair(value: object, name: str) -> Pair:
 def _share(value: object, field: str) -> int:
     number = _number(value, field)
     if number != int(number) or not 0 <= number <= FULL_SHARE_BP:
-        raise _FaultError(
-            field, f"{_short(value)} is not a share", "a whole number of basis points, 0 to 10000"
-        )
+        raise _FaultError(field, f"{_short(value)} is not a share", "a whole number of basis points, 0 to 10000")
     return int(number)
 
 
@@ -183,9 +181,7 @@ def read(path: Path) -> Recording:
     for number, scrape in numbered:
         for name in scrape.slos:
             names.setdefault(name, number)
-    return Recording(
-        path=shown, history=tuple(s for _, s in numbered if s.t_s < 0.0), scrapes=released, names=names
-    )
+    return Recording(path=shown, history=tuple(s for _, s in numbered if s.t_s < 0.0), scrapes=released, names=names)
 
 
 def _counter_json(counter: Counter | None) -> dict[str, float] | None:

@@ -17,9 +17,7 @@ from turnout.slo.model import Slo
 
 RULES, TESTS = Path("rules"), Path("tests")
 ROUTES = Path("alertmanager/slo.yml")
-_HEADER = (
-    "# Written by `turnout slo rules` from the SLO files, the only place where an objective is written.\n"
-)
+_HEADER = "# Written by `turnout slo rules` from the SLO files, the only place where an objective is written.\n"
 
 
 @click.group()
@@ -36,9 +34,7 @@ def check_command(slo_folder: Path) -> None:
     """Read the SLOs of DIR, show them, and report every fault in them."""
     slos = parse.load(slo_folder)
     parse.check(slos)
-    click.echo(
-        f"{'slo':32} {'service':16} {'type':13} {'objective':>10}  {'window':>6}  {'weight':>6}  reads"
-    )
+    click.echo(f"{'slo':32} {'service':16} {'type':13} {'objective':>10}  {'window':>6}  {'weight':>6}  reads")
     for each in slos.values():
         metrics = ", ".join(source.selector.metric for source in each.sources)
         click.echo(
@@ -102,9 +98,7 @@ def _promtool(folder: Path, written: Iterable[Path]) -> None:
 @slo.command("rules")
 @_FOLDER
 @click.option("--out", type=click.Path(path_type=Path), help=f"Folder for {RULES}/, {TESTS}/ and {ROUTES}.")
-@click.option(
-    "--test", "run_tests", is_flag=True, help="Check the rules and run their unit tests with promtool."
-)
+@click.option("--test", "run_tests", is_flag=True, help="Check the rules and run their unit tests with promtool.")
 @click.option("--page-receiver", default="page", show_default=True, help="Alertmanager's receiver of pages.")
 @click.option("--ticket-receiver", default="ticket", show_default=True, help="Its receiver of tickets.")
 def rules_command(
@@ -125,9 +119,7 @@ def rules_command(
         if run_tests:
             _promtool(folder, written)
     if out is None:
-        click.echo(
-            "---\n".join(content for path, content in written.items() if path.parent == RULES), nl=False
-        )
+        click.echo("---\n".join(content for path, content in written.items() if path.parent == RULES), nl=False)
     else:
         for path in written:
             click.echo(str(out / path), err=True)

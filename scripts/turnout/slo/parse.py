@@ -88,9 +88,7 @@ class _Document:
         if (version := top.get("apiVersion")) is not None and version.text() not in (API_VERSION, None):
             version.fault(f"{version.shown()} is not known", f"write apiVersion: {API_VERSION}")
         if (kind := top.get("kind")) is not None and kind.text() not in ("SLO", None):
-            kind.fault(
-                f"{kind.shown()} is not a kind that is known here", "write kind: SLO, its indicator inline"
-            )
+            kind.fault(f"{kind.shown()} is not a kind that is known here", "write kind: SLO, its indicator inline")
             return None
         for key in ("metadata", "spec"):
             if key not in top and isinstance(kind, Marked):
@@ -177,17 +175,13 @@ class _Document:
         if "weight" in notes and (number := notes["weight"].number()) is not None:
             weight = number
             if number <= 0.0:
-                notes["weight"].fault(
-                    f"{notes['weight'].shown()} is not above 0", 'write a weight above 0, e.g. "1"'
-                )
+                notes["weight"].fault(f"{notes['weight'].shown()} is not above 0", 'write a weight above 0, e.g. "1"')
         if "gates-promotion" in notes:
             gates = notes["gates-promotion"].boolean() is not False
         warm_up_s, allowance = 0.0, 0.0
         given = [notes[key] for key in ("warm-up", "warm-up-allowance") if key in notes]
         if len(given) == 1:
-            given[0].fault(
-                "stands alone", f"give both {PREFIX}warm-up and {PREFIX}warm-up-allowance, or neither"
-            )
+            given[0].fault("stands alone", f"give both {PREFIX}warm-up and {PREFIX}warm-up-allowance, or neither")
         elif given:
             warm_up_s = _duration_s(given[0]) or 0.0
             allowance = given[1].number() or 0.0
@@ -208,9 +202,7 @@ class _Document:
             return None
         listed = list(objectives.items())
         if len(listed) != 1:
-            objectives.fault(
-                f"holds {len(listed)} objectives", "write exactly one; a second objective is a second SLO"
-            )
+            objectives.fault(f"holds {len(listed)} objectives", "write exactly one; a second objective is a second SLO")
             return None
         entries = listed[0].keys(
             (
@@ -270,9 +262,7 @@ class _Document:
             )
         if "indicator" not in spec:
             if "indicatorRef" not in spec:
-                spec_node.fault(
-                    "has no indicator", "add indicator, with a ratioMetric of total and good or bad"
-                )
+                spec_node.fault("has no indicator", "add indicator, with a ratioMetric of total and good or bad")
             return None, None, None
         indicator = spec["indicator"].keys(("metadata", "spec"), required=("spec",))
         if "metadata" in indicator:
@@ -289,9 +279,7 @@ class _Document:
         ratio = metrics["ratioMetric"].keys(("counter", "good", "bad", "total", "raw", "rawType"))
         for key in ("raw", "rawType"):
             if key in ratio:
-                ratio[key].fault(
-                    "is a ratio that was already divided", "write total and good or bad, as counters"
-                )
+                ratio[key].fault("is a ratio that was already divided", "write total and good or bad, as counters")
         if "counter" in ratio and ratio["counter"].boolean() is False:
             ratio["counter"].fault("says that these are no counters", "write counter: true and name counters")
         parts = [key for key in ("good", "bad") if key in ratio]
@@ -318,9 +306,7 @@ class _Document:
             return None
         label = self._optional_text(settings.get("colorLabel")) or "color"
         if not _LABEL.fullmatch(label):
-            settings["colorLabel"].fault(
-                f"{label!r} is not a label's name", "write a label, e.g. color or proxy"
-            )
+            settings["colorLabel"].fault(f"{label!r} is not a label's name", "write a label, e.g. color or proxy")
         of_color = self._optional_text(settings.get("colorValue")) or "{color}"
         if "{color}" not in of_color:
             settings["colorValue"].fault(
@@ -398,9 +384,7 @@ def load(where: Path) -> dict[str, Slo]:
                     "give each SLO its own name",
                 )
             slos[slo.name] = slo
-    faults.raise_any(
-        "slo-invalid", expected="OpenSLO v1, kind SLO, one objective, a ratioMetric", remedy=_REMEDY_FILE
-    )
+    faults.raise_any("slo-invalid", expected="OpenSLO v1, kind SLO, one objective, a ratioMetric", remedy=_REMEDY_FILE)
     return slos
 
 
@@ -429,9 +413,5 @@ def check(slos: dict[str, Slo]) -> None:
             _check_source(source, faults)
         if not slo.service:
             place = slo.place
-            faults.found.append(
-                Fault(place.file, place.line, "spec.service", "is not there", "add the service's name")
-            )
-    faults.raise_any(
-        "slo-invalid", expected="queries that the judge and the rules can use", remedy=_REMEDY_FILE
-    )
+            faults.found.append(Fault(place.file, place.line, "spec.service", "is not there", "add the service's name"))
+    faults.raise_any("slo-invalid", expected="queries that the judge and the rules can use", remedy=_REMEDY_FILE)

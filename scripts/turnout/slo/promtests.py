@@ -196,16 +196,12 @@ def _never_bad_test(slo: Slo) -> dict[str, object]:
     return {
         "name": f"{slo.name}: a counter that has never counted is zero",
         "interval": "1m",
-        "input_series": [
-            entry for entry in _input(slo, [(float(ratio), 30)]) if entry["series"] == found.rest
-        ],
+        "input_series": [entry for entry in _input(slo, [(float(ratio), 30)]) if entry["series"] == found.rest],
         "promql_expr_test": [
             {
                 "expr": f'{name}{{slo="{slo.name}"}}',
                 "eval_time": "20m",
-                "exp_samples": [
-                    {"labels": f'{name}{{service="{slo.service}",slo="{slo.name}"}}', "value": ratio}
-                ],
+                "exp_samples": [{"labels": f'{name}{{service="{slo.service}",slo="{slo.name}"}}', "value": ratio}],
             }
         ],
         "alert_rule_test": [{"alertname": rules.ABSENT_ALERT, "eval_time": "20m", "exp_alerts": []}],
@@ -221,8 +217,7 @@ def _absent_test(slo: Slo) -> dict[str, object]:
         "name": f"{slo.name}: counters that are gone must page",
         "interval": "1m",
         "input_series": [
-            {"series": entry["series"], "values": entry["values"] + " stale _x60"}
-            for entry in _input(slo, [(0.0, 30)])
+            {"series": entry["series"], "values": entry["values"] + " stale _x60"} for entry in _input(slo, [(0.0, 30)])
         ],
         "alert_rule_test": [
             expected("20m", fires=False),
@@ -243,9 +238,7 @@ def tests(slo: Slo) -> list[dict[str, object]]:
     ]
     if twice < 1.0:
         slow = [burn for burn in burns if burn.factor < 2.0]
-        found.append(
-            _burn_test(slo, "twice the budget must be a ticket, and no page", [(twice, 130)], "2h", slow)
-        )
+        found.append(_burn_test(slo, "twice the budget must be a ticket, and no page", [(twice, 130)], "2h", slow))
     if burns and burns[0].long == "1h" and burns[0].threshold(slo) < 9.0 / 60.0 * 0.95:
         found.append(_spell_test(slo, burns[0]))
     if slo.part.absent_is_zero:

@@ -109,9 +109,7 @@ def alert_labels(slo: Slo, burn: Burn) -> dict[str, str]:
     }
 
 
-def alert_annotations(
-    slo: Slo, burn: Burn, value: str = "{{ $value | humanizePercentage }}"
-) -> dict[str, str]:
+def alert_annotations(slo: Slo, burn: Burn, value: str = "{{ $value | humanizePercentage }}") -> dict[str, str]:
     """Return the texts of a burn-rate alert; `value` is the bad ratio over the long window."""
     allowed = number(100.0 * slo.budget)
     return {

@@ -66,9 +66,7 @@ def _unquote(quoted: str) -> str:
 
 
 def _what_instead(text: str) -> str:
-    if re.search(
-        r"\b(rate|irate|increase|delta|sum|avg|count|max|min|histogram_quantile)\s*(by\b|without\b|\()", text
-    ):
+    if re.search(r"\b(rate|irate|increase|delta|sum|avg|count|max|min|histogram_quantile)\s*(by\b|without\b|\()", text):
         return "holds a function; the judge takes raw differences itself, and the rules add rate() and sum()"
     if re.search(r"\[[^\]]*\]\s*(offset\b.*)?$", text):
         return "holds a range; the windows come from the rules and from the judge's scrapes"
@@ -111,7 +109,5 @@ def parse(text: str) -> Selector:
             try:
                 re.compile(matcher.value)
             except re.error as error:
-                raise SelectorError(
-                    f"holds a pattern that is not valid: {matcher.value!r}: {error}"
-                ) from error
+                raise SelectorError(f"holds a pattern that is not valid: {matcher.value!r}: {error}") from error
     return Selector(metric, tuple(matchers))

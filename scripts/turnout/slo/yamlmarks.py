@@ -171,8 +171,6 @@ def documents(content: str, file: str, faults: Faults) -> list[Marked]:
         mark = getattr(error, "problem_mark", None)
         line = int(mark.line) + 1 if mark is not None else 1
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        faults.found.append(
-            Fault(file, line, "(document)", f"not YAML: {problem}", "mend the syntax on this line")
-        )
+        faults.found.append(Fault(file, line, "(document)", f"not YAML: {problem}", "mend the syntax on this line"))
         return []
     return [Marked(node, file, "", faults, _line(node)) for node in nodes]

@@ -50,9 +50,7 @@ def test_absolute_is_an_e_value_for_every_ratio_within_the_objective(n, p0, belo
 def test_absolute_is_exactly_one_at_the_objective(p0):
     table = likelihood.absolute_table(p0, DEFAULT.ratios)
     for j in range(len(DEFAULT.ratios)):
-        total = sum(
-            m * exp(likelihood.absolute(Delta(30, e), table)[j]) for e, m in enumerate(binomial(30, p0))
-        )
+        total = sum(m * exp(likelihood.absolute(Delta(30, e), table)[j]) for e, m in enumerate(binomial(30, p0)))
         assert total == pytest.approx(1.0, abs=ROUNDING)
 
 
@@ -85,9 +83,7 @@ def relative_expectation(n_g, n_b, p_g, p_b, allowance, j, transform):
     j=st.integers(0, 7),
     phi=st.floats(1.0, 20.0),
 )
-def test_relative_is_an_e_value_while_the_candidate_is_within_rho_of_stable(
-    n_g, n_b, p_b, below, allowance, j, phi
-):
+def test_relative_is_an_e_value_while_the_candidate_is_within_rho_of_stable(n_g, n_b, p_b, below, allowance, j, phi):
     p_g = min(1.0, DEFAULT.rho * (p_b + allowance)) * below
     assert relative_expectation(n_g, n_b, p_g, p_b, allowance, j, exp) <= ONE
     assert relative_expectation(n_g, n_b, p_g, p_b, allowance, j, lambda x: cut(x, phi)) <= ONE
@@ -135,9 +131,7 @@ def test_promotion_by_comparison_is_an_e_value_for_every_release_twice_as_bad(n_
     assert total <= ONE
 
 
-@pytest.mark.parametrize(
-    ("p0", "share_bp", "wanted"), [(0.005, 10_000, 0.01), (0.005, 500, 0.2), (0.2, 500, 0.5)]
-)
+@pytest.mark.parametrize(("p0", "share_bp", "wanted"), [(0.005, 10_000, 0.01), (0.005, 500, 0.2), (0.2, 500, 0.5)])
 def test_p_bad_is_twice_the_budget_at_the_next_share(p0, share_bp, wanted):
     assert promotion.p_bad(p0, share_bp, DEFAULT) == pytest.approx(wanted)
 
@@ -150,9 +144,7 @@ def test_p_bad_is_twice_the_budget_at_the_next_share(p0, share_bp, wanted):
     sizes=st.lists(st.integers(0, 4), min_size=3, max_size=3),
     gaps_s=st.lists(st.floats(0.5, 400.0), min_size=3, max_size=3),
 )
-def test_the_running_evidence_has_an_expectation_of_at_most_one_after_every_scrape(
-    p0, below, phi, sizes, gaps_s
-):
+def test_the_running_evidence_has_an_expectation_of_at_most_one_after_every_scrape(p0, below, phi, sizes, gaps_s):
     table = likelihood.absolute_table(p0, DEFAULT.ratios)
     outcomes = [(1.0, eprocess.begin(DEFAULT))]
     elapsed_s = 0.0

@@ -277,9 +277,7 @@ def test_a_target_that_is_gone_is_missing_and_comes_back(fresh):
     assert "slo.yml:" in caught.value.observed
     fresh.apps["green1"].add(series(200), 6)
     fresh.apps["green1"].start()
-    after = until(
-        reader, lambda r: both(r) and grown(before, r, "candidate")[0] >= 6, "the candidate to be back"
-    )
+    after = until(reader, lambda r: both(r) and grown(before, r, "candidate")[0] >= 6, "the candidate to be back")
     assert grown(before, after, "candidate") == (6, 0)
 
 
@@ -298,9 +296,7 @@ def test_a_query_that_returns_nothing_is_an_error_that_names_its_place(fresh):
     with pytest.raises(TurnoutError) as caught:
         reading.require(("blue", "green"))
     assert caught.value.code == "query-nothing"
-    assert (
-        "slo.yml:17: spec.indicator.spec.ratioMetric.total.metricSource.spec.query" in caught.value.observed
-    )
+    assert "slo.yml:17: spec.indicator.spec.ratioMetric.total.metricSource.spec.query" in caught.value.observed
     assert 'http_reqests_total{job="api",color="blue"} returned no series' in caught.value.observed
     assert "match[]=" in caught.value.remedy
 

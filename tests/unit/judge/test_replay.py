@@ -61,13 +61,9 @@ class Recorder:
                 "stable": {"total": sums[0], "bad": sums[1]} if stable else None,
                 "candidate": {"total": sums[2], "bad": sums[3]} if candidate else None,
             }
-        self.lines.append(
-            json.dumps({"t": t, "share_bp": share_bp, "next_share_bp": next_share_bp, "slos": slos})
-        )
+        self.lines.append(json.dumps({"t": t, "share_bp": share_bp, "next_share_bp": next_share_bp, "slos": slos}))
 
-    def scrapes(
-        self, count, *, start=0, share_bp=500, next_share_bp=2500, stable=(190, 0), candidate=(10, 0)
-    ):
+    def scrapes(self, count, *, start=0, share_bp=500, next_share_bp=2500, stable=(190, 0), candidate=(10, 0)):
         for t in range(start, start + count):
             self.line(t, share_bp, next_share_bp, stable=stable, candidate=candidate)
 

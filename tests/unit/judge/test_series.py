@@ -117,11 +117,7 @@ def test_series_of_other_kinds_are_told_apart_by_their_labels():
     assert differing(found) == ["path"]
 
 
-@given(
-    st.lists(
-        st.tuples(st.sampled_from("ab"), st.integers(0, 9), st.integers(0, 9), st.booleans()), max_size=40
-    )
-)
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 9), st.integers(0, 9), st.booleans()), max_size=40))
 def test_restarts_of_any_target_lose_and_invent_nothing(steps):
     counter = ColorCounter(slo())
     counts = {"a": (100, 100), "b": (100, 100)}

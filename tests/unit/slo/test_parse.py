@@ -186,8 +186,7 @@ def test_a_color_may_be_another_label_and_a_part_of_its_value(tmp_path):
         ),
         (
             "    example.org/owner: web",
-            "    turnout.dev/type: latency\n    turnout.dev/warm-up: soon\n"
-            "    turnout.dev/warm-up-allowance: '1.5'",
+            "    turnout.dev/type: latency\n    turnout.dev/warm-up: soon\n    turnout.dev/warm-up-allowance: '1.5'",
             9,
             "turnout.dev/warm-up",
             "not a duration",
@@ -259,9 +258,7 @@ def test_a_total_that_is_absent_cannot_be_called_zero(tmp_path):
         (lambda s: s.split("  indicator:")[0], "has no indicator"),
         (lambda s: s.split("spec:")[0], "has no spec"),
         (
-            lambda s: s.replace(
-                "        bad:", "        good: {metricSource: {spec: {query: a}}}\n        bad:"
-            ),
+            lambda s: s.replace("        bad:", "        good: {metricSource: {spec: {query: a}}}\n        bad:"),
             "both good and bad",
         ),
         (lambda s: s.replace("kind: SLO\n", ""), "has no kind"),
@@ -279,9 +276,7 @@ def test_what_is_missing_or_no_slo_at_all(tmp_path, change, says):
 
 
 def test_all_faults_are_reported_at_once(tmp_path):
-    observed = refused(
-        tmp_path, GOOD.replace("0.995", "1").replace("  service:", "  servise:").replace("28d", "x")
-    )
+    observed = refused(tmp_path, GOOD.replace("0.995", "1").replace("  service:", "  servise:").replace("28d", "x"))
     assert observed.startswith("3 faults")
 
 
@@ -368,14 +363,7 @@ def test_a_file_with_any_one_value_replaced_never_ends_in_a_traceback(tmp_path_f
     walk(document, ())
     path = data.draw(st.sampled_from(paths[1:]))
     value = data.draw(
-        st.none()
-        | st.booleans()
-        | st.integers()
-        | st.floats()
-        | st.text()
-        | st.just([])
-        | st.just({})
-        | st.just([[1]])
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just([]) | st.just({}) | st.just([[1]])
     )
     place = document
     for key in path[:-1]:

@@ -44,9 +44,7 @@ def write(*arguments):
 
 def promtool(*arguments, cwd):
     assert which("promtool"), "promtool is needed: apt-get install prometheus"
-    return subprocess.run(
-        ["promtool", *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False
-    )
+    return subprocess.run(["promtool", *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False)
 
 
 def rule(slo, name, **labels):
@@ -209,9 +207,7 @@ def test_series_are_made_up_that_one_selector_selects_and_the_other_does_not(wan
 
 
 def test_selectors_that_no_series_can_be_made_up_for_are_an_error(tmp_path):
-    (tmp_path / "odd.yml").write_text(
-        LAX.replace("query: b", "query: 'b{x=~\"q{3}(?!z)w+k{5}\"}'"), encoding="utf-8"
-    )
+    (tmp_path / "odd.yml").write_text(LAX.replace("query: b", "query: 'b{x=~\"q{3}(?!z)w+k{5}\"}'"), encoding="utf-8")
     with pytest.raises(TurnoutError) as caught:
         write(tmp_path)
     assert caught.value.code == "slo-untestable"

@@ -114,9 +114,7 @@ def kayenta(windows: Windows, *, look_s: int = 600, chunk: int = 250) -> Floats:
     for minutes in range(look_s // 60, ratios["g"].shape[1] + 1, look_s // 60):
         for start in range(0, len(result), chunk):
             part = slice(start, start + chunk)
-            high = mann_whitney_high(
-                ratios["g"][part, :minutes], ratios["b"][part, :minutes], tolerance=0.25, z=Z_98
-            )
+            high = mann_whitney_high(ratios["g"][part, :minutes], ratios["b"][part, :minutes], tolerance=0.25, z=Z_98)
             result[part] = np.where(high & np.isinf(result[part]), minutes * 60.0, result[part])
     return result
 

@@ -108,9 +108,7 @@ def play(scenario: Scenario, count: int, seed: np.random.SeedSequence) -> Outcom
     full = np.where(judge.share >= 1.0, 0.0, np.inf)
     failed = np.zeros(count)
     bins = seconds // BIN_S
-    counts = (
-        {key: np.zeros((bins, count)) for key in ("n_b", "e_b", "n_g", "e_g")} if scenario.compared else {}
-    )
+    counts = {key: np.zeros((bins, count)) for key in ("n_b", "e_b", "n_g", "e_g")} if scenario.compared else {}
     for t in range(seconds):
         second = drawer.second(t, judge.share)
         live = np.isinf(back)
@@ -151,15 +149,11 @@ def _healthy() -> list[Scenario]:
         Scenario("healthy at the objective", group, edge),
         Scenario("healthy at the objective, half the traffic", group, edge, (5000,)),
         Scenario("both out for 2 min", group, Traffic(200, 0.001, 0.001, outage=out)),
-        Scenario(
-            "both out for 2 min, half the traffic", group, Traffic(200, 0.001, 0.001, outage=out), (5000,)
-        ),
+        Scenario("both out for 2 min, half the traffic", group, Traffic(200, 0.001, 0.001, outage=out), (5000,)),
         Scenario("both half out for 2 min", group, Traffic(200, 0.001, 0.001, outage=Outage(0.5, 120))),
         Scenario("bursts of 20", group, Traffic(200, 0.001, 0.001, bursts=Bursts(20.0))),
         Scenario("bursts of 100", group, Traffic(200, 0.002, 0.002, bursts=Bursts(100.0))),
-        Scenario(
-            "bursts of 20, half the traffic", group, Traffic(200, 0.004, 0.004, bursts=Bursts(20.0)), (5000,)
-        ),
+        Scenario("bursts of 20, half the traffic", group, Traffic(200, 0.004, 0.004, bursts=Bursts(20.0)), (5000,)),
         Scenario("on/off errors", group, on_off),
         Scenario("on/off errors, half the traffic", group, on_off, (5000,)),
         Scenario("one burst of 500", group, Traffic(200, 0.001, 0.001, giant=500)),
@@ -206,9 +200,7 @@ def _faulty() -> list[Scenario]:
         *scenarios,
         Scenario("1 % bad, stable 0.4 %", hard, Traffic(200, 0.004, 0.01), faulty=True),
         Scenario("0.6 % bad, stable 0.1 %", hard, Traffic(200, 0.001, 0.006), faulty=True),
-        Scenario(
-            "5 % bad amid bursts of 20", hard, Traffic(200, 0.001, 0.05, bursts=Bursts(20.0)), faulty=True
-        ),
+        Scenario("5 % bad amid bursts of 20", hard, Traffic(200, 0.001, 0.05, bursts=Bursts(20.0)), faulty=True),
         Scenario("5 % bad at 20 requests/s", hard, Traffic(20, 0.001, 0.05), faulty=True),
         Scenario(
             "watch, 5 % bad from minute 10",
@@ -290,9 +282,7 @@ def custom(options: Mapping[str, Any]) -> Scenario:
         stable=baseline,
         candidate=candidate,
         onset_s=options["onset_s"],
-        bursts=Bursts(_between("--burst-size", options["burst_size"], 1.0, 1e6))
-        if options["burst_size"]
-        else None,
+        bursts=Bursts(_between("--burst-size", options["burst_size"], 1.0, 1e6)) if options["burst_size"] else None,
         outage=Outage(*_ratio_for("--outage", options["outage"])) if options["outage"] else None,
         cold_s=cold[1],
         cold_ratio=cold[0],

@@ -188,9 +188,7 @@ def bounds(results: Sequence[Result]) -> list[Bound]:
         elif scenario.group.startswith("Faulty from the start"):
             limit_failed = scenario.failed_limit()
             if limit_failed is not None:
-                found.append(
-                    Bound(f"median failed requests: {scenario.name}", row.failed_median, limit_failed)
-                )
+                found.append(Bound(f"median failed requests: {scenario.name}", row.failed_median, limit_failed))
         elif result.reached is not None and scenario.faulty:
             found.append(Bound(f"wrongly promoted: {scenario.name}", result.reached, 0.05))
         elif result.reached is not None and scenario.traffic.requests_per_s in (1000, 50):
@@ -229,7 +227,5 @@ def summary(results: Sequence[Result], *, releases: int, seed: int) -> dict[str,
             }
             for result in results
         ],
-        "bounds": [
-            {"what": b.what, "value": b.value, "limit": b.limit, "kept": b.kept} for b in bounds(results)
-        ],
+        "bounds": [{"what": b.what, "value": b.value, "limit": b.limit, "kept": b.kept} for b in bounds(results)],
     }

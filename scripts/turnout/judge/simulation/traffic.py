@@ -86,9 +86,7 @@ class Drawer:
         self.count = count
         self.rng = rng
         self.giant_at = rng.integers(0, max(1, seconds), count)
-        self.outage_at = rng.integers(
-            0, max(1, seconds - (traffic.outage.seconds if traffic.outage else 0)), count
-        )
+        self.outage_at = rng.integers(0, max(1, seconds - (traffic.outage.seconds if traffic.outage else 0)), count)
         self._on = {color: self._begin_phase() for color in "bg"}
 
     def _begin_phase(self) -> Bools:

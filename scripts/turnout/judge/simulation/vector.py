@@ -71,9 +71,7 @@ class VectorJudge:
         self.ratios = np.array(constants.ratios)[:, None]
         self.factors = np.array(constants.promotion_factors)[:, None]
         self.shares = np.array(steps_bp) / FULL_BP
-        nexts = [
-            min(constants.p_bad_ceiling, constants.promotion_budget * p0 * FULL_BP / s) for s in steps_bp[1:]
-        ]
+        nexts = [min(constants.p_bad_ceiling, constants.promotion_budget * p0 * FULL_BP / s) for s in steps_bp[1:]]
         self.p_bad = np.array([*nexts, constants.p_bad_ceiling])
         count, kinds = len(phi), len(constants.ratios)
         fresh = np.full((kinds, count), constants.initial_mass / kinds)
@@ -98,9 +96,7 @@ class VectorJudge:
     def _grow(self, weights: Floats, released: Floats | float, llr: Floats) -> Floats:
         kinds = len(weights)
         scaled = np.minimum(llr / self.phi, self.constants.llr_ceiling)
-        grown: Floats = np.minimum(
-            (weights + released / kinds) * np.exp(scaled), self.constants.weight_ceiling
-        )
+        grown: Floats = np.minimum((weights + released / kinds) * np.exp(scaled), self.constants.weight_ceiling)
         return grown
 
     def _absolute(self, second: Second, p0: float) -> Floats:
@@ -136,17 +132,13 @@ class VectorJudge:
             released = state.held - held
             relative = self._relative(second, allowance)
             state.absolute = np.where(watching, state.absolute, self._grow(state.absolute, released, llr))
-            state.relative = np.where(
-                watching, state.relative, self._grow(state.relative, released, relative)
-            )
+            state.relative = np.where(watching, state.relative, self._grow(state.relative, released, relative))
             value = np.minimum(held + state.absolute.sum(axis=0), held + state.relative.sum(axis=0))
         e_rel = held + state.relative.sum(axis=0)
         state.held = held
         if watching.any():
             c = constants.release_s
-            watch_held = (
-                (1.0 - constants.initial_mass) * c / (c + np.where(watching, t_s - state.watch_since, 0.0))
-            )
+            watch_held = (1.0 - constants.initial_mass) * c / (c + np.where(watching, t_s - state.watch_since, 0.0))
             grown = self._grow(state.watch, state.watch_held - watch_held, llr)
             state.watch = np.where(watching, grown, state.watch)
             state.watch_held = np.where(watching, watch_held, state.watch_held)
