@@ -48,15 +48,22 @@ missing_packages() {
 }
 
 apt_updated=no
-apt_install() {
+apt_update() {
     if [ "$apt_updated" = no ]; then
         say "apt-get update"
         as_root apt-get update -qq 9>&-
         apt_updated=yes
     fi
+}
+
+apt_install() {
+    apt_update
     say "apt-get install $*"
-    as_root env DEBIAN_FRONTEND="$DEBIAN_FRONTEND" apt-get install -qq -y --no-install-recommends "$@" \
-        >.cache/apt.log 2>&1 9>&- || {
+    # A set-up that was killed while packages were being installed has left some of them half done.
+    as_root dpkg --configure -a >.cache/apt.log 2>&1 9>&- || true
+    # Another program may be installing at this moment, on a fresh machine usually its own updates.
+    as_root env DEBIAN_FRONTEND="$DEBIAN_FRONTEND" apt-get install -qq -y --no-install-recommends \
+        -o DPkg::Lock::Timeout=300 "$@" >>.cache/apt.log 2>&1 9>&- || {
         tail -n 20 .cache/apt.log >&2
         fail setup-packages "apt-get could not install: $*" "these packages from the machine's own sources" \
             "mend what the lines above name, then: make setup"
@@ -106,7 +113,7 @@ find_python() {
 
 install_python() {
     local version
-    [ "$apt_updated" = yes ] || { say "apt-get update"; as_root apt-get update -qq 9>&-; apt_updated=yes; }
+    apt_update
     for version in 3.13 3.12 3.14; do
         if apt-cache show "python$version-venv" >/dev/null 2>&1; then
             apt_install "python$version" "python$version-venv"

@@ -210,9 +210,7 @@ class Reader:
             return None
         return self.text(key, pattern=pattern, expected=expected, example=example) or None
 
-    def whole(
-        self, key: str, low: int, high: int, *, unit: str, default: int | None = None, example: str = ""
-    ) -> int:
+    def whole(self, key: str, low: int, high: int, *, unit: str, default: int | None = None, example: str = "") -> int:
         """Return the whole number at `key` between `low` and `high`; without a default the key is required."""
         expected = f"a whole number of {unit} from {low} to {high}"
         fallback = default if default is not None else low

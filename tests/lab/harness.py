@@ -193,9 +193,17 @@ class Turnout:
     def ensure(self, version: str) -> None:
         """Bring a version into service if it is not."""
         self.publish(version)
-        if self.in_service() != version:
+        if self.in_service() != version or not self._serves_published(version):
             run = self.deploy(version)
             assert run.rc == 0, run.tail
+
+    def _serves_published(self, version: str) -> bool:
+        """Tell whether what serves is the artifact of the store, not one of an earlier session by the same name."""
+        manifest = Path(self.source) / f"sample-{version}.release.yml"
+        if not manifest.exists():
+            return True
+        edge = self.edge(EDGES[0])
+        return str(edge["releases"][edge["stable"]]["sha256"]) in manifest.read_text()
 
     # Hosts ---------------------------------------------------------------------------------------------------------
 

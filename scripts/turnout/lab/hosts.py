@@ -6,17 +6,17 @@ Everything is found by the label `turnout.lab=<name>`; nothing else on the machi
 from __future__ import annotations
 
 import hashlib
-import json
-import re
+import secrets
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 from turnout.errors import TurnoutError
+from turnout.lab import leftovers
 from turnout.lab.podman import Podman, PodmanError
 from turnout.lab.topology import HOSTS, STORE1, Host, Lab
 
@@ -55,12 +55,12 @@ cat /etc/ssh/ssh_host_ed25519_key.pub /etc/ssh/ssh_host_ecdsa_key.pub /etc/ssh/s
 
 @dataclass(frozen=True)
 class HostState:
-    """A host as podman reports it; `state` is podman's word or `missing`."""
+    """A host as podman reports it; `state` is podman's word or `missing`, `container` the container's id."""
 
     host: Host
     state: str
     spec: str = ""
-    address: str = ""
+    container: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Hosts:
                 states.append(HostState(host, "missing"))
             else:
                 labels = entry.get("Labels") or {}
-                states.append(HostState(host, entry["State"], labels.get(SPEC_LABEL, "")))
+                states.append(HostState(host, entry["State"], labels.get(SPEC_LABEL, ""), entry["Id"]))
         return states
 
     def systemd_state(self, host: Host) -> tuple[str, list[str]]:
@@ -113,7 +113,7 @@ class Hosts:
 
     # -- bringing up and taking down ------------------------------------------------------------------------
 
-    def spec(self, host: Host, image: str) -> tuple[str, list[str]]:
+    def spec(self, host: Host, image: str, network: str) -> tuple[str, list[str]]:
         """Return a host's `podman run` options and their hash; a host with another hash is made anew."""
         options = [
             "--detach",
@@ -121,7 +121,7 @@ class Hosts:
             "--systemd=always",
             f"--name={self.lab.container(host)}",
             f"--hostname={host.name}",
-            f"--network={self.lab.network}",
+            f"--network={network}",
             f"--ip={self.lab.address(host)}",
             f"--mac-address={self.lab.hardware_address(host)}",
             f"--label={LAB_LABEL}={self.lab.name}",
@@ -134,22 +134,40 @@ class Hosts:
         spec = hashlib.sha256("\0".join([*options, image]).encode()).hexdigest()[:12]
         return spec, ["run", *options, f"--label={SPEC_LABEL}={spec}", image, "/sbin/init"]
 
+    def network(self) -> str:
+        """Return the podman name of the lab's network; raises `TurnoutError` where there is none."""
+        for network in self._networks():
+            return str(network["name"])
+        raise TurnoutError(
+            "lab-not-up",
+            observed=f"the lab {self.lab.name} has no network",
+            expected="a lab that is up",
+            remedy="turnout lab up",
+        )
+
+    def _networks(self) -> list[dict[str, Any]]:
+        label = f"label={LAB_LABEL}={self.lab.name}"
+        return list(self.podman.json("network", "ls", "--filter", label, "--format", "json"))
+
     def _ensure_network(self) -> None:
         """Create the lab's network, or make it anew where it has another subnet."""
-        if self.podman.succeeds("network", "exists", self.lab.network):
-            found = self.podman.json("network", "inspect", self.lab.network)[0]
-            if [subnet.get("subnet") for subnet in found.get("subnets", [])] == [self.lab.cidr]:
-                return
+        there = self._networks()
+        if [subnet["subnet"] for network in there for subnet in network["subnets"]] == [self.lab.cidr]:
+            return
+        if there:
             self.remove_all()
+        # Never the same name twice: podman keeps the addresses that were taken in a network by its name, and those
+        # of a host whose removal was cut short for ever.
+        name = f"{self.lab.name}-{secrets.token_hex(3)}"
         # fmt: off
         create = (
             "network", "create", "--label", f"{LAB_LABEL}={self.lab.name}", "--subnet", self.lab.cidr,
-            "--gateway", self.lab.gateway, "--disable-dns", self.lab.network,
+            "--gateway", self.lab.gateway, "--disable-dns", name,
         )
         # fmt: on
         try:
             if not self.podman.succeeds(*create):
-                self._remove_orphaned_bridge()
+                leftovers.remove_bridge(self.podman, self.lab.gateway)
                 self.podman.run(*create)
         except PodmanError as error:
             said = error.stderr.strip().splitlines()[-1]
@@ -159,23 +177,6 @@ class Hosts:
                 expected="a network that nothing on this machine uses yet",
                 remedy="export TURNOUT_LAB_SUBNET=10.78.0 (or another free one), then: turnout lab up",
             ) from None
-
-    def _remove_orphaned_bridge(self) -> None:
-        """Remove the lab's bridge where podman has lost it: a run that is killed while hosts are removed does that.
-
-        Only a bridge of podman's, with the lab's own gateway address, with nothing attached and in no network.
-        """
-        show = self.podman.run_as_root("ip", "-json", "-4", "address", "show", "to", f"{self.lab.gateway}/32")
-        names = {link["ifname"] for link in json.loads(show or "[]") if "ifname" in link}
-        known = {
-            network.get("network_interface")
-            for name in self.podman.run("network", "ls", "--quiet").split()
-            for network in self.podman.json("network", "inspect", name)
-        }
-        for name in names - known:
-            ports = Path("/sys/class/net", name, "brif")
-            if re.fullmatch(r"podman\d+", name) and ports.is_dir() and not any(ports.iterdir()):
-                self.podman.run_as_root("ip", "link", "delete", name)
 
     def ensure(self, image: str, say: Callable[[str], None], *, fresh: bool = False) -> None:
         """Bring the network and every host to running, from whatever state they are in; `fresh` keeps none."""
@@ -193,8 +194,11 @@ class Hosts:
             self._ensure_hosts(image, say, fresh=fresh)
 
     def _ensure_hosts(self, image: str, say: Callable[[str], None], *, fresh: bool) -> None:
-        states = self.states()
-        results = in_parallel(lambda state: self._bring(state, image, fresh=fresh), states)
+        network, states = self.network(), self.states()
+        ended = self._end_unknown_hosts(known=[state.container for state in states])
+        if ended:
+            say(f"ended what a killed run had left running: {' '.join(ended)}")
+        results = in_parallel(lambda state: self._bring(state, image, network, fresh=fresh), states)
         by_word: dict[str, list[Host]] = {}
         for state, word in zip(states, results, strict=True):
             by_word.setdefault(word, []).append(state.host)
@@ -202,16 +206,15 @@ class Hosts:
         for word, hosts in by_word.items():
             say(f"{word}: {' '.join(host.name for host in hosts)}")
 
-    def _bring(self, state: HostState, image: str, *, fresh: bool) -> str:
+    def _bring(self, state: HostState, image: str, network: str, *, fresh: bool) -> str:
         """Bring one host to running, with as little done to it as will do; returns a word for what was done."""
-        spec, run = self.spec(state.host, image)
+        spec, run = self.spec(state.host, image, network)
         word = "made" if fresh or state.spec != spec else _WAY_UP.get(state.state, "made")
         if word == "unpaused":
             self.unpause(state.host)
-        elif word == "started":
+        elif word == "started" and not self.podman.succeeds("start", self.lab.container(state.host)):
             # A start that was cut short can leave a container that never starts again.
-            if not self.podman.succeeds("start", self.lab.container(state.host)):
-                word = "made"
+            word = "made"
         if word == "made":
             self._run_anew(self.lab.container(state.host), run)
         else:
@@ -271,16 +274,14 @@ class Hosts:
         label = f"label={LAB_LABEL}={self.lab.name}"
         entries = self.podman.json("ps", "--all", "--filter", label, "--format", "json")
         names = [name for entry in entries for name in entry["Names"]]
-        if names:
-            self.podman.run("rm", "--force", "--time=0", "--volumes", *names)
-            forget_connections(self.lab.address(host) for host in HOSTS)
-        # A container that was cut short while being made can be known to the storage only.
-        for host in HOSTS:
-            self._forget(self.lab.container(host))
-        if self.podman.succeeds("network", "exists", self.lab.network):
-            self.podman.run("network", "rm", "--force", self.lab.network)
-            names.append(self.lab.network)
-        self._remove_orphaned_bridge()
+        # By their names too: a container that was cut short while being made can be known to the storage only.
+        self._forget(*{*names, *(self.lab.container(host) for host in HOSTS)})
+        forget_connections(self.lab.address(host) for host in HOSTS)
+        for network in self._networks():
+            self.podman.run("network", "rm", "--force", network["name"])
+            names.append(network["name"])
+        self._end_unknown_hosts(known=())
+        leftovers.remove_bridge(self.podman, self.lab.gateway)
         return names
 
     def _run_anew(self, name: str, run: list[str]) -> None:
@@ -295,8 +296,22 @@ class Hosts:
             self._forget(name)
             self.podman.run(*run)
 
-    def _forget(self, name: str) -> None:
-        self.podman.run("rm", "--force", "--ignore", "--time=0", "--volumes", name)
+    def _end_unknown_hosts(self, known: Collection[str]) -> list[str]:
+        names = {self.lab.container(host) for host in HOSTS}
+        return leftovers.end_unknown_hosts(self.podman, names, known)
+
+    def _forget(self, *names: str) -> None:
+        """Remove containers, whether they are there or not, running or half made."""
+        for pause_s in (0.5, 2, None):
+            try:
+                self.podman.run("rm", "--force", "--ignore", "--time=0", "--volumes", *names)
+            except PodmanError:
+                # The clean-up of a killed run can still be at work on the same container: its mounts are busy.
+                if pause_s is None:
+                    raise
+                time.sleep(pause_s)
+            else:
+                return
 
     def _undo_faults(self, host: Host) -> None:
         """Undo what a test may have left: a lost network, firewall rules of `cut_off`."""
@@ -345,16 +360,16 @@ class Hosts:
     def connected(self, host: Host) -> bool:
         """Say whether a host is attached to the lab's network."""
         found = self.podman.json("inspect", "--type=container", self.lab.container(host))[0]
-        return self.lab.network in (found["NetworkSettings"].get("Networks") or {})
+        return self.network() in (found["NetworkSettings"].get("Networks") or {})
 
     def disconnect(self, host: Host) -> None:
         """Take a host off the network; its processes go on."""
-        self.podman.run("network", "disconnect", "--force", self.lab.network, self.lab.container(host))
+        self.podman.run("network", "disconnect", "--force", self.network(), self.lab.container(host))
 
     def connect(self, host: Host) -> None:
         """Put a host back on the network, at its own address."""
         own = ("--ip", self.lab.address(host), "--mac-address", self.lab.hardware_address(host))
-        self.podman.run("network", "connect", *own, self.lab.network, self.lab.container(host))
+        self.podman.run("network", "connect", *own, self.network(), self.lab.container(host))
 
     def cut_off(self, host: Host, sources: Iterable[Host | str]) -> None:
         """Drop what arrives at `host` from each source (a host or an address), one way only.

@@ -87,11 +87,6 @@ class Lab:
         return cls(name=name, subnet=subnet, state_dir=Path(state_home) / "turnout" / name)
 
     @property
-    def network(self) -> str:
-        """The podman network's name."""
-        return f"{self.name}-lab"
-
-    @property
     def cidr(self) -> str:
         """The network in CIDR notation."""
         return f"{self.subnet}.0/24"

@@ -140,9 +140,9 @@ def test_a_host_is_made_anew_when_its_image_or_its_options_change(tmp_path: Path
     podman = Podman(tmp_path / "containers.conf", with_sudo=False)
     with_caps = Hosts(lab(tmp_path), podman, memory_limits=True)
     without = Hosts(lab(tmp_path), podman, memory_limits=False)
-    assert with_caps.spec(EDGE1, "one")[0] != with_caps.spec(EDGE1, "two")[0]
-    assert with_caps.spec(STORE1, "one")[0] != without.spec(STORE1, "one")[0]
-    assert with_caps.spec(EDGE1, "one") == without.spec(EDGE1, "one")
+    assert with_caps.spec(EDGE1, "one", "net")[0] != with_caps.spec(EDGE1, "two", "net")[0]
+    assert with_caps.spec(STORE1, "one", "net")[0] != without.spec(STORE1, "one", "net")[0]
+    assert with_caps.spec(EDGE1, "one", "net") == without.spec(EDGE1, "one", "net")
 
 
 def test_a_podman_command_that_fails_is_told_without_the_script_inside_it(tmp_path: Path) -> None:

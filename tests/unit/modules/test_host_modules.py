@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import stat
 import threading
@@ -46,8 +47,7 @@ def test_no_value_of_four_characters_or_more_survives_redaction(values: dict[str
 
 
 def _migrate() -> ModuleType:
-    import importlib.util
-
+    """Load the module without a fixture, which hypothesis would reuse between examples."""
     file = Path(__file__).resolve().parents[3] / "roles/migrate/library/turnout_migrate.py"
     spec = importlib.util.spec_from_file_location("turnout_migrate", file)
     assert spec is not None

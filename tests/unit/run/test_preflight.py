@@ -230,7 +230,7 @@ def test_a_contract_migration_passes_once_the_release_in_service_knows_it() -> N
     data=st.data(),
 )
 def test_no_fault_means_that_both_releases_run_on_the_schema_afterwards(
-    version: int, last_contract: int, kinds: list[str], low: int, stable_max: int, data: st.DataObject
+    *, version: int, last_contract: int, kinds: list[str], low: int, stable_max: int, data: st.DataObject
 ) -> None:
     low = min(low, len(kinds))
     high = data.draw(st.integers(max(low, len(kinds)), 8))

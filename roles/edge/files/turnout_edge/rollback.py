@@ -69,6 +69,7 @@ class WayBack:
         return {
             "before": self.before.summary(),
             "after": self.after.summary(),
+            "displaced": self.before.displaced,
             "candidate_release": self.before.releases[self.before.candidate] if self.before.candidate else None,
             "moved": self.moves,
             "forced": self.forced,
