@@ -18,8 +18,6 @@ TESTS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTS / "lab"))
 
 from harness import BIN, EDGES, ROOT, Turnout, sample_digest
-from turnout.lab.hosts import Hosts
-from turnout.lab.podman import Podman
 from turnout.lab.topology import host_named
 
 ROLLBACKS = int(os.environ.get("ROLLBACKS", "10"))
@@ -37,7 +35,7 @@ def main() -> int:
     turnout = Turnout(source=f"s3://releases/demo-{sample_digest()}")
     turnout.publish("1.0.0")
     turnout.publish("1.1.0")
-    hosts = Hosts(turnout.lab, Podman(turnout.lab.state_dir), memory_limits=False)
+    hosts = turnout.hosts
     rollbacks, pings, edges = [], [], []
     for number in range(ROLLBACKS):
         turnout.ensure("1.0.0")

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from turnout.lab import bring_up
+from turnout.lab.hosts import Hosts
 from turnout.lab.topology import Lab, host_named
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -204,6 +206,11 @@ class Turnout:
             return True
         edge = self.edge(EDGES[0])
         return str(edge["releases"][edge["stable"]]["sha256"]) in manifest.read_text()
+
+    @property
+    def hosts(self) -> Hosts:
+        """Return the hosts as things that can be paused, killed and started."""
+        return bring_up.open_lab(self.lab)
 
     # Hosts ---------------------------------------------------------------------------------------------------------
 

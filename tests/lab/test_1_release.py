@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 
-import pytest
 from conftest import snapshot
 from harness import APPS, EDGES, Turnout
-from turnout.lab.hosts import Hosts
-from turnout.lab.podman import Podman
 from turnout.lab.topology import host_named
 
 
@@ -63,13 +60,21 @@ def test_a_failed_release_leaves_the_way_back_as_warm_as_it_was(turnout: Turnout
     before = snapshot(turnout)
     assert turnout.deploy("3.0.1").rc != 0
     assert snapshot(turnout) == before
-    assert turnout.rollback().rc == 0
+    # The failed release was put back already: a rollback that is typed now must not go one release too far ...
+    run = turnout.rollback()
+    assert run.rc == 0, run.tail
+    assert "--further" in run.out
+    assert turnout.in_service() == "1.1.0"
+    # ... unless somebody says so.
+    run = turnout.rollback("-e", "further=true")
+    assert run.rc == 0, run.tail
     assert turnout.in_service() == "1.0.0"
 
 
-@pytest.mark.parametrize("share_bp", [2500, 10000])
-def test_a_reload_a_restart_and_a_reboot_of_an_edge_keep_the_share(turnout: Turnout, share_bp: int) -> None:
-    turnout.ensure("1.1.0")
+def test_a_reload_a_restart_and_a_reboot_of_an_edge_keep_the_share(turnout: Turnout) -> None:
+    share_bp = 2_500
+    if not turnout.edge("edge2")["previous"]:
+        turnout.ensure("1.0.0" if turnout.in_service() == "1.1.0" else "1.1.0")
     edge = turnout.edge("edge2")
     stable, idle = edge["stable"], {"blue": "green", "green": "blue"}[edge["stable"]]
     assert edge["backends"][idle]["up"], "the replaced release is warm"
@@ -79,7 +84,7 @@ def test_a_reload_a_restart_and_a_reboot_of_an_edge_keep_the_share(turnout: Turn
     turnout.ssh("edge2", f"{say} prepare --color {idle} --release '{record}'")
     turnout.ssh("edge2", f"{say} move --share-bp {share_bp}")
     green_bp = share_bp if idle == "green" else 10_000 - share_bp
-    hosts = Hosts(turnout.lab, Podman(turnout.lab.state_dir), memory_limits=False)
+    hosts = turnout.hosts
     try:
         for command in ("systemctl reload haproxy", "systemctl restart haproxy", None):
             if command is None:

@@ -9,13 +9,12 @@ from collections.abc import Iterator
 import pytest
 from harness import EDGES, Turnout
 from turnout.lab.hosts import Hosts
-from turnout.lab.podman import Podman
 from turnout.lab.topology import host_named
 
 
 @pytest.fixture
 def hosts(turnout: Turnout) -> Hosts:
-    return Hosts(turnout.lab, Podman(turnout.lab.state_dir), memory_limits=False)
+    return turnout.hosts
 
 
 @pytest.fixture
