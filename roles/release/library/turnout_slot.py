@@ -924,7 +924,7 @@ def laid_releases(places: Places) -> list[dict]:
 
 def info(places: Places, params: dict) -> dict:
     """Return everything that a preflight or a status page asks a host, in one go."""
-    home = places.home
+    home = places.releases
     while not home.exists():
         home = home.parent
     status = os.statvfs(home)
