@@ -156,7 +156,7 @@ class World:
     def __init__(self, url, apps, process, folder):
         self.url, self.apps, self.process, self.folder = url, apps, process, folder
 
-    def slos(self, name="api", role="bad", part=None, total=None, part_more="", total_more=""):
+    def slos(self, name="api", role="bad", part=None, total=None, part_more="", total_more=""):  # noqa: PLR0917
         folder = self.folder / f"slos-{time.monotonic_ns()}"
         folder.mkdir()
         default = 'http_requests_total{job="api"'
