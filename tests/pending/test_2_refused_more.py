@@ -7,31 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from harness import ROOT, Run, Turnout
+from harness import ROOT, Turnout
+from test_2_refused import refused
 
 SERVICE_FILE = ROOT / "inventories" / "lab" / "group_vars" / "all" / "service.yml"
-
-
-def refused(run: Run, *words: str) -> None:
-    """Assert that a run failed for the reason that it tells in `words`, in its last lines and without a traceback."""
-    assert run.rc != 0, run.tail
-    assert "Traceback" not in run.out, run.tail
-    last = run.out[run.out.rfind("First cause") :]
-    assert "First cause" in last, run.tail
-    for word in words:
-        assert word in last, f"{word!r} is not in:\n{last}"
-
-
-def artifact(turnout: Turnout, version: str) -> Path:
-    return Path(turnout.source) / f"sample-{version}.tar.zst"
-
-
-@pytest.fixture
-def other_key(turnout: Turnout, tmp_path: Path) -> Path:
-    """Return a signing key that the lab does not trust."""
-    key = tmp_path / "key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-    return key
 
 
 def test_unreachable_host(untouched: Turnout) -> None:
