@@ -251,6 +251,11 @@ class Turnout:
             if unit.startswith("scheduler@")
         ]
 
+    def arm(self, version: str) -> None:
+        """Wake the faults of a release that was built with `armed`."""
+        password = "$(grep -hoP '^requirepass \\K.*' -r /etc/redis/ | tail -1)"
+        self.ssh("data1", f'REDISCLI_AUTH="{password}" redis-cli set sample:armed:{version} 1')
+
     def kill(self, process: subprocess.Popen[str], what: signal.Signals) -> None:
         """Send a signal to a playbook's process group, as the terminal does for Ctrl-C."""
         with contextlib.suppress(ProcessLookupError):
@@ -314,3 +319,16 @@ class Load:
         """Return the report; only once the load has ended."""
         answer: dict[str, Any] = json.loads(self.out.read_text())
         return answer
+
+
+def until(process: subprocess.Popen[str], text: str, limit_s: float = 120) -> str:
+    """Read the output of a playbook until a line has `text`; return what was read."""
+    assert process.stdout is not None
+    seen = ""
+    deadline = time.monotonic() + limit_s
+    for line in process.stdout:
+        seen += line
+        if text in line:
+            return seen
+        assert time.monotonic() < deadline, seen
+    raise AssertionError(f"the playbook ended before {text!r}:\n{seen}")
