@@ -28,6 +28,11 @@ BIN = Path(sys.executable).parent
 SAMPLE = ROOT / "examples" / "sample_service"
 EDGES = ("edge1", "edge2")
 APPS = ("app1", "app2")
+# One connection a host for all that a test asks; it ends soon after a host that was killed under it.
+SHARED = (
+    "-o", "ControlMaster=auto", "-o", "ControlPersist=60", "-o", "ControlPath=/tmp/turnout-test-%C",
+    "-o", "ServerAliveInterval=1", "-o", "ServerAliveCountMax=3",
+)  # fmt: skip
 PLAYBOOK_LIMIT_S = 300  # no playbook on the lab takes longer; one that does is a failure, not a wait
 
 
@@ -224,7 +229,7 @@ class Turnout:
             [
                 "ssh", "-i", str(self.lab.private_key), "-o", f"UserKnownHostsFile={self.lab.known_hosts}",
                 "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=5", "-o", "IdentitiesOnly=yes",
-                "-o", "LogLevel=ERROR", f"root@{self.address(host)}", command,
+                "-o", "LogLevel=ERROR", *SHARED, f"root@{self.address(host)}", command,
             ],
             capture_output=True, text=True, timeout=timeout_s, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip

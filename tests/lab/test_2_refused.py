@@ -147,7 +147,9 @@ def test_disk_that_fills_while_the_release_is_laid(untouched: Turnout) -> None:
 
 
 def test_unreachable_host(untouched: Turnout) -> None:
-    untouched.ssh("app2", "systemctl stop ssh.socket ssh.service; pkill -f '^sshd(-session)?: root' || true", check=False)
+    untouched.ssh(
+        "app2", "systemctl stop ssh.socket ssh.service; pkill -f '^sshd(-session)?: root' || true", check=False
+    )
     try:
         refused(untouched.deploy("1.1.0"), "app2", "could not be reached")
     finally:
