@@ -9,7 +9,10 @@ short_description: Watch the candidate on this edge while a step is held
 description:
   - Looks at HAProxy's health checks and per-color response counters through C(turnout-edge show).
   - When a server of the candidate is down, or its 5xx responses of this step exceed both limits, this edge goes
-    back to the stable color at once, before the controller has even heard of it, and the task fails.
+    back to the stable color at once, before the controller has even heard of it, quarantines the release in the
+    edge's ledger, and the task fails.
+  - With O(share_bp) it ends before its time when the judge's verdict on that share is in the journal, and fails when
+    somebody else has moved the traffic.
 options:
   run: {description: This run's id., type: str, required: true}
   actor: {description: Who runs it., type: str, required: true}
@@ -21,6 +24,7 @@ options:
     type: float
     required: true
   min_5xx: {description: Fewer 5xx than this never go back., type: int, required: true}
+  share_bp: {description: The candidate's share, in a judged step., type: int}
 author: [The Turnout authors]
 attributes:
   check_mode: {support: full, description: Looks once and moves nothing.}
@@ -41,6 +45,7 @@ EXAMPLES = r"""
 RETURN = r"""
 requests: {description: Responses of the candidate on this edge while the step was held., returned: always, type: int}
 errors: {description: 5xx responses among them., returned: always, type: int}
+quarantined: {description: The candidate failed; its release is in quarantine., returned: failure, type: bool}
 """
 
 import json
@@ -69,13 +74,30 @@ def edge(*words):
 
 
 def look(color):
-    """Return (health fault or None, responses, 5xx) of the color since HAProxy's start."""
-    backend = (edge("show").get("backends") or {}).get(color)
+    """Return what turnout-edge shows, and (health fault or None, responses, 5xx) of the color since HAProxy's start."""
+    shown = edge("show")
+    backend = (shown.get("backends") or {}).get(color)
     if not backend:
-        return "HAProxy does not answer for it", None, None
+        return shown, "HAProxy does not answer for it", None, None
     down = [server["name"] for server in backend["servers"] if not server["up"]]
     fault = f"HAProxy finds it down on {', '.join(down)}" if down else None
-    return fault, sum(int(backend.get(key) or 0) for key in RESPONSES), int(backend["hrsp_5xx"])
+    return shown, fault, sum(int(backend.get(key) or 0) for key in RESPONSES), int(backend["hrsp_5xx"])
+
+
+def decided(shown, params):
+    """Tell whether the judge's verdict on this step is in the journal; raises GuardError where traffic was moved."""
+    if params["share_bp"] is None:
+        return False
+    verdict = ("verdict", params["run"], params["share_bp"])
+    for line in shown.get("journal") or []:
+        if (line.get("action"), line.get("run"), (line.get("detail") or {}).get("share_bp")) == verdict:
+            return True
+    if shown.get("candidate") != params["color"] or shown.get("share_bp") != params["share_bp"]:
+        raise GuardError(
+            f"{params['color']} no longer has {params['share_bp'] / 100:g} % on this edge: somebody else moved the "
+            "traffic, or a lease ran out; see its journal: turnout-edge journal"
+        )
+    return False
 
 
 def since(now, before):
@@ -85,12 +107,12 @@ def since(now, before):
 
 def watch(params):
     """Watch for hold_s seconds; return (fault or None, requests, errors)."""
-    fault, requests_before, errors_before = look(params["color"])
+    shown, fault, requests_before, errors_before = look(params["color"])
     requests = errors = 0
     deadline = time.monotonic() + params["hold_s"]
-    while fault is None and time.monotonic() < deadline:
+    while fault is None and time.monotonic() < deadline and not decided(shown, params):
         time.sleep(min(params["poll_s"], max(0.0, deadline - time.monotonic())))
-        fault, requests_now, errors_now = look(params["color"])
+        shown, fault, requests_now, errors_now = look(params["color"])
         if fault:
             break
         requests += since(requests_now, requests_before)
@@ -105,6 +127,16 @@ def watch(params):
     return fault, requests, errors
 
 
+def go_back(params, fault):
+    """Take this edge's users off the candidate, quarantine its release; return what turnout-edge said."""
+    names = ("--run", params["run"], "--actor", params["actor"])
+    back = edge("rollback", "--put-back", *names)
+    candidate = back.get("candidate_release") or {}
+    entry = {key: candidate[key] for key in ("release", "release_id", "sha256") if key in candidate}
+    edge("ledger", "--json", json.dumps({"kind": "quarantine", **entry, "why": fault}), *names)
+    return back
+
+
 def main():
     """Watch; on a fault go back and fail."""
     module = AnsibleModule(
@@ -116,6 +148,7 @@ def main():
             "poll_s": {"type": "float", "default": 0.5},
             "max_5xx_ratio": {"type": "float", "required": True},
             "min_5xx": {"type": "int", "required": True},
+            "share_bp": {"type": "int"},
         },
         supports_check_mode=True,
     )
@@ -125,10 +158,13 @@ def main():
     try:
         fault, requests, errors = watch(params)
         if fault and not module.check_mode:
-            back = edge("rollback", "--put-back", "--run", params["run"], "--actor", params["actor"])
+            back = go_back(params, fault)
             said = back.get("message") or (back.get("error") or {}).get("observed") or "no answer"
             module.fail_json(
-                msg=f"observed: {params['color']} fails on this edge: {fault}; this edge went back at once: {said}",
+                msg=f"observed: {params['color']} fails on this edge: {fault}; this edge went back at once: {said}; "
+                "to mend: release a version without the fault; this one is quarantined, and deploying it again needs "
+                '-e again="the reason"',
+                quarantined=True,
                 requests=requests,
                 errors=errors,
                 changed=bool(back.get("changed")),
