@@ -11,6 +11,8 @@ description:
   - When a server of the candidate is down, or its 5xx responses of this step exceed both limits, this edge goes
     back to the stable color at once, before the controller has even heard of it, quarantines the release in the
     edge's ledger, and the task fails.
+  - An outage that stable has too is not blamed on the candidate. A server counts as down only where stable's server of
+    the same name is up, and the ratio of 5xx must also be more than twice that of stable in the same time.
   - With O(share_bp) it ends before its time when the judge's verdict on that share is in the journal, and fails when
     somebody else has moved the traffic.
 options:
@@ -55,6 +57,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 
 LIBRARY = "/usr/local/lib/turnout-edge"
+AS_BAD = 2  # up to so many times stable's ratio of 5xx a candidate is as bad as stable
 RESPONSES = ("hrsp_1xx", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "hrsp_other")
 
 
@@ -77,14 +80,25 @@ def edge(*words):
 
 
 def look(color):
-    """Return what turnout-edge shows, and (health fault or None, responses, 5xx) of the color since HAProxy's start."""
+    """Return what turnout-edge shows, a health fault or None, and the counts of (candidate, stable) since the start.
+
+    Counts are (responses, 5xx); None where HAProxy does not answer.
+    """
     shown = edge("show")
-    backend = (shown.get("backends") or {}).get(color)
-    if not backend:
-        return shown, "HAProxy does not answer for it", None, None
-    down = [server["name"] for server in backend["servers"] if not server["up"]]
+    backends = shown.get("backends") or {}
+    if not backends.get(color):
+        return shown, "HAProxy does not answer for it", None
+    stable = shown.get("stable")
+    other = (backends.get(stable) if stable != color else None) or {"servers": []}
+    excused = {server["name"] for server in other["servers"] if not server["up"]}
+    down = [s["name"] for s in backends[color]["servers"] if not s["up"] and s["name"] not in excused]
     fault = f"HAProxy finds it down on {', '.join(down)}" if down else None
-    return shown, fault, sum(int(backend.get(key) or 0) for key in RESPONSES), int(backend["hrsp_5xx"])
+    return shown, fault, (counts(backends[color]), counts(other))
+
+
+def counts(backend):
+    """Return a backend's responses and 5xx since HAProxy's start."""
+    return sum(int(backend.get(key) or 0) for key in RESPONSES), int(backend.get("hrsp_5xx") or 0)
 
 
 def decided(shown, params):
@@ -108,26 +122,47 @@ def since(now, before):
     return now - before if now >= before else now
 
 
+class Tally:
+    """Responses and 5xx of one color while a step is held."""
+
+    def __init__(self, before):
+        self.before = before
+        self.requests = self.errors = 0
+
+    def add(self, now):
+        """Take a new look at the counters."""
+        self.requests += since(now[0], self.before[0])
+        self.errors += since(now[1], self.before[1])
+        self.before = now
+
+    @property
+    def ratio(self):
+        """5xx per response, 0 without any."""
+        return self.errors / self.requests if self.requests else 0.0
+
+
 def watch(params):
     """Watch for hold_s seconds; return (fault or None, requests, errors)."""
-    shown, fault, requests_before, errors_before = look(params["color"])
-    requests = errors = 0
+    shown, fault, seen = look(params["color"])
+    if fault:
+        return fault, 0, 0
+    candidate, stable = Tally(seen[0]), Tally(seen[1])
     deadline = time.monotonic() + params["hold_s"]
     while fault is None and time.monotonic() < deadline and not decided(shown, params):
         time.sleep(min(params["poll_s"], max(0.0, deadline - time.monotonic())))
-        shown, fault, requests_now, errors_now = look(params["color"])
+        shown, fault, seen = look(params["color"])
         if fault:
             break
-        requests += since(requests_now, requests_before)
-        errors += since(errors_now, errors_before)
-        requests_before, errors_before = requests_now, errors_now
-        ratio = errors / requests if requests else 0.0
-        if errors >= params["min_5xx"] and ratio > params["max_5xx_ratio"]:
+        candidate.add(seen[0])
+        stable.add(seen[1])
+        bad = candidate.errors >= params["min_5xx"] and candidate.ratio > params["max_5xx_ratio"]
+        if bad and candidate.ratio > AS_BAD * stable.ratio:
             fault = (
-                f"{errors} of its {requests} responses were 5xx ({ratio:.1%}); expected at most "
-                f"{params['max_5xx_ratio']:.1%} (service.guard.max_5xx_ratio)"
+                f"{candidate.errors} of its {candidate.requests} responses were 5xx ({candidate.ratio:.1%}), of "
+                f"stable's {stable.ratio:.1%}; expected at most {params['max_5xx_ratio']:.1%} "
+                "(service.guard.max_5xx_ratio)"
             )
-    return fault, requests, errors
+    return fault, candidate.requests, candidate.errors
 
 
 def go_back(params, fault):

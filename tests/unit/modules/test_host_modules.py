@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -145,6 +146,39 @@ def test_the_guard_goes_back_on_errors_of_this_step_only(
     monkeypatch.setattr(guard, "edge", _edge_that_says([_shows(look) for look in looks]))
     fault, _, _ = guard.watch(PARAMS)
     assert (fault is not None) == failing
+
+
+@pytest.mark.parametrize(
+    ("stable", "failing"),
+    [
+        ([_look(0, 0), _look(1000, 0)], True),
+        ([_look(0, 0), _look(0, 900)], False),  # both are out: 100 % and 50 %
+        ([_look(0, 0), _look(900, 100)], True),  # 10 % of stable's, 50 % of the candidate's
+    ],
+)
+def test_an_outage_of_both_colors_is_not_blamed_on_the_candidate(
+    load: Load, monkeypatch: pytest.MonkeyPatch, stable: list[dict[str, Any]], failing: bool
+) -> None:
+    guard = load("traffic/library/turnout_guard.py")
+    candidate = [_look(0, 0), _look(50, 50)]
+    both = [
+        {"ok": True, "stable": "blue", "backends": {"green": one, "blue": other}}
+        for one, other in zip(candidate, stable, strict=True)
+    ]
+    monkeypatch.setattr(guard, "edge", _edge_that_says(both))
+    fault, _, _ = guard.watch(PARAMS)
+    assert (fault is not None) == failing
+
+
+@pytest.mark.parametrize("stable_up", [True, False])
+def test_a_host_that_is_down_for_both_colors_is_not_the_candidates_fault(
+    load: Load, monkeypatch: pytest.MonkeyPatch, stable_up: bool
+) -> None:
+    guard = load("traffic/library/turnout_guard.py")
+    backends = {"green": _look(5, 0, up=False), "blue": _look(5, 0, up=stable_up)}
+    monkeypatch.setattr(guard, "edge", _edge_that_says([{"ok": True, "stable": "blue", "backends": backends}]))
+    fault, _, _ = guard.watch({**PARAMS, "hold_s": 0.2})
+    assert (fault is not None) == stable_up
 
 
 def test_the_guard_of_a_judged_step_ends_with_the_verdict_on_that_step(
