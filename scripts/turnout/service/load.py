@@ -593,6 +593,7 @@ def _guard(reader: Reader) -> Guard:
 
 
 def _judge(reader: Reader, base_dir: Path) -> Judge:
+    reader.secret = True  # an address may hold a password
     prometheus = reader.text(
         "prometheus",
         required=True,
@@ -600,6 +601,7 @@ def _judge(reader: Reader, base_dir: Path) -> Judge:
         expected="the address of a Prometheus, without a user in it",
         example="http://10.0.0.41:9090",
     )
+    reader.secret = False
     slos = reader.text("slos", default="slos", expected="the path of a folder of SLO files", example="slos")
     judge = Judge(
         prometheus=prometheus,
