@@ -48,6 +48,7 @@ class ActionModule(ActionBase):
                 shares_bp=tuple(int(step["share_bp"]) for step in args["service"]["steps"]),
                 patience_s=float(judge["patience_s"]),
                 bake_s=float(judge["bake_s"]),
+                probes_per_s=float(judge["probes_per_s"]),
                 since_s=float(args.get("since_s") or 0.0),
                 parent_pid=parent,
                 parent_started=process_started(parent),

@@ -7,6 +7,7 @@ thread waits for the judge; the way back is one command over the connection that
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import json
 import os
@@ -26,6 +27,8 @@ PROGRAM = "/usr/local/sbin/turnout-edge"
 POLL_S = 0.05
 STILL_S = 60.0  # a judge that records nothing for so long, or for five scrapes, hangs
 GUARD_ENDS_S = 5.0  # how long the guard is waited for once it was told that the step is over
+PROBES_S = 10.0  # one module's worth of synthetic requests: nothing that runs on an edge outlives its step by more
+COLORS = ("blue", "green")
 BACK = ("rollback", "undecided")
 
 
@@ -33,7 +36,9 @@ class ActionModule(ActionBase):
     """One step of a judged release on one edge."""
 
     TRANSFERS_FILES = False
-    _VALID_ARGS = frozenset({"run", "actor", "folder", "color", "share_bp", "longest_s", "guard", "poll_s", "shows"})
+    _VALID_ARGS = frozenset(
+        {"run", "actor", "folder", "color", "share_bp", "longest_s", "guard", "poll_s", "shows", "probes"}
+    )
 
     def run(self, tmp=None, task_vars=None):
         """Return once the judge has decided; failed where the release went back."""
@@ -51,7 +56,13 @@ class ActionModule(ActionBase):
             target=contextvars.copy_context().run, args=(self._run_guard, dict(task_vars or {})), daemon=True
         )
         guard.start()
+        self._over = threading.Event()
+        if float(args["probes"]["per_s"]) > 0:
+            threading.Thread(
+                target=contextvars.copy_context().run, args=(self._run_probes, dict(task_vars or {})), daemon=True
+            ).start()
         decision = self._wait()
+        self._over.set()
         if decision["action"] in BACK:
             outcome = self._go_back(decision)
             guard.join(GUARD_ENDS_S)
@@ -82,6 +93,29 @@ class ActionModule(ActionBase):
             self._guard_result = {"unreachable": True, "msg": str(error)}
         except Exception as error:
             self._guard_result = {"failed": True, "msg": f"{type(error).__name__}: {error}"}
+
+    def _run_probes(self, task_vars):
+        """Send synthetic requests through this edge to both colors until the step is over."""
+        probes = self._task.args["probes"]
+        requests = [
+            {**request, "headers": {**(request.get("headers") or {}), "X-Turnout-Color": color}}
+            for request in json.loads(probes["requests"])
+            for color in COLORS
+        ]
+        while not self._over.is_set():
+            with contextlib.suppress(AnsibleError):
+                self._execute_module(
+                    module_name="turnout_http",
+                    module_args={
+                        "base_url": probes["url"],
+                        "requests": json.dumps(requests),
+                        "validate_certs": probes["validate_certs"],
+                        "timeout_s": 5,
+                        "for_s": PROBES_S,
+                        "per_s": float(probes["per_s"]) * len(COLORS),
+                    },
+                    task_vars=task_vars,
+                )
 
     def _guard_fault(self):
         """Return what the end of the guard before its time means. Only a candidate that fails is a bad release."""

@@ -33,7 +33,8 @@ class Told:
     """What the judge of one run is told.
 
     `since_s` is when stable's release was declared, in seconds since the epoch: what its color counted before was
-    another release's. `parent_pid` and `parent_started` name the playbook's process, with which the judge ends.
+    another release's. `probes_per_s` synthetic requests a second and color go through every edge. `parent_pid` and
+    `parent_started` name the playbook's process, with which the judge ends.
     """
 
     run: str
@@ -45,6 +46,7 @@ class Told:
     patience_s: float
     bake_s: float
     since_s: float
+    probes_per_s: float
     parent_pid: int
     parent_started: int
 

@@ -119,6 +119,11 @@ class Session:
         notes = [
             f"judged by {', '.join(self.slos)}, read from {self.told.prometheus} every {self.reader.interval_s:g} s",
         ]
+        if self.told.probes_per_s:
+            notes.append(
+                f"synthetic probes are on: {self.told.probes_per_s:g} requests/s through every edge to each color "
+                "count among the events"
+            )
         if span_s < ENOUGH_S * 0.99:
             notes.append(
                 f"stable's history holds {span_s:.0f} s; the stated rate of false rollbacks assumes {ENOUGH_S:.0f} s"
@@ -130,6 +135,8 @@ class Session:
     def record(self, scrape: Scrape) -> Scrape:
         """Write a scrape down and return what was written: what is judged is what a replay will judge."""
         text = records.line(scrape)
+        if self.told.probes_per_s:
+            text = f'{text[:-1]},"probes_per_s":{self.told.probes_per_s:g}}}'
         self.recording.write(text + "\n")
         return records.parse(text)
 
@@ -155,7 +162,8 @@ class Session:
         self.state, judgement = self.judge.observe(self.state, scrape)
         problems = list(dict.fromkeys(problem.seen for problem in reading.problems))
         line = judgement_json(judgement, meeting.RECORDING)
-        self.judgements.write(json.dumps({**line, "at": utc_now(), "problems": problems}) + "\n")
+        more = {"at": utc_now(), "problems": problems, "probes_per_s": self.told.probes_per_s}
+        self.judgements.write(json.dumps({**line, **more}) + "\n")
         self.tell(judgement, problems)
         self.decide(judgement, problems)
         return judgement

@@ -30,7 +30,9 @@ class Bench:
         self.world, self.folder = world, folder
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *, prometheus: str | None = None, patience_s: float = 60.0, **slos: str) -> None:
+    def start(
+        self, *, prometheus: str | None = None, patience_s: float = 60.0, probes_per_s: float = 0.0, **slos: str
+    ) -> None:
         self.world.slos(**slos)
         self.slo_folder = max(self.world.folder.glob("slos-*"))
         told = Told(
@@ -43,6 +45,7 @@ class Bench:
             patience_s=patience_s,
             bake_s=2.0,
             since_s=0.0,
+            probes_per_s=probes_per_s,
             parent_pid=os.getpid(),
             parent_started=process_started(os.getpid()),
         )
@@ -105,8 +108,10 @@ def bench(fresh: Any, tmp_path: Path) -> Iterator[Bench]:
 
 
 def test_a_sound_release_goes_up_is_watched_and_replays_to_the_same_verdicts(bench: Bench) -> None:
-    bench.start()
-    assert "judged by api" in bench.ready()["notes"][0]
+    bench.start(probes_per_s=2.5)
+    notes = bench.ready()["notes"]
+    assert "judged by api" in notes[0]
+    assert "synthetic probes are on: 2.5 requests/s" in notes[1]
     actions = []
     for share_bp in (500, 2500, 10_000):
         bench.step(share_bp)
@@ -115,12 +120,14 @@ def test_a_sound_release_goes_up_is_watched_and_replays_to_the_same_verdicts(ben
     assert bench.end() == 0
     recording = records.read(bench.folder / meeting.RECORDING)
     assert recording.history
+    assert all('"probes_per_s":2.5' in line for line in (bench.folder / meeting.RECORDING).read_text().splitlines())
     again = [judgement_json(j, meeting.RECORDING) for j in replay(recording, for_judge(parse.load(bench.slo_folder)))]
     live = bench.judgements()
     assert {judgement["verdict"] for judgement in live} >= {"promote", "continue"}
     for line in live:
         assert line.pop("at").endswith("+00:00")
         assert line.pop("problems") == []
+        assert line.pop("probes_per_s") == 2.5
     assert json.loads(json.dumps(again)) == live
 
 
@@ -155,6 +162,16 @@ def test_a_prometheus_that_falls_silent_holds_and_then_is_undecided(bench: Bench
     assert decision["action"] == "undecided"
     assert "gave no answer" in decision["why"]
     assert bench.judgements()[-1]["verdict"] == "blind"
+
+
+def test_no_traffic_is_never_a_pass(bench: Bench) -> None:
+    bench.start(patience_s=3.0)
+    bench.ready()
+    bench.step(500)
+    decision = bench.decision(500)
+    assert decision["action"] == "undecided"
+    assert "no traffic" in decision["why"]
+    assert {judgement["verdict"] for judgement in bench.judgements()} == {"blind"}
 
 
 def test_it_ends_with_its_playbook(bench: Bench) -> None:

@@ -258,3 +258,15 @@ def test_no_answer_is_a_fault(load: Load) -> None:
     params = {"base_url": "http://127.0.0.1:1", "requests": [{"path": "/"}], "headers": {}, "timeout_s": 1}
     answers, faults = http.one_round(params, None)
     assert (answers, len(faults)) == ([], 1)
+
+
+def test_requests_in_turn_at_a_steady_rate_count_what_failed(load: Load, address: str) -> None:
+    http = load("probe/library/turnout_http.py")
+    requests = [{"path": "/up", "contains": "color=green"}, {"path": "/down"}]
+    params = {
+        "base_url": address, "requests": requests, "headers": {"X-Turnout-Color": "green"}, "timeout_s": 2,
+        "for_s": 0.5, "per_s": 20,
+    }  # fmt: skip
+    sent, failed = http.go_on(params, None)
+    assert 2 <= sent <= 10
+    assert failed == sent // 2
