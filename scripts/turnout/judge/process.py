@@ -26,7 +26,7 @@ from turnout.judge.dispersion import ENOUGH_S, Dispersion
 from turnout.judge.meeting import Told
 from turnout.judge.model import Judgement, Scrape, Verdict
 from turnout.judge.plan import Plan
-from turnout.judge.prometheus import Reader, Reading
+from turnout.judge.prometheus import Problem, Reader, Reading
 from turnout.judge.replay import history_dispersion, last_readings
 from turnout.judge.report import judgement_json, reason, status_line
 from turnout.judge.steps import Action, Decision, decide, percent
@@ -44,6 +44,11 @@ LEAST_HISTORY = 2
 def utc_now() -> str:
     """Return the present moment as files carry it."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def lasts(problem: Problem, stable: str) -> bool:
+    """Tell whether waiting cannot mend a problem: a query that means several things, or nothing of what serves."""
+    return problem.code == "query-several" or (problem.code == "query-nothing" and problem.color == stable)
 
 
 class Session:
@@ -80,7 +85,7 @@ class Session:
             reading = self.reader.read()
             if not reading.problems:
                 return reading
-            if time.monotonic() >= deadline:
+            if time.monotonic() >= deadline or any(lasts(problem, self.told.stable) for problem in reading.problems):
                 reading.require(self.reader.colors)
             time.sleep(min(1.0, self.reader.interval_s))
 
