@@ -33,7 +33,8 @@ class Decision:
     """What the preflight found.
 
     `candidate` is the color to lay into, `stable` the color in service (None before the first release), `already`
-    whether the release is in service on every edge, `faults` what forbids the release.
+    whether the release is in service on every edge, `quarantined` whether it went back by itself before (and may go on
+    only because of a word), `faults` what forbids the release.
     """
 
     candidate: str
@@ -41,6 +42,7 @@ class Decision:
     stable_release: str | None
     already: bool
     faults: tuple[Fault, ...]
+    quarantined: bool = False
     notes: tuple[str, ...] = field(default=())
 
 
@@ -58,11 +60,13 @@ def decide(
     asked_s: tuple[float, float],
     run: str,
     limits: Limits,
+    again: str = "",
 ) -> Decision:
     """Judge all facts together.
 
     `edges` and `hosts` map a host's name to what it said; `service` is the public view of the service file;
-    `asked_s` is the controller's clock before and after the hosts were asked, in seconds since the epoch.
+    `asked_s` is the controller's clock before and after the hosts were asked, in seconds since the epoch; `again` is a
+    person's reason to deploy a release once more that is in quarantine.
     """
     faults: list[Fault] = []
     notes: list[str] = []
@@ -75,6 +79,9 @@ def decide(
     candidate = other(stable) if stable else "blue"
     already = not faults and bool(edges) and all(_serves(edge, manifest) for edge in edges.values())
     already = already and all(_laid_in(host, stable, manifest.release_id) for host in hosts.values())
+    held = {} if already else quarantine(edges, manifest)
+    if held and not again.strip():
+        faults.append(_quarantined(held, manifest))
     if not already:
         faults += _schema_fits(manifest, first, record)
         for name, host in hosts.items():
@@ -82,7 +89,7 @@ def decide(
             faults += _room(name, host, manifest, limits)
             faults += _ports_free(name, host, service, candidate)
     faults += _clocks(hosts, asked_s, limits)
-    return Decision(candidate, stable, record.get("release"), already, tuple(faults), tuple(notes))
+    return Decision(candidate, stable, record.get("release"), already, tuple(faults), bool(held), tuple(notes))
 
 
 def _edges_agree(edges: Mapping[str, Facts]) -> list[Fault]:
@@ -153,6 +160,31 @@ def _unfinished(edges: Mapping[str, Facts], run: str) -> list[str]:
                 + (f" in phase {last['phase']}" if last.get("phase") else "")
             )
     return list(seen.values())
+
+
+def quarantine(edges: Mapping[str, Facts], manifest: Manifest) -> dict[str, Facts]:
+    """Return the entries that hold a release in quarantine, edge by edge; empty where none does.
+
+    An automatic rollback enters `quarantine` into the ledger, a person's word `again`; the later one counts.
+    """
+    found = {}
+    for name, edge in edges.items():
+        entry = (edge.get("quarantine") or {}).get(manifest.artifact.sha256)
+        if entry:
+            found[name] = entry
+    return found
+
+
+def _quarantined(held: Mapping[str, Facts], manifest: Manifest) -> Fault:
+    entry = next(iter(held.values()))
+    return Fault(
+        ", ".join(held),
+        f"{manifest.version} was rolled back by itself at {entry.get('ts')} (run {entry.get('run')}): "
+        f"{str(entry.get('why'))[:160]}",
+        "at most one automatic rollback of a release",
+        "release a version without the fault; if the release was not to blame: "
+        f'deploy.yml -e release={manifest.version} -e again="the reason"',
+    )
 
 
 def _release_of(edge: Facts, color: str | None) -> str | None:

@@ -14,11 +14,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import requests
+import yaml
+from prometheus_api_client import PrometheusConnect
+from prometheus_api_client.exceptions import PrometheusApiClientException
 from turnout.lab import bring_up
 from turnout.lab.hosts import Hosts
 from turnout.lab.topology import Lab, host_named
@@ -33,7 +37,9 @@ SHARED = (
     "-o", "ControlMaster=auto", "-o", "ControlPersist=60", "-o", "ControlPath=/tmp/turnout-test-%C",
     "-o", "ServerAliveInterval=1", "-o", "ServerAliveCountMax=3",
 )  # fmt: skip
-PLAYBOOK_LIMIT_S = 300  # no playbook on the lab takes longer; one that does is a failure, not a wait
+SERVICE_FILE = ROOT / "inventories" / "lab" / "group_vars" / "all" / "service.yml"
+REDIS = "redis-cli --no-auth-warning -a \"$(grep -hoP '^requirepass \\K.*' -r /etc/redis/ | tail -1)\""
+PLAYBOOK_LIMIT_S = 900  # no playbook on the lab takes longer; one that does is a failure, not a wait
 
 
 def sample_digest() -> str:
@@ -150,7 +156,13 @@ class Turnout:
     # Playbooks -----------------------------------------------------------------------------------------------------
 
     def command(self, name: str, *options: str) -> list[str]:
-        """Return the command line of a playbook, as a person types it."""
+        """Return the command line of a playbook, as a person types it.
+
+        A deploy is not judged unless an option says `canary=on`: the judge's own tests do, with the traffic that it
+        needs; all others have little of it, and are about something else.
+        """
+        if name == "deploy" and not any(option.startswith("canary=") for option in options):
+            options = (*options, "-e", "canary=off")
         return [str(BIN / "ansible-playbook"), f"playbooks/{name}.yml", *options]
 
     def playbook(self, name: str, *options: str, show: bool = False, env: dict[str, str] | None = None) -> Run:
@@ -179,6 +191,69 @@ class Turnout:
     def deploy(self, version: str, *options: str, show: bool = False) -> Run:
         """Deploy a version."""
         return self.playbook("deploy", "-e", f"release={version}", *options, show=show)
+
+    def judged(
+        self, version: str, at: Sequence[tuple[str, Callable[[], object]]] = (), *options: str, show: bool = False
+    ) -> Run:
+        """Deploy a version with the judge. `at` is what to do, in this order, when a text is first seen in the output.
+
+        Whatever happens, the arming key of the version is gone afterwards.
+        """
+        started = time.monotonic()
+        process = self.start("deploy", "-e", f"release={version}", "-e", "canary=on", *options)
+        lines, left = [], list(at)
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                lines.append(line)
+                if show:
+                    print("    " + line, end="", flush=True)
+                if left and left[0][0] in line:
+                    left.pop(0)[1]()
+                if time.monotonic() - started > PLAYBOOK_LIMIT_S:
+                    process.kill()
+        finally:
+            self.disarm(version)
+        return Run(process.wait(), "".join(lines), time.monotonic() - started)
+
+    def arm(self, version: str) -> None:
+        """Let the faults of an armed release begin."""
+        self.ssh("data1", f"{REDIS} set sample:armed:{version} 1")
+
+    def disarm(self, version: str) -> None:
+        """Let them end."""
+        self.ssh("data1", f"{REDIS} del sample:armed:{version}", check=False)
+
+    def folder(self, run: Run) -> Path:
+        """Return the run's folder on the controller, from the line that ends its output."""
+        return Path(run.out.rpartition("events: ")[2].split()[0]).parent
+
+    def run_folder(self, process: subprocess.Popen[str]) -> Path:
+        """Return the folder of a playbook that runs; its name ends with the process's id."""
+        home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "turnout" / "runs"
+        return max(home.glob(f"*-{process.pid}"), key=lambda path: path.stat().st_mtime)
+
+    def until_scraped(self) -> None:
+        """Wait until Prometheus finds every API and worker of the release in service up, and has some history."""
+        color = self.edge(EDGES[0])["stable"]
+        query = f'min_over_time(up{{job=~"sample-.*",color="{color}"}}[4s]) == 1'
+        prometheus = PrometheusConnect(url=f"http://{self.address('mon1')}:9090", timeout=5)
+        deadline = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(requests.RequestException, PrometheusApiClientException):
+                if len(prometheus.custom_query(query)) == 2 * len(APPS):
+                    return
+            assert time.monotonic() < deadline, "Prometheus does not scrape what is in service"
+            time.sleep(0.5)
+
+    def with_service(self, **changes: object) -> tuple[str, str]:
+        """Return the options of a playbook that change keys of the lab's service file, mappings key by key."""
+        service = yaml.safe_load(SERVICE_FILE.read_text())["service"]
+        for key, value in changes.items():
+            service[key] = {**service[key], **value} if isinstance(value, dict) else value
+        file = self.work / f"service-{time.monotonic_ns()}.json"
+        file.write_text(json.dumps({"service": service}))
+        return "-e", f"@{file}"
 
     def rollback(self, *options: str, show: bool = False) -> Run:
         """Roll back."""
@@ -255,11 +330,6 @@ class Turnout:
             for unit in self.units(host)
             if unit.startswith("scheduler@")
         ]
-
-    def arm(self, version: str) -> None:
-        """Wake the faults of a release that was built with `armed`."""
-        password = "$(grep -hoP '^requirepass \\K.*' -r /etc/redis/ | tail -1)"
-        self.ssh("data1", f'REDISCLI_AUTH="{password}" redis-cli set sample:armed:{version} 1')
 
     def kill(self, process: subprocess.Popen[str], what: signal.Signals) -> None:
         """Send a signal to a playbook's process group, as the terminal does for Ctrl-C."""

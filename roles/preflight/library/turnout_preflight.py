@@ -20,6 +20,7 @@ options:
   run: {description: This run's id., type: str, required: true}
   disk_reserve_bytes: {description: Bytes that must stay free., type: int, required: true}
   clock_skew_s: {description: Seconds by which clocks may differ., type: float, required: true}
+  again: {description: A person's reason to deploy a release that is in quarantine., type: str, default: ""}
 author: [The Turnout authors]
 attributes:
   check_mode: {support: full, description: It changes nothing.}
@@ -45,6 +46,7 @@ candidate: {description: Color to lay the release into., returned: success, type
 stable: {description: Color in service (null before the first release)., returned: success, type: str}
 stable_release: {description: Version in service., returned: success, type: str}
 already: {description: Whether this release is in service everywhere., returned: success, type: bool}
+quarantined: {description: Whether the release went back by itself before., returned: success, type: bool}
 notes: {description: What an earlier run left unsaid., returned: success, type: list, elements: str}
 """
 
@@ -70,6 +72,7 @@ def main():
             "run": {"type": "str", "required": True},
             "disk_reserve_bytes": {"type": "int", "required": True},
             "clock_skew_s": {"type": "float", "required": True},
+            "again": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
@@ -83,6 +86,7 @@ def main():
             asked_s=(params["asked_at"], time.time()),
             run=params["run"],
             limits=Limits(params["disk_reserve_bytes"], params["clock_skew_s"]),
+            again=params["again"],
         )
     except TurnoutError as error:
         module.fail_json(msg=str(error), **error.as_dict())
@@ -99,6 +103,7 @@ def main():
         stable=decision.stable,
         stable_release=decision.stable_release,
         already=decision.already,
+        quarantined=decision.quarantined,
         notes=list(decision.notes),
     )
 

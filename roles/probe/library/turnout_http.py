@@ -26,6 +26,13 @@ options:
     type: float
     default: 0.0
   rounds: {description: Rounds in a row that must succeed., type: int, default: 1}
+  for_s:
+    description:
+      - Seconds to go on asking, the requests in turn, at O(per_s). Whatever is answered is no failure then; it is there
+        for others to count.
+    type: float
+    default: 0.0
+  per_s: {description: Requests a second during O(for_s)., type: float, default: 1.0}
   validate_certs: {description: Whether to check the certificate of an C(https) address., type: bool, default: true}
 author: [The Turnout authors]
 attributes:
@@ -42,6 +49,8 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+sent: {description: Requests sent during O(for_s)., returned: with for_s, type: int}
+failed: {description: How many of them were not answered as expected., returned: with for_s, type: int}
 answers:
   description: Per request, its path, status and seconds.
   returned: success
@@ -121,6 +130,21 @@ def one_round(params, context):
     return answers, faults
 
 
+def go_on(params, context):
+    """Ask the requests in turn for a while, at a steady rate; return (sent, failed)."""
+    started = time.monotonic()
+    sent = failed = 0
+    while True:
+        due = started + sent / params["per_s"]
+        if due - started >= params["for_s"] or time.monotonic() - started >= params["for_s"]:
+            return sent, failed
+        time.sleep(max(0.0, due - time.monotonic()))
+        request = params["requests"][sent % len(params["requests"])]
+        _, faults = one_round({**params, "requests": [request]}, context)
+        sent += 1
+        failed += bool(faults)
+
+
 def main():
     """Ask until the rounds succeed or the deadline has passed."""
     module = AnsibleModule(
@@ -132,6 +156,8 @@ def main():
             "deadline_s": {"type": "float", "default": 0.0},
             "rounds": {"type": "int", "default": 1},
             "validate_certs": {"type": "bool", "default": True},
+            "for_s": {"type": "float", "default": 0.0},
+            "per_s": {"type": "float", "default": 1.0},
         },
         supports_check_mode=True,
     )
@@ -140,6 +166,9 @@ def main():
     if not params["validate_certs"]:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+    if params["for_s"] > 0:
+        sent, failed = go_on(params, context)
+        module.exit_json(changed=False, sent=sent, failed=failed)
     started = time.monotonic()
     good = 0
     while True:

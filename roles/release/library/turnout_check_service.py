@@ -32,6 +32,10 @@ options:
     description: Variables that say where each host is reached, as the filter C(turnout_addresses) returns them.
     type: dict
     default: {}
+  judged:
+    description: Whether the release is to be judged, so that the SLOs and the plan of the judge must hold.
+    type: bool
+    default: true
 attributes:
   check_mode:
     support: full
@@ -78,6 +82,7 @@ try:
     from turnout.errors import TurnoutError
     from turnout.faults import FaultsError
     from turnout.inventory_check import check
+    from turnout.judge.declared import check_declared
     from turnout.service import load
 
     IMPORT_ERROR = None
@@ -111,6 +116,8 @@ def perform(params):
         faults += check(params["groups"], params["hosts"], service if service is not None else value)
     if faults:
         raise FaultsError("service-invalid", "the service file and the inventory", faults)
+    if params["judged"] and service.judge is not None:
+        check_declared(service)
     return {"changed": False, "service": service.public(), "faults": []}
 
 
@@ -122,6 +129,7 @@ def main():
             "inventory_dir": {"type": "path", "required": True},
             "groups": {"type": "dict"},
             "hosts": {"type": "dict", "default": {}},
+            "judged": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )

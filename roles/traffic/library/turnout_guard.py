@@ -9,7 +9,12 @@ short_description: Watch the candidate on this edge while a step is held
 description:
   - Looks at HAProxy's health checks and per-color response counters through C(turnout-edge show).
   - When a server of the candidate is down, or its 5xx responses of this step exceed both limits, this edge goes
-    back to the stable color at once, before the controller has even heard of it, and the task fails.
+    back to the stable color at once, before the controller has even heard of it, quarantines the release in the
+    edge's ledger, and the task fails.
+  - An outage that stable has too is not blamed on the candidate. A server counts as down only where stable's server of
+    the same name is up, and the ratio of 5xx must also be more than twice that of stable in the same time.
+  - With O(share_bp) it ends before its time when the judge's verdict on that share is in the journal, and fails when
+    somebody else has moved the traffic.
 options:
   run: {description: This run's id., type: str, required: true}
   actor: {description: Who runs it., type: str, required: true}
@@ -21,6 +26,7 @@ options:
     type: float
     required: true
   min_5xx: {description: Fewer 5xx than this never go back., type: int, required: true}
+  share_bp: {description: The candidate's share, in a judged step., type: int}
 author: [The Turnout authors]
 attributes:
   check_mode: {support: full, description: Looks once and moves nothing.}
@@ -41,15 +47,17 @@ EXAMPLES = r"""
 RETURN = r"""
 requests: {description: Responses of the candidate on this edge while the step was held., returned: always, type: int}
 errors: {description: 5xx responses among them., returned: always, type: int}
+quarantined: {description: The candidate failed; its release is in quarantine., returned: failure, type: bool}
 """
 
 import json
-import subprocess
+import sys
 import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-PROGRAM = "/usr/local/sbin/turnout-edge"
+LIBRARY = "/usr/local/lib/turnout-edge"
+AS_BAD = 2  # up to so many times stable's ratio of 5xx a candidate is as bad as stable
 RESPONSES = ("hrsp_1xx", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "hrsp_other")
 
 
@@ -58,24 +66,55 @@ class GuardError(Exception):
 
 
 def edge(*words):
-    """Call turnout-edge; return its JSON answer."""
-    done = subprocess.run([PROGRAM, "--quiet", *words], capture_output=True, text=True, timeout=30, check=False)
+    """Ask turnout-edge, in this process: a look every half second must cost next to nothing. Return its answer."""
+    if LIBRARY not in sys.path:
+        sys.path.insert(0, LIBRARY)
     try:
-        return json.loads(done.stdout)
-    except ValueError as error:
-        raise GuardError(
-            f"turnout-edge {words[0]} gave no answer (exit {done.returncode}): {done.stderr[-300:]}"
-        ) from error
+        from turnout_edge.cli import answer_to  # noqa: PLC0415 - found only by the path above
+    except ImportError as fault:
+        raise GuardError(f"turnout-edge is not installed here: {fault}") from fault
+    code, answer, text = answer_to(list(words))
+    if not answer.get("ok") and "backends" not in answer:
+        raise GuardError(f"turnout-edge {words[0]} gave no answer (exit {code}): {text[-300:]}")
+    return answer
 
 
 def look(color):
-    """Return (health fault or None, responses, 5xx) of the color since HAProxy's start."""
-    backend = (edge("show").get("backends") or {}).get(color)
-    if not backend:
-        return "HAProxy does not answer for it", None, None
-    down = [server["name"] for server in backend["servers"] if not server["up"]]
+    """Return what turnout-edge shows, a health fault or None, and the counts of (candidate, stable) since the start.
+
+    Counts are (responses, 5xx); None where HAProxy does not answer.
+    """
+    shown = edge("show")
+    backends = shown.get("backends") or {}
+    if not backends.get(color):
+        return shown, "HAProxy does not answer for it", None
+    stable = shown.get("stable")
+    other = (backends.get(stable) if stable != color else None) or {"servers": []}
+    excused = {server["name"] for server in other["servers"] if not server["up"]}
+    down = [s["name"] for s in backends[color]["servers"] if not s["up"] and s["name"] not in excused]
     fault = f"HAProxy finds it down on {', '.join(down)}" if down else None
-    return fault, sum(int(backend.get(key) or 0) for key in RESPONSES), int(backend["hrsp_5xx"])
+    return shown, fault, (counts(backends[color]), counts(other))
+
+
+def counts(backend):
+    """Return a backend's responses and 5xx since HAProxy's start."""
+    return sum(int(backend.get(key) or 0) for key in RESPONSES), int(backend.get("hrsp_5xx") or 0)
+
+
+def decided(shown, params):
+    """Tell whether the judge's verdict on this step is in the journal; raises GuardError where traffic was moved."""
+    if params["share_bp"] is None:
+        return False
+    verdict = ("verdict", params["run"], params["share_bp"])
+    for line in shown.get("journal") or []:
+        if (line.get("action"), line.get("run"), (line.get("detail") or {}).get("share_bp")) == verdict:
+            return True
+    if shown.get("candidate") != params["color"] or shown.get("share_bp") != params["share_bp"]:
+        raise GuardError(
+            f"{params['color']} no longer has {params['share_bp'] / 100:g} % on this edge: somebody else moved the "
+            "traffic, or a lease ran out; see its journal: turnout-edge journal"
+        )
+    return False
 
 
 def since(now, before):
@@ -83,26 +122,60 @@ def since(now, before):
     return now - before if now >= before else now
 
 
+class Tally:
+    """Responses and 5xx of one color while a step is held."""
+
+    def __init__(self, before):
+        self.before = before
+        self.requests = self.errors = 0
+
+    def add(self, now):
+        """Take a new look at the counters."""
+        self.requests += since(now[0], self.before[0])
+        self.errors += since(now[1], self.before[1])
+        self.before = now
+
+    @property
+    def ratio(self):
+        """5xx per response, 0 without any."""
+        return self.errors / self.requests if self.requests else 0.0
+
+
 def watch(params):
     """Watch for hold_s seconds; return (fault or None, requests, errors)."""
-    fault, requests_before, errors_before = look(params["color"])
-    requests = errors = 0
+    shown, fault, seen = look(params["color"])
+    if fault:
+        return fault, 0, 0
+    candidate, stable = Tally(seen[0]), Tally(seen[1])
     deadline = time.monotonic() + params["hold_s"]
-    while fault is None and time.monotonic() < deadline:
+    while fault is None and time.monotonic() < deadline and not decided(shown, params):
         time.sleep(min(params["poll_s"], max(0.0, deadline - time.monotonic())))
-        fault, requests_now, errors_now = look(params["color"])
+        shown, fault, seen = look(params["color"])
         if fault:
             break
-        requests += since(requests_now, requests_before)
-        errors += since(errors_now, errors_before)
-        requests_before, errors_before = requests_now, errors_now
-        ratio = errors / requests if requests else 0.0
-        if errors >= params["min_5xx"] and ratio > params["max_5xx_ratio"]:
+        candidate.add(seen[0])
+        stable.add(seen[1])
+        bad = candidate.errors >= params["min_5xx"] and candidate.ratio > params["max_5xx_ratio"]
+        if bad and candidate.ratio > AS_BAD * stable.ratio:
             fault = (
-                f"{errors} of its {requests} responses were 5xx ({ratio:.1%}); expected at most "
-                f"{params['max_5xx_ratio']:.1%} (service.guard.max_5xx_ratio)"
+                f"{candidate.errors} of its {candidate.requests} responses were 5xx ({candidate.ratio:.1%}), of "
+                f"stable's {stable.ratio:.1%}; expected at most {params['max_5xx_ratio']:.1%} "
+                "(service.guard.max_5xx_ratio)"
             )
-    return fault, requests, errors
+    return fault, candidate.requests, candidate.errors
+
+
+def go_back(params, fault):
+    """Take this edge's users off the candidate, quarantine its release; return what turnout-edge said."""
+    names = ("--run", params["run"], "--actor", params["actor"])
+    try:
+        back = edge("rollback", "--put-back", *names)
+    except GuardError as error:
+        back = {"message": str(error)}
+    candidate = back.get("candidate_release") or {}
+    entry = {key: candidate[key] for key in ("release", "release_id", "sha256") if key in candidate}
+    edge("ledger", "--json", json.dumps({"kind": "quarantine", **entry, "why": fault}), *names)
+    return back
 
 
 def main():
@@ -116,6 +189,7 @@ def main():
             "poll_s": {"type": "float", "default": 0.5},
             "max_5xx_ratio": {"type": "float", "required": True},
             "min_5xx": {"type": "int", "required": True},
+            "share_bp": {"type": "int"},
         },
         supports_check_mode=True,
     )
@@ -125,10 +199,13 @@ def main():
     try:
         fault, requests, errors = watch(params)
         if fault and not module.check_mode:
-            back = edge("rollback", "--put-back", "--run", params["run"], "--actor", params["actor"])
+            back = go_back(params, fault)
             said = back.get("message") or (back.get("error") or {}).get("observed") or "no answer"
             module.fail_json(
-                msg=f"observed: {params['color']} fails on this edge: {fault}; this edge went back at once: {said}",
+                msg=f"observed: {params['color']} fails on this edge: {fault}; this edge went back at once: {said}; "
+                "to mend: release a version without the fault; this one is quarantined, and deploying it again needs "
+                '-e again="the reason"',
+                quarantined=True,
                 requests=requests,
                 errors=errors,
                 changed=bool(back.get("changed")),

@@ -32,9 +32,19 @@ class Plan:
         return next((share for share in self.shares_bp if share > share_bp), None)
 
 
-def plan(*, shares_bp: Sequence[int], patience_s: float, bake_s: float, where: str) -> Plan:
-    """Return a checked plan; raises one `TurnoutError` that lists every fault. `where` names the file it
-    stands in."""
+def plan(
+    *,
+    shares_bp: Sequence[int],
+    patience_s: float,
+    bake_s: float,
+    where: str,
+    fastest_window_s: float = FASTEST_WINDOW_S,
+) -> Plan:
+    """Return a checked plan; raises one `TurnoutError` that lists every fault.
+
+    `where` names the file it stands in. `fastest_window_s` is the shortest window of the alerts that watch this
+    environment; it differs from the default only where other rules than those of `turnout slo rules` are in force.
+    """
     faults: list[tuple[str, str, str]] = []
     if not shares_bp or shares_bp[-1] != FULL_SHARE_BP:
         last = shares_bp[-1] if shares_bp else "nothing"
@@ -44,12 +54,12 @@ def plan(*, shares_bp: Sequence[int], patience_s: float, bake_s: float, where: s
             faults.append((f"steps[{index}].share_bp", f"{two} after {one} does not grow", "let the shares grow"))
     if any(not 0 < share <= FULL_SHARE_BP for share in shares_bp):
         faults.append(("steps", "hold a share outside 1 to 10000", "write shares in basis points"))
-    if not bake_s >= FASTEST_WINDOW_S:
+    if not bake_s >= fastest_window_s:
         faults.append(
             (
                 "bake_s",
-                f"{bake_s:g} s is shorter than the fastest alert window, {FASTEST_WINDOW_S:g} s",
-                f"write bake_s: {FASTEST_WINDOW_S:g} or more",
+                f"{bake_s:g} s is shorter than the fastest alert window, {fastest_window_s:g} s",
+                f"write bake_s: {fastest_window_s:g} or more",
             )
         )
     if not patience_s > 0.0:

@@ -110,6 +110,11 @@ class Reader:
         self._last_read_s: float | None = None
         self._last_read_monotonic_s = 0.0
 
+    @property
+    def interval_s(self) -> float:
+        """The scrape interval as it was seen, 1 s before anything was."""
+        return self._interval_s or 1.0
+
     def read(self) -> Reading:
         """Read everything now. Never raises for what is missing; it is a `Problem` and a None."""
         try:

@@ -21,7 +21,7 @@ def history_dispersion(history: Sequence[Scrape], names: Sequence[str]) -> dict[
     }
 
 
-def _last_readings(history: Sequence[Scrape], names: Sequence[str]) -> dict[str, Pair]:
+def last_readings(history: Sequence[Scrape], names: Sequence[str]) -> dict[str, Pair]:
     """Return each color's last usable reading before the release."""
     stable: dict[str, Counter] = {}
     candidate: dict[str, Counter] = {}
@@ -67,7 +67,7 @@ def replay(
     objectives = objectives_of(recording, declared)
     names = [o.name for o in objectives]
     judge = Judge(objectives, history_dispersion(recording.history, names), constants)
-    state = judge.begin(_last_readings(recording.history, names))
+    state = judge.begin(last_readings(recording.history, names))
     for scrape in recording.scrapes:
         state, judgement = judge.observe(state, scrape)
         yield judgement

@@ -21,6 +21,7 @@ from turnout.service.model import (
     Guard,
     Health,
     HttpAccess,
+    Judge,
     Migrate,
     Releases,
     S3Access,
@@ -111,6 +112,7 @@ def _service(reader: Reader, base_dir: Path) -> Service:
         smoke=_smoke(reader, api.health),
         steps=_steps(reader),
         guard=_guard(reader.mapping("guard")),
+        judge=_judge(reader.mapping("judge", example="{prometheus: ...}"), base_dir) if reader.has("judge") else None,
         warm_s=reader.whole("warm_s", 0, 30 * _DAY_S, unit="seconds", default=3600),
     )
     reader.done()
@@ -588,6 +590,29 @@ def _guard(reader: Reader) -> Guard:
     )
     reader.done()
     return guard
+
+
+def _judge(reader: Reader, base_dir: Path) -> Judge:
+    reader.secret = True  # an address may hold a password
+    prometheus = reader.text(
+        "prometheus",
+        required=True,
+        pattern=r"https?://[^@\s?#]+",
+        expected="the address of a Prometheus, without a user in it",
+        example="http://10.0.0.41:9090",
+    )
+    reader.secret = False
+    slos = reader.text("slos", default="slos", expected="the path of a folder of SLO files", example="slos")
+    judge = Judge(
+        prometheus=prometheus,
+        slos=base_dir / slos,
+        patience_s=reader.number("patience_s", 1, _DAY_S, unit="seconds", default=600),
+        bake_s=reader.number("bake_s", 1, 7 * _DAY_S, unit="seconds", default=300),
+        fastest_window_s=reader.number("fastest_window_s", 1, _DAY_S, unit="seconds", default=300),
+        probes_per_s=reader.number("probes_per_s", 0, 100, unit="requests a second", default=0),
+    )
+    reader.done()
+    return judge
 
 
 def _check_port_clashes(reader: Reader, api: Api, worker: Worker | None) -> None:

@@ -166,6 +166,23 @@ class Guard:
 
 
 @dataclass(frozen=True)
+class Judge:
+    """What decides over a release: the SLOs in the folder `slos`, read from `prometheus`, a URL.
+
+    A step that neither promotes nor can be judged for `patience_s` ends as undecided. After 100 % the watch lasts
+    `bake_s`, at least `fastest_window_s`, the shortest window of the alerts on these SLOs. `probes_per_s` synthetic
+    requests a second go through every edge to each color, 0 for none.
+    """
+
+    prometheus: str
+    slos: Path
+    patience_s: float = 600.0
+    bake_s: float = 300.0
+    fastest_window_s: float = 300.0
+    probes_per_s: float = 0.0
+
+
+@dataclass(frozen=True)
 class Service:
     """A whole service file, checked, with its defaults filled in."""
 
@@ -182,6 +199,7 @@ class Service:
     smoke: tuple[SmokeTest, ...] = ()
     steps: tuple[Step, ...] = ()
     guard: Guard = field(default_factory=Guard)
+    judge: Judge | None = None
     warm_s: int = 3600
 
     def processes(self) -> tuple[str, ...]:
@@ -209,6 +227,7 @@ def _as_dict(service: Service, *, secrets: bool) -> dict[str, object]:
         return None if value is None else str(value)
 
     releases, api, worker, migrate = service.releases, service.api, service.worker, service.migrate
+    judge = service.judge
     s3: dict[str, object] = {
         "endpoint": releases.s3.endpoint,
         "region": releases.s3.region,
@@ -264,5 +283,15 @@ def _as_dict(service: Service, *, secrets: bool) -> dict[str, object]:
         ],
         "steps": [{"share_bp": step.share_bp, "hold_s": step.hold_s} for step in service.steps],
         "guard": fields(service.guard, "max_5xx_ratio", "min_5xx"),
+        "judge": None
+        if judge is None
+        else {
+            "prometheus": judge.prometheus,
+            "slos": str(judge.slos),
+            "patience_s": judge.patience_s,
+            "bake_s": judge.bake_s,
+            "fastest_window_s": judge.fastest_window_s,
+            "probes_per_s": judge.probes_per_s,
+        },
         "warm_s": service.warm_s,
     }

@@ -483,6 +483,18 @@ def test_ledger_entries_need_a_kind() -> None:
     assert refused(edge, "ledger --run A", json='{"release": "1.0.0"}').code == "ledger"
 
 
+def test_a_release_is_in_quarantine_until_somebody_lets_it_go_again() -> None:
+    edge = edge_with_stable()
+    assert edge.run("show")["quarantine"] == {}
+    edge.run("ledger --run A", json='{"kind": "quarantine", "release": "1.1.0", "sha256": "ab", "why": "5xx"}')
+    edge.run("ledger --run A", json='{"kind": "release", "release": "1.0.0", "sha256": "cd"}')
+    assert {sha: entry["why"] for sha, entry in edge.run("show")["quarantine"].items()} == {"ab": "5xx"}
+    edge.run("ledger --run B", json='{"kind": "again", "sha256": "ab", "reason": "it was the queue"}')
+    assert edge.run("show")["quarantine"] == {}
+    edge.run("ledger --run B", json='{"kind": "quarantine", "release": "1.1.0", "sha256": "ab", "why": "again"}')
+    assert list(edge.run("show")["quarantine"]) == ["ab"]
+
+
 def test_show_tells_everything() -> None:
     edge = edge_in_flight(2500)
     shown = edge.run("show")

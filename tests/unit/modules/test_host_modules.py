@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-import stat
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -103,25 +102,18 @@ def test_signals_come_from_the_drop_in_of_the_release(load: Load, tmp_path: Path
 # --- guard: counters of HAProxy in, a decision out -------------------------------------------------------------------
 
 
-def _edge_that_says(folder: Path, looks: list[dict[str, Any]]) -> str:
-    """Return a program that answers `show` with the next of `looks`, and records every other command."""
-    (folder / "looks.json").write_text(json.dumps(looks))
-    program = folder / "turnout-edge"
-    program.write_text(
-        "#!/usr/bin/env python3\n"
-        "import json, sys\n"
-        f"folder = {str(folder)!r}\n"
-        "if 'show' not in sys.argv:\n"
-        "    open(folder + '/told', 'a').write(' '.join(sys.argv[1:]) + chr(10))\n"
-        "    print(json.dumps({'ok': True, 'changed': True, 'message': 'went back'}))\n"
-        "    raise SystemExit\n"
-        "looks = json.load(open(folder + '/looks.json'))\n"
-        "print(json.dumps({'backends': {'green': looks[0]}}))\n"
-        "if len(looks) > 1:\n"
-        "    json.dump(looks[1:], open(folder + '/looks.json', 'w'))\n"
-    )
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    return str(program)
+def _edge_that_says(looks: list[dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Return an edge that answers `show` with the next of `looks`, the last of them for ever."""
+    left = list(looks)
+
+    def edge(*_words: str) -> dict[str, Any]:
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    return edge
+
+
+def _shows(backend: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"ok": True, "backends": {"green": backend}, **more}
 
 
 def _look(ok: int, bad: int, up: bool = True) -> dict[str, Any]:
@@ -129,7 +121,9 @@ def _look(ok: int, bad: int, up: bool = True) -> dict[str, Any]:
     return {"servers": [{"name": "app1", "up": up}], "hrsp_2xx": ok, "hrsp_5xx": bad, **counters}
 
 
-PARAMS = {"color": "green", "hold_s": 0.6, "poll_s": 0.1, "max_5xx_ratio": 0.02, "min_5xx": 3}
+PARAMS = {
+    "run": "r1", "color": "green", "hold_s": 0.6, "poll_s": 0.1, "max_5xx_ratio": 0.02, "min_5xx": 3, "share_bp": None,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -146,22 +140,72 @@ PARAMS = {"color": "green", "hold_s": 0.6, "poll_s": 0.1, "max_5xx_ratio": 0.02,
     ],
 )
 def test_the_guard_goes_back_on_errors_of_this_step_only(
-    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: list[dict[str, Any]], failing: bool
+    load: Load, monkeypatch: pytest.MonkeyPatch, looks: list[dict[str, Any]], failing: bool
 ) -> None:
     guard = load("traffic/library/turnout_guard.py")
-    monkeypatch.setattr(guard, "PROGRAM", _edge_that_says(tmp_path, looks))
+    monkeypatch.setattr(guard, "edge", _edge_that_says([_shows(look) for look in looks]))
     fault, _, _ = guard.watch(PARAMS)
     assert (fault is not None) == failing
 
 
-def test_an_edge_that_says_nothing_is_an_error_and_not_a_pass(
-    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("stable", "failing"),
+    [
+        ([_look(0, 0), _look(1000, 0)], True),
+        ([_look(0, 0), _look(0, 900)], False),  # both are out: 100 % and 50 %
+        ([_look(0, 0), _look(900, 100)], True),  # 10 % of stable's, 50 % of the candidate's
+    ],
+)
+def test_an_outage_of_both_colors_is_not_blamed_on_the_candidate(
+    load: Load, monkeypatch: pytest.MonkeyPatch, stable: list[dict[str, Any]], failing: bool
 ) -> None:
     guard = load("traffic/library/turnout_guard.py")
-    program = tmp_path / "turnout-edge"
-    program.write_text("#!/bin/sh\nexit 1\n")
-    program.chmod(0o755)
-    monkeypatch.setattr(guard, "PROGRAM", str(program))
+    candidate = [_look(0, 0), _look(50, 50)]
+    both = [
+        {"ok": True, "stable": "blue", "backends": {"green": one, "blue": other}}
+        for one, other in zip(candidate, stable, strict=True)
+    ]
+    monkeypatch.setattr(guard, "edge", _edge_that_says(both))
+    fault, _, _ = guard.watch(PARAMS)
+    assert (fault is not None) == failing
+
+
+@pytest.mark.parametrize("stable_up", [True, False])
+def test_a_host_that_is_down_for_both_colors_is_not_the_candidates_fault(
+    load: Load, monkeypatch: pytest.MonkeyPatch, stable_up: bool
+) -> None:
+    guard = load("traffic/library/turnout_guard.py")
+    backends = {"green": _look(5, 0, up=False), "blue": _look(5, 0, up=stable_up)}
+    monkeypatch.setattr(guard, "edge", _edge_that_says([{"ok": True, "stable": "blue", "backends": backends}]))
+    fault, _, _ = guard.watch({**PARAMS, "hold_s": 0.2})
+    assert (fault is not None) == stable_up
+
+
+def test_the_guard_of_a_judged_step_ends_with_the_verdict_on_that_step(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard = load("traffic/library/turnout_guard.py")
+    here = {"candidate": "green", "share_bp": 500}
+    verdict = {"action": "verdict", "run": "r1", "detail": {"share_bp": 500}}
+    others = [{**verdict, "run": "r0"}, {**verdict, "detail": {"share_bp": 2500}}]
+    goes_on, over = _shows(_look(5, 0), **here, journal=others), _shows(_look(5, 0), **here, journal=[*others, verdict])
+    monkeypatch.setattr(guard, "edge", _edge_that_says([goes_on, goes_on, over]))
+    assert guard.watch({**PARAMS, "share_bp": 500, "hold_s": 60}) == (None, 0, 0)
+
+
+def test_the_guard_of_a_judged_step_fails_where_somebody_else_moved_the_traffic(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard = load("traffic/library/turnout_guard.py")
+    moved = _shows(_look(5, 0), candidate="green", share_bp=0, journal=[])
+    monkeypatch.setattr(guard, "edge", _edge_that_says([moved]))
+    with pytest.raises(guard.GuardError, match="somebody else moved"):
+        guard.watch({**PARAMS, "share_bp": 500, "hold_s": 60})
+
+
+def test_an_edge_that_says_nothing_is_an_error_and_not_a_pass(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    guard = load("traffic/library/turnout_guard.py")
+    monkeypatch.setitem(sys.modules, "turnout_edge.cli", None)
     with pytest.raises(guard.GuardError):
         guard.watch(PARAMS)
 
@@ -214,3 +258,15 @@ def test_no_answer_is_a_fault(load: Load) -> None:
     params = {"base_url": "http://127.0.0.1:1", "requests": [{"path": "/"}], "headers": {}, "timeout_s": 1}
     answers, faults = http.one_round(params, None)
     assert (answers, len(faults)) == ([], 1)
+
+
+def test_requests_in_turn_at_a_steady_rate_count_what_failed(load: Load, address: str) -> None:
+    http = load("probe/library/turnout_http.py")
+    requests = [{"path": "/up", "contains": "color=green"}, {"path": "/down"}]
+    params = {
+        "base_url": address, "requests": requests, "headers": {"X-Turnout-Color": "green"}, "timeout_s": 2,
+        "for_s": 0.5, "per_s": 20,
+    }  # fmt: skip
+    sent, failed = http.go_on(params, None)
+    assert 2 <= sent <= 10
+    assert failed == sent // 2

@@ -83,6 +83,7 @@ def judge(
     edges: dict[str, dict[str, Any]] | None = None,
     hosts: dict[str, dict[str, Any]] | None = None,
     release: Manifest | None = None,
+    again: str = "",
 ) -> Decision:
     return decide(
         manifest=release or manifest(),
@@ -92,7 +93,22 @@ def judge(
         asked_s=(1_000.0, 1_010.0),
         run="r1",
         limits=LIMITS,
+        again=again,
     )
+
+
+def test_a_release_that_went_back_by_itself_needs_a_word() -> None:
+    entry = {"ts": "2026-01-02T03:04:05Z", "run": "r0", "why": "E 300 of 125: api: 10/40 bad", "release": "1.1.0"}
+    edges = {"edge1": an_edge(), "edge2": {**an_edge(), "quarantine": {"b" * 64: entry}}}
+    (fault,) = judge(edges).faults
+    assert fault.path == "edge2"
+    assert "r0" in fault.observed and "api: 10/40 bad" in fault.observed
+    assert 'again="the reason"' in fault.remedy
+    assert judge(edges, again="  ").faults
+    allowed = judge(edges, again="the queue was broken")
+    assert (allowed.faults, allowed.quarantined) == ((), True)
+    others = {"edge1": {**an_edge(), "quarantine": {"e" * 64: entry}}}
+    assert (judge(others).faults, judge(others).quarantined) == ((), False)
 
 
 def test_a_sound_pair_of_edges_and_hosts_gets_the_idle_color() -> None:

@@ -60,6 +60,14 @@ _FULL: dict[str, Any] = {
     ],
     "steps": [{"share_bp": 1000, "hold_s": 2}, {"share_bp": 10000, "hold_s": 0.5}],
     "guard": {"max_5xx_ratio": 0.01, "min_5xx": 5},
+    "judge": {
+        "prometheus": "http://10.0.0.41:9090",
+        "slos": "objectives",
+        "patience_s": 900,
+        "bake_s": 600,
+        "fastest_window_s": 300,
+        "probes_per_s": 2.5,
+    },
     "warm_s": 600,
 }
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from service_examples import SECRET, full, small
 from turnout.faults import FaultsError
 from turnout.service import Service, load
-from turnout.service.model import SmokeTest, Step
+from turnout.service.model import Judge, SmokeTest, Step
 
 BASE = Path("/inventory")
 
@@ -58,6 +58,8 @@ def test_a_whole_service_is_read():
     assert service.releases.s3.ca_file == Path("/inventory/ca.pem")
     assert service.processes() == ("api", "worker", "scheduler")
     assert service.steps == (Step(1000, 2), Step(10000, 0.5))
+    assert service.judge == Judge("http://10.0.0.41:9090", Path("/inventory/objectives"), 900, 600, 300, 2.5)
+    assert service.public()["judge"]["slos"] == "/inventory/objectives"
     assert service.worker is not None
     assert service.worker.metrics_ports("green") == (9111, 9112)
 
@@ -88,6 +90,7 @@ def test_the_smallest_service_gets_the_documented_defaults():
     assert service.smoke == (SmokeTest(path="/"),)
     assert [step.share_bp for step in service.steps] == [500, 2500, 10000]
     assert (service.guard.max_5xx_ratio, service.guard.min_5xx) == (0.02, 3)
+    assert service.judge is None
     assert service.warm_s == 3600
     assert service.releases.keep == 5
     assert service.releases.allowed_signers == Path("/etc/signers")
@@ -139,7 +142,9 @@ def test_a_service_that_is_no_mapping_is_one_fault(value):
     assert set(faults_of(value)) == {"service"}
 
 
-@pytest.mark.parametrize("key", ["api", "worker", "scheduler", "migrate", "releases", "bucket", "guard", "environment"])
+@pytest.mark.parametrize(
+    "key", ["api", "worker", "scheduler", "migrate", "releases", "bucket", "guard", "judge", "environment"]
+)
 @pytest.mark.parametrize("value", [5, "text", ["list"], True])
 def test_a_section_of_the_wrong_kind_is_one_fault(key, value):
     assert f"service.{key}" in faults_of(changed(key, value))
@@ -162,6 +167,7 @@ def test_a_section_of_the_wrong_kind_is_one_fault(key, value):
         "scheduler.command",
         "migrate.up",
         "migrate.version",
+        "judge.prometheus",
     ],
 )
 def test_a_missing_key_is_told_with_its_path(path):
@@ -177,6 +183,7 @@ def test_a_missing_key_is_told_with_its_path(path):
         "smoke",
         "steps",
         "guard",
+        "judge",
         "warm_s",
         "environment",
         "worker",
@@ -257,6 +264,13 @@ def test_an_optional_key_may_be_absent_or_null(path):
         ("guard.max_5xx_ratio", 1.5),
         ("guard.max_5xx_ratio", "0.1"),
         ("guard.min_5xx", 0),
+        ("judge.prometheus", "10.0.0.41:9090"),
+        ("judge.prometheus", f"http://me:{SECRET}@10.0.0.41:9090"),
+        ("judge.slos", 5),
+        ("judge.patience_s", 0),
+        ("judge.bake_s", "5m"),
+        ("judge.probes_per_s", -1),
+        ("judge.steps", []),
         ("warm_s", -5),
         ("warm_s", "1h"),
     ],

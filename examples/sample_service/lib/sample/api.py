@@ -108,6 +108,9 @@ class Api:
                 web.get("/metrics", self.expose),
             ]
         )
+        for route in application.router.routes():
+            if route.resource is not None and route.method != "HEAD":
+                self.metrics.expect(route.resource.canonical, route.method)
         return application
 
     # --- around every request -------------------------------------------------------------

@@ -36,6 +36,11 @@ class ApiMetrics:
         # Looking a labelled child up costs more than counting on it: keep those seen.
         self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
+    def expect(self, path: str, method: str) -> None:
+        """Make the series of a route, at zero: a judge takes one that is not there for one that cannot be read."""
+        self._requests.labels(path, method, "200")
+        self._seconds.labels(path)
+
     def answered(self, path: str, method: str, code: int, seconds: float) -> None:
         """Count one answer."""
         key = (path, method, code)

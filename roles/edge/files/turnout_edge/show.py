@@ -9,6 +9,7 @@ from .checks import describe_servers
 from .edge import Edge
 from .errors import Trouble
 from .haproxy import Unreachable
+from .journal import parse_line
 from .lock import lease_has_run_out, lock_is_fresh, mark_age_s
 from .request import Who
 from .state import COLORS, percent
@@ -37,6 +38,7 @@ def command_show(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
         "unfinished": edge.journal.unfinished(),
         "journal": edge.journal.tail(options.tail),
         "ledger": edge.ledger.tail(options.tail),
+        "quarantine": quarantined(edge),
         **show_haproxy(edge),
     }
     try:
@@ -48,6 +50,20 @@ def command_show(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
     traffic["agree"] = live["green_bp"] == disk_bp == state.green_bp
     traffic["known"] = edge.has_state()
     return answer(who, "show", False, "", **{**traffic, **shown})
+
+
+def quarantined(edge: Edge) -> Json:
+    """Return the releases that went back by themselves, by their sha256, unless a person let them go again since."""
+    held: Json = {}
+    for raw in edge.ledger.lines():
+        if b'"quarantine"' not in raw and b'"again"' not in raw:
+            continue
+        entry = parse_line(raw) or {}
+        if entry.get("kind") == "quarantine" and entry.get("sha256"):
+            held[entry["sha256"]] = entry
+        elif entry.get("kind") == "again":
+            held.pop(entry.get("sha256"), None)
+    return held
 
 
 def show_haproxy(edge: Edge) -> Json:

@@ -1,210 +1,18 @@
-"""The reader against a real Prometheus on loopback (apt-get install prometheus): without it these fail."""
+"""The reader against a real Prometheus on loopback."""
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
-import subprocess
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
-from shutil import which
 
 import pytest
-import requests
-import yaml
+from prometheus_world import INTERVAL_S, PATIENCE_S, both, grown, series, until
 from turnout.errors import TurnoutError
 from turnout.judge.core import Judge
 from turnout.judge.model import Verdict
 from turnout.judge.prometheus import Reader
-from turnout.slo import parse
-
-INTERVAL_S = 0.5
-PATIENCE_S = 60.0
-
-SLO = """\
-apiVersion: openslo/v1
-kind: SLO
-metadata: {name: %(name)s}
-spec:
-  service: sample
-  objectives: [{target: 0.99}]
-  indicator:
-    spec:
-      ratioMetric:
-        %(role)s:
-          metricSource:
-            type: Prometheus
-            spec: {query: '%(part)s', %(part_more)s}
-        total:
-          metricSource:
-            type: Prometheus
-            spec: {query: '%(total)s', %(total_more)s}
-"""
-
-
-class App:
-    """A scrape target whose counters a test moves."""
-
-    def __init__(self):
-        self.lines: dict[str, float] = {}
-        self.lock = threading.Lock()
-        app = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                with app.lock:
-                    body = "".join(f"{series} {value}\n" for series, value in app.lines.items()).encode()
-                self.send_response(200)
-                self.send_header("Content-Type", "text/plain; version=0.0.4")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        self.handler = Handler
-        self.port = 0
-        self.start()
-
-    def start(self):
-        ThreadingHTTPServer.allow_reuse_address = True
-        self.server = ThreadingHTTPServer(("127.0.0.1", self.port), self.handler)
-        self.port = self.server.server_port
-        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
-
-    def stop(self):
-        self.server.shutdown()
-        self.server.server_close()
-
-    def set(self, **series):
-        self.replace({**self.lines, **series})
-
-    def replace(self, lines):
-        with self.lock:
-            self.lines = dict(lines)
-
-    def add(self, series, count):
-        with self.lock:
-            self.lines[series] = self.lines.get(series, 0) + count
-
-
-def series(code, path="/"):
-    return f'http_requests_total{{code="{code}",path="{path}"}}'
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    assert which("prometheus"), "prometheus is needed: apt-get install prometheus"
-    folder = tmp_path_factory.mktemp("prometheus")
-    apps = {name: App() for name in ("blue1", "blue2", "green1", "edge")}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    jobs = [
-        {
-            "job_name": "api",
-            "static_configs": [
-                {
-                    "targets": [f"127.0.0.1:{app.port}"],
-                    "labels": {"color": name[:-1], "host": f"app{name[-1]}"},
-                }
-                for name, app in apps.items()
-                if name != "edge"
-            ],
-        },
-        {"job_name": "haproxy", "static_configs": [{"targets": [f"127.0.0.1:{apps['edge'].port}"]}]},
-    ]
-    interval = f"{int(INTERVAL_S * 1000)}ms"
-    config = {"global": {"scrape_interval": interval, "scrape_timeout": interval}, "scrape_configs": jobs}
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [
-                "prometheus",
-                f"--config.file={folder / 'prometheus.yml'}",
-                f"--storage.tsdb.path={folder / 'data'}",
-                f"--web.listen-address=127.0.0.1:{port}",
-            ],
-            stdout=log,
-            stderr=log,
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        end = time.monotonic() + PATIENCE_S
-        while True:
-            assert process.poll() is None, (folder / "log").read_text()
-            try:
-                if requests.get(f"{url}/-/ready", timeout=1).ok:
-                    break
-            except requests.RequestException:
-                pass
-            assert time.monotonic() < end, "Prometheus did not become ready"
-            time.sleep(0.1)
-        yield World(url, apps, process, folder)
-    finally:
-        process.kill()
-        process.wait()
-        for app in apps.values():
-            app.server.shutdown()
-
-
-class World:
-    def __init__(self, url, apps, process, folder):
-        self.url, self.apps, self.process, self.folder = url, apps, process, folder
-
-    def slos(self, name="api", role="bad", part=None, total=None, part_more="", total_more=""):  # noqa: PLR0917
-        folder = self.folder / f"slos-{time.monotonic_ns()}"
-        folder.mkdir()
-        default = 'http_requests_total{job="api"'
-        values = {
-            "name": name,
-            "role": role,
-            "part": part or default + ',code=~"5.."}',
-            "part_more": part_more or "sumOver: [code], absentIsZero: true",
-            "total": total or default + "}",
-            "total_more": total_more or "sumOver: [code]",
-        }
-        (folder / "slo.yml").write_text(SLO % values, encoding="utf-8")
-        slos = parse.load(folder)
-        parse.check(slos)
-        return slos
-
-    def reader(self, **options):
-        return Reader(self.url, self.slos(**options), stable="blue", candidate="green")
-
-
-@pytest.fixture
-def fresh(world):
-    """All targets up, counting from zero, and scraped so."""
-    for name, app in world.apps.items():
-        app.replace({series(200): 0.0} if name != "edge" else {})
-    yield world
-    os.kill(world.process.pid, signal.SIGCONT)
-
-
-def until(reader, condition, what):
-    """Read until a condition holds, and return the reading: a loaded machine scrapes when it can."""
-    end = time.monotonic() + PATIENCE_S
-    while True:
-        reading = reader.read()
-        if condition(reading):
-            return reading
-        assert time.monotonic() < end, f"{what}; last {reading}"
-        time.sleep(INTERVAL_S / 2)
-
-
-def both(reading, name="api"):
-    pair = reading.slos[name]
-    return pair.stable is not None and pair.candidate is not None
-
-
-def grown(before, after, color):
-    one, other = (getattr(reading.slos["api"], color) for reading in (before, after))
-    return other.total - one.total, other.bad - one.bad
 
 
 def test_counts_are_exact_over_targets_codes_and_colors(fresh):
@@ -230,8 +38,7 @@ def test_a_restart_of_one_of_two_processes_is_no_burst(fresh):
     for name in ("blue1", "blue2"):
         fresh.apps[name].set(**{series(200): 1e6, series(500): 1e4})
     reader = fresh.reader()
-    before = until(reader, lambda r: both(r) and r.slos["api"].stable.total >= 0, "both colors")
-    time.sleep(3 * INTERVAL_S)
+    fresh.scraped("blue1", "blue2")
     before = until(reader, both, "both colors")
     fresh.apps["blue2"].replace({series(200): 7.0})
     fresh.apps["blue1"].add(series(200), 5)
