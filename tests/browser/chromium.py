@@ -33,7 +33,7 @@ FLAGS = (
     "--hide-scrollbars",
     "--remote-debugging-pipe",
 )
-ANSWER_LIMIT_S = 30.0
+ANSWER_LIMIT_S = 60.0
 
 # What sticks out of the window to the right: the page scrolls sideways where there is anything.
 TOO_WIDE = """

@@ -10,7 +10,7 @@ from turnout.html.style import STYLE
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """The browser itself refuses scripts and requests, whatever a page were made to hold."""
 
-SIGNS = {"good": "✓", "bad": "✗", "warn": "!", "info": "i"}
+SIGNS = {"good": "✓", "bad": "✗", "warn": "!", "info": "•"}
 """What says the same as the color, for those who do not see it."""
 
 
@@ -51,14 +51,20 @@ def chip(kind: str, word: object) -> Html:
     return el("span", el("span", SIGNS[kind], aria_hidden="true"), " ", word, class_=f"chip {kind}")
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: Sequence[int] = ()) -> Html:
+def table(
+    headings: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: Sequence[int] = (), tight: Sequence[int] = ()
+) -> Html:
     """Return a table; on a narrow screen each row becomes a small list with the headings beside the values.
 
-    `numbers` are the columns that are aligned as numbers. An empty cell is left out of the narrow form.
+    `numbers` are the columns that are aligned as numbers, `tight` those of short words that are never broken. An empty
+    cell is left out of the narrow form.
     """
-    head = el(
-        "tr", *(el("th", h, class_="number" if i in numbers else None, scope="col") for i, h in enumerate(headings))
-    )
+
+    def kind(index: int) -> str | None:
+        words = [word for word, those in (("number", numbers), ("tight", tight)) if index in those]
+        return " ".join(words) or None
+
+    head = el("tr", *(el("th", h, class_=kind(i), scope="col") for i, h in enumerate(headings)))
     body = [
         el(
             "tr",
@@ -66,7 +72,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, numbers:
                 el(
                     "td",
                     cell,
-                    class_="number" if index in numbers else None,
+                    class_=kind(index),
                     data_label=heading,
                     data_empty=text(cell) == "",
                 )

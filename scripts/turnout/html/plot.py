@@ -16,6 +16,9 @@ from turnout.html.markup import Html, el, join
 WIDTH, HEIGHT = 1000.0, 300.0
 """The drawing's own units; it is stretched to whatever place there is."""
 
+NB = "\u00a0"
+"""Keeps a number and its unit in one line."""
+
 POINTS_KEPT = 600
 """A line of more points is thinned to about so many, keeping every extreme: more than a screen has columns for."""
 
@@ -30,23 +33,23 @@ def plain(value: float) -> str:
 
 def percent(ratio: float) -> str:
     """Return a ratio as percent: 0.00123 as 0.123 %."""
-    return f"{100 * ratio:.3g} %"
+    return f"{100 * ratio:.3g}{NB}%"
 
 
 def seconds(value: float) -> str:
     """Return a duration in the largest units that say it exactly enough: 12 s, 2 min, 1 h 30 min."""
     if abs(value) < 10 and value != round(value):
-        return f"{value:.2g} s"
+        return f"{value:.2g}{NB}s"
     whole = round(abs(value))
     sign = "-" if value < 0 and whole else ""
     parts = [(whole // 3600, "h"), (whole % 3600 // 60, "min"), (whole % 60, "s")]
-    return sign + (" ".join(f"{number} {unit}" for number, unit in parts if number) or "0 s")
+    return sign + (" ".join(f"{number}{NB}{unit}" for number, unit in parts if number) or f"0{NB}s")
 
 
 def _short_time(value: float, span: float) -> str:
     """Return a moment as an axis of `span` seconds writes it, all its numbers in one unit."""
     unit, name = (1.0, "s") if span <= 240.0 else (60.0, "min") if span <= 14_400.0 else (3600.0, "h")
-    return f"{value / unit:.6g} {name}"
+    return f"{value / unit:.6g}{NB}{name}"
 
 
 @dataclass(frozen=True, slots=True)

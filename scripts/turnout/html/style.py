@@ -49,6 +49,8 @@ th { text-align: left; color: var(--soft); font-weight: 600; }
 th, td { padding: .35rem .6rem .35rem 0; border-bottom: 1px solid var(--edge); vertical-align: top; }
 tr:last-child > td { border-bottom: 0; }
 .number { text-align: right; }
+.tight { white-space: nowrap; }
+a { color: var(--info); }
 summary { cursor: pointer; color: var(--soft); }
 .chart { margin: 1rem 0 0; }
 .chart + .chart { border-top: 1px solid var(--edge); padding-top: 1rem; }
@@ -109,11 +111,11 @@ svg * { vector-effect: non-scaling-stroke; }
 @media (max-width: 40rem) {
   main { padding: .6rem; }
   section { padding: .8rem; }
-  .facts { grid-template-columns: minmax(0, 1fr); gap: 0; } .facts dd { margin-bottom: .5rem; }
   .banner { gap: .6rem; }
-  thead { position: absolute; clip-path: inset(50%); width: 1px; height: 1px; overflow: hidden; }
+  thead { display: none; }
   table, tbody, tr, td { display: block; }
   tr { padding: .5rem 0; border-bottom: 1px solid var(--edge); } tr:last-child { border-bottom: 0; }
+  .tight { white-space: normal; }
   td { border: 0; padding: .1rem 0; display: flex; gap: .8rem; justify-content: space-between; text-align: right; }
   td[data-empty] { display: none; }
   td::before { content: attr(data-label); color: var(--soft); text-align: left; flex: none; max-width: 50%; }

@@ -119,7 +119,7 @@ def test_ticks_lie_inside_and_are_few(low, span, most, time):
     [(0, "0 s"), (0.25, "0.25 s"), (12, "12 s"), (120, "2 min"), (5400, "1 h 30 min"), (-90, "-1 min 30 s")],
 )
 def test_durations_are_said_as_people_say_them(value, said):
-    assert plot.seconds(value) == said
+    assert plot.seconds(value).replace(plot.NB, " ") == said
 
 
 @pytest.mark.parametrize("values", [[], [None], [0.0], [0.0, 0.0], [1e200, 1.0], [float("inf"), 1.0], [-1.0, 0.0]])
