@@ -28,6 +28,7 @@ from turnout.service.model import (
     Service,
     SmokeTest,
     Step,
+    Watch,
     Worker,
 )
 
@@ -112,6 +113,7 @@ def _service(reader: Reader, base_dir: Path) -> Service:
         steps=_steps(reader),
         guard=_guard(reader.mapping("guard")),
         warm_s=reader.whole("warm_s", 0, 30 * _DAY_S, unit="seconds", default=3600),
+        watch=_watch(reader.mapping("watch")),
     )
     reader.done()
     return service
@@ -588,6 +590,12 @@ def _guard(reader: Reader) -> Guard:
     )
     reader.done()
     return guard
+
+
+def _watch(reader: Reader) -> Watch:
+    watch = Watch(rollback_on_page=reader.flag("rollback_on_page", default=False))
+    reader.done()
+    return watch
 
 
 def _check_port_clashes(reader: Reader, api: Api, worker: Worker | None) -> None:

@@ -166,6 +166,13 @@ class Guard:
 
 
 @dataclass(frozen=True)
+class Watch:
+    """What guards the release in service between deploys: with `rollback_on_page` a page on its SLOs takes it back."""
+
+    rollback_on_page: bool = False
+
+
+@dataclass(frozen=True)
 class Service:
     """A whole service file, checked, with its defaults filled in."""
 
@@ -183,6 +190,7 @@ class Service:
     steps: tuple[Step, ...] = ()
     guard: Guard = field(default_factory=Guard)
     warm_s: int = 3600
+    watch: Watch = field(default_factory=Watch)
 
     def processes(self) -> tuple[str, ...]:
         """Return the kinds of process that this service has, the API first."""
@@ -265,4 +273,5 @@ def _as_dict(service: Service, *, secrets: bool) -> dict[str, object]:
         "steps": [{"share_bp": step.share_bp, "hold_s": step.hold_s} for step in service.steps],
         "guard": fields(service.guard, "max_5xx_ratio", "min_5xx"),
         "warm_s": service.warm_s,
+        "watch": fields(service.watch, "rollback_on_page"),
     }
