@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import re
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from conftest import eventually
 
 HOSTS = ("edge", "api", "worker", "postgres", "redis", "monitoring", "drill")
@@ -84,6 +87,50 @@ def test_the_alert_rules_pass_their_own_tests_with_this_version_of_promtool(lab)
     )
     assert "SUCCESS" in answer.stdout
     assert "turnout-hosts" in cases
+
+
+def slo_files(lab) -> dict[str, dict[str, Any]]:
+    """Return the SLO files of the inventory, by the SLO's name, read without any of the project's code."""
+    files = (Path(lab.inventory) / "slos").glob("*.yml")
+    return {slo["metadata"]["name"]: slo for slo in (yaml.safe_load(file.read_text()) for file in files)}
+
+
+def test_every_slo_has_its_alerts_in_prometheus_with_its_own_objective(lab) -> None:
+    groups = lab.get_json(f"http://{lab.one('monitoring')}:9090/api/v1/rules")["data"]["groups"]
+    loaded = {group["name"]: group["rules"] for group in groups if group["name"].startswith("slo-")}
+    slos = slo_files(lab)
+    assert set(loaded) == {f"slo-{name}" for name in slos}
+    assert slos
+    for name, slo in slos.items():
+        budget = 1 - slo["spec"]["objectives"][0]["target"]
+        alerts = [rule for rule in loaded[f"slo-{name}"] if rule["type"] == "alerting"]
+        burns = {
+            (rule["labels"]["severity"], rule["labels"]["long"], rule["labels"]["short"]): float(rule["labels"]["burn"])
+            for rule in alerts
+            if rule["name"] == "SloBudgetBurn"
+        }
+        expected = {("page", "1h", "5m"): 14.4, ("page", "6h", "30m"): 6.0}
+        expected |= {("ticket", "1d", "2h"): 3.0, ("ticket", "3d", "6h"): 1.0}
+        assert burns == {key: factor for key, factor in expected.items() if factor * budget < 1}
+        for rule in alerts:
+            if rule["name"] == "SloBudgetBurn":
+                assert f"> {float(rule['labels']['burn']) * budget:.6g}" in rule["query"]
+        assert [rule["labels"]["severity"] for rule in alerts if rule["name"] == "SloDataAbsent"] == ["page"]
+        assert all(rule["health"] != "err" for rule in loaded[f"slo-{name}"])
+
+
+@pytest.mark.parametrize(
+    ("alert", "severity"), [("SloBudgetBurn", "page"), ("SloBudgetBurn", "ticket"), ("SloDataAbsent", "page")]
+)
+def test_alertmanager_routes_the_alerts_on_slos_apart_from_others(lab, alert, severity) -> None:
+    (host,) = lab.groups["monitoring"]
+    shown = lab.ssh(host, "amtool --alertmanager.url=http://127.0.0.1:9093 config show").stdout
+    routes = yaml.safe_load(shown)["route"]["routes"]
+    (route,) = [r for r in routes if f'severity="{severity}"' in r["matchers"]]
+    (matcher,) = [m for m in route["matchers"] if m.startswith("alertname")]
+    assert re.search(matcher.split("~", 1)[1].strip('"'), alert)
+    assert route["group_by"] == ["alertname", "slo", "service"]
+    assert "SloBudgetBurn" in shown.split("inhibit_rules:")[1]
 
 
 @pytest.mark.parametrize("index", [0, 1])

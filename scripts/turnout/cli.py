@@ -18,7 +18,7 @@ GROUPS: dict[str, tuple[str, str, str]] = {
     "judge": (
         "turnout.judge.cli",
         "judge",
-        "Judge recorded releases again, and simulate what the judge is worth.",
+        "Judge recorded releases again, report them, and simulate what the judge is worth.",
     ),
     "lab": ("turnout.lab.cli", "lab", "Run real hosts on this machine, to try and test on."),
     "release": ("turnout.release.cli", "release", "Build, sign, publish and verify releases."),

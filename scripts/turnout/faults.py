@@ -243,6 +243,16 @@ class Reader:
         assert isinstance(value, int | float)  # noqa: S101 - known from `fits`; tells the type checker
         return float(value)
 
+    def flag(self, key: str, *, default: bool) -> bool:
+        """Return true or false; the words "yes" and "no" in quotes are neither."""
+        if not self.has(key):
+            return default
+        value = self.raw(key)
+        if isinstance(value, bool):
+            return value
+        self.fault(key, f"{kind_of(value)} {self.show(value)}", "true or false", f"write {key}: true, or {key}: false")
+        return default
+
     def mapping(self, key: str, *, example: str = "", required: bool = False, secret: bool = False) -> Reader:
         """Return a reader of the mapping at `key`; of an empty one when it is absent or after a fault."""
         expected = "a mapping of keys to values"

@@ -1,4 +1,4 @@
-"""`turnout judge`: replay recorded releases, and simulate.
+"""`turnout judge`: replay recorded releases, report them, and simulate.
 
 The simulation is imported where it is run, since nothing else needs numpy.
 """
@@ -25,7 +25,7 @@ from turnout.slo.model import for_judge
 
 @click.group()
 def judge() -> None:
-    """Judge recorded releases again, and simulate what the judge is worth."""
+    """Judge recorded releases again, report them, and simulate what the judge is worth."""
 
 
 def _spans(judgements: Iterable[Judgement]) -> Iterator[tuple[Judgement, Judgement, int]]:
@@ -96,6 +96,26 @@ def replay_command(files: tuple[Path, ...], slo_folder: Path, as_json: bool) -> 
             _print_table(recording.path, list(judgements))
         if left_out:
             click.echo(f"{recording.path}: never names {', '.join(left_out)}: judged without", err=True)
+
+
+@judge.command("report")
+@click.argument("source", metavar="RUN_FOLDER|RELEASE.jsonl", type=click.Path(path_type=Path))
+@click.option(
+    "--slos",
+    "slo_folder",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the OpenSLO files that the release was judged by.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="The HTML file; by default beside what it is of.")
+def report_command(source: Path, slo_folder: Path, out: Path | None) -> None:
+    """Write the HTML report of a judged release: how it ended and why, with the evidence.
+
+    Of a run's folder it shows the run's own judgements; a recorded release is judged again.
+    """
+    from turnout.judge import release_page  # noqa: PLC0415
+
+    click.echo(str(release_page.write(source, parse.load(slo_folder), out)))
 
 
 def _need(condition: bool, option: str, seen: object, expected: str) -> None:

@@ -1,6 +1,9 @@
-"""A judgement as JSON and as a line of text."""
+"""A judgement as JSON, back again, and as a line of text."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from turnout.judge.model import Evidence, Judgement, Rate, Sight, Verdict
 
@@ -47,6 +50,49 @@ def judgement_json(judgement: Judgement, file: str | None = None) -> dict[str, o
         "rolled_back_at": judgement.rolled_back_at_s,
         "slos": {e.name: evidence_json(e) for e in judgement.slos},
     }
+
+
+def _rate_from(raw: Mapping[str, Any]) -> Rate:
+    return Rate(*(float(raw[key]) for key in ("total", "bad", "low", "high")))
+
+
+def _optional(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def judgement_from(raw: Mapping[str, Any]) -> Judgement:
+    """Return the judgement that `judgement_json` wrote; further keys are let be.
+
+    Raises KeyError, TypeError or ValueError where it is none.
+    """
+    slos = tuple(
+        Evidence(
+            name=name,
+            sight=Sight(slo["sight"]),
+            e_abs=float(slo["E_abs"]),
+            e_rel=_optional(slo["E_rel"]),
+            phi=float(slo["phi"]),
+            p0=float(slo["p0"]),
+            stable=_rate_from(slo["stable"]),
+            candidate=_rate_from(slo["candidate"]),
+            promotion=_optional(slo["promotion"]),
+            blocks_promotion=bool(slo["blocks_promotion"]),
+        )
+        for name, slo in raw["slos"].items()
+    )
+    return Judgement(
+        t_s=float(raw["t"]),
+        share_bp=int(raw["share_bp"]),
+        next_share_bp=None if raw["next_share_bp"] is None else int(raw["next_share_bp"]),
+        verdict=Verdict(raw["verdict"]),
+        value=float(raw["value"]),
+        threshold=float(raw["threshold"]),
+        watching=bool(raw["watching"]),
+        blind_for_s=float(raw["blind_for_s"]),
+        promotion_eta_s=_optional(raw["promotion_eta_s"]),
+        rolled_back_at_s=_optional(raw["rolled_back_at"]),
+        slos=slos,
+    )
 
 
 def percent(ratio: float) -> str:

@@ -29,6 +29,7 @@ from turnout.service.model import (
     Service,
     SmokeTest,
     Step,
+    Watch,
     Worker,
 )
 
@@ -114,6 +115,7 @@ def _service(reader: Reader, base_dir: Path) -> Service:
         guard=_guard(reader.mapping("guard")),
         judge=_judge(reader.mapping("judge", example="{prometheus: ...}"), base_dir) if reader.has("judge") else None,
         warm_s=reader.whole("warm_s", 0, 30 * _DAY_S, unit="seconds", default=3600),
+        watch=_watch(reader.mapping("watch")),
     )
     reader.done()
     return service
@@ -613,6 +615,12 @@ def _judge(reader: Reader, base_dir: Path) -> Judge:
     )
     reader.done()
     return judge
+
+
+def _watch(reader: Reader) -> Watch:
+    watch = Watch(rollback_on_page=reader.flag("rollback_on_page", default=False))
+    reader.done()
+    return watch
 
 
 def _check_port_clashes(reader: Reader, api: Api, worker: Worker | None) -> None:

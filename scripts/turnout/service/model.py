@@ -182,6 +182,12 @@ class Judge:
     probes_per_s: float = 0.0
 
 
+class Watch:
+    """What guards the release in service between deploys: with `rollback_on_page` a page on its SLOs takes it back."""
+
+    rollback_on_page: bool = False
+
+
 @dataclass(frozen=True)
 class Service:
     """A whole service file, checked, with its defaults filled in."""
@@ -201,6 +207,7 @@ class Service:
     guard: Guard = field(default_factory=Guard)
     judge: Judge | None = None
     warm_s: int = 3600
+    watch: Watch = field(default_factory=Watch)
 
     def processes(self) -> tuple[str, ...]:
         """Return the kinds of process that this service has, the API first."""
@@ -294,4 +301,5 @@ def _as_dict(service: Service, *, secrets: bool) -> dict[str, object]:
             "probes_per_s": judge.probes_per_s,
         },
         "warm_s": service.warm_s,
+        "watch": fields(service.watch, "rollback_on_page"),
     }

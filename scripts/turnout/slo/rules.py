@@ -15,6 +15,8 @@ ALERT = "SloBudgetBurn"
 ABSENT_ALERT = "SloDataAbsent"
 PAGE, TICKET = "page", "ticket"
 ABSENT_FOR = "2m"
+EVALUATED_EVERY = "15s"
+"""Often enough for a window of 5 minutes, and cheap where Prometheus scrapes every second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,8 @@ def absent_annotations(slo: Slo) -> dict[str, str]:
 
 def rule_file(slo: Slo) -> dict[str, object]:
     """Return what a Prometheus rule file of one SLO holds."""
-    return {"groups": [{"name": f"slo-{slo.name}", "rules": recording_rules(slo) + alerting_rules(slo)}]}
+    rules = recording_rules(slo) + alerting_rules(slo)
+    return {"groups": [{"name": f"slo-{slo.name}", "interval": EVALUATED_EVERY, "rules": rules}]}
 
 
 def alertmanager(*, page: str, ticket: str) -> dict[str, object]:

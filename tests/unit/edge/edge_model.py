@@ -12,7 +12,7 @@ from turnout_edge.edge import Config, Edge
 from turnout_edge.haproxy import HAProxy, Unreachable
 from turnout_edge.request import Who
 from turnout_edge.state import State, parse_map
-from turnout_edge.store import Clock, Files
+from turnout_edge.store import Clock, Files, utc_text
 
 MAP = "/etc/haproxy/share.map"
 STATE_DIR = "/state"
@@ -147,7 +147,7 @@ class ModelClock(Clock):
         return {"wall": self.wall, "boot": self.boot, "boot_id": self.boot_id}
 
     def stamp(self) -> str:
-        return f"at {self.wall}"
+        return utc_text(self.wall)
 
     def advance(self, seconds: float) -> None:
         """Let time pass."""
