@@ -22,7 +22,7 @@ RUN = (
 )
 
 
-# --- installed ---------------------------------------------------------------------------------------------------------
+# --- installed ------------------------------------------------------------
 
 
 @pytest.fixture
@@ -46,8 +46,9 @@ def changed(run: Run) -> list[str]:
 
 
 def alerts(turnout: Turnout) -> list[dict[str, Any]]:
-    """Return the alerts about scheduled jobs that Alertmanager holds."""
-    address = f"http://{turnout.address('mon1')}:9093/api/v2/alerts?filter=alertname%3DScheduledJobFailed"
+    """Return the alerts about the job of this test that Alertmanager holds."""
+    asked = "filter=alertname%3DScheduledJobFailed&filter=job_name%3Dprobe"
+    address = f"http://{turnout.address('mon1')}:9093/api/v2/alerts?{asked}"
     with urllib.request.urlopen(address, timeout=10) as answer:
         found: list[dict[str, Any]] = json.load(answer)
     return found
@@ -103,7 +104,7 @@ def test_without_a_controller_it_is_refused_with_the_way_out(turnout: Turnout) -
         assert word in run.out
 
 
-# --- one at a time -----------------------------------------------------------------------------------------------------
+# --- one at a time ------------------------------------------------------------
 
 
 class Jobs:
@@ -117,7 +118,7 @@ class Jobs:
         job = {
             "name": name, "command": ["/bin/sh", "-c", script], "state_folder": str(self.place / name),
             "directory": str(ROOT), "lock": "required", "ansible": str(BIN / "ansible"),
-            "inventory": "inventories/lab", "beat_s": 2, "lock_ttl_s": 30, "wait_s": 400, **more,
+            "inventory": "inventories/lab", "beat_s": 2, "wait_s": 400, **more,
         }  # fmt: skip
         (self.place / "jobs" / f"{name}.json").write_text(json.dumps(job))
 

@@ -30,7 +30,7 @@ class Job:
     timeout_s: float = 7200.0
     ansible: str = ""
     inventory: str = ""
-    lock_ttl_s: float = 90.0
+    lock_ttl_s: float = 120.0
     beat_s: float = 20.0
     keep: int = 30
     output_limit_bytes: int = 20_000_000

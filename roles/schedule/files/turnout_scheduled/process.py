@@ -29,7 +29,7 @@ class Beats:
     def __init__(self, edges: Edges | None, every_s: float) -> None:
         self.edges, self.every_s = edges, every_s
         self._child: subprocess.Popen[str] | None = None
-        self._next = time.monotonic() + every_s
+        self._next = time.monotonic()  # the first at once: taking the lock on every edge may have taken long
 
     def lost(self) -> str:
         """Start or collect a beat where one is due; return who took the lock, or nothing."""
