@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 
 from harness import EDGES, Run, Turnout
 
@@ -13,14 +15,36 @@ def ledger(turnout: Turnout, name: str) -> list[dict[str, object]]:
     return [one for one in lines if one["kind"] == "rehearsal"]
 
 
+# What each edge asks itself is then an answer that the fault spoils, often enough for the guard.
+BUSY = ("-e", "rehearsal_url=http://127.0.0.1/api/tasks/", "-e", "rehearsal_rate=60")
+
+
+REDIS = "redis-cli --no-auth-warning -a \"$(grep -hoP '^requirepass \\K.*' -r /etc/redis/ | tail -1)\""
+
+
+def arm(turnout: Turnout) -> None:
+    """Spoil 1.2.0 as soon as it has a share."""
+    deadline = time.monotonic() + 600
+    while time.monotonic() < deadline:
+        seen = turnout.edge("edge1")
+        if seen["candidate"] and seen["share_bp"]:
+            turnout.ssh("data1", f"{REDIS} set sample:armed:1.2.0 1")
+            return
+        time.sleep(0.1)
+
+
 def rehearse(turnout: Turnout, *options: str) -> Run:
     return turnout.playbook("rehearse_rollback", *options)
 
 
 def test_a_rehearsal_leaves_the_service_as_it_was_and_its_evidence_in_the_ledgers(on_1_0_0: Turnout) -> None:
+    # Good until its key is set, so that it passes the smoke tests and users meet it.
     on_1_0_0.publish("1.2.0", "5xx=0.5", armed=True)
+    on_1_0_0.ssh("data1", f"{REDIS} del sample:armed:1.2.0")
+    arming = threading.Thread(target=arm, args=(on_1_0_0,), daemon=True)
+    arming.start()
     before = {name: len(ledger(on_1_0_0, name)) for name in EDGES}
-    run = rehearse(on_1_0_0, "-e", "failing=1.2.0", "-e", "good=1.1.0")
+    run = rehearse(on_1_0_0, "-e", "failing=1.2.0", "-e", "good=1.1.0", *BUSY)
     assert run.rc == 0, run.tail
     assert "verdict: pass" in run.out
     assert on_1_0_0.in_service() == "1.0.0"
@@ -32,7 +56,9 @@ def test_a_rehearsal_leaves_the_service_as_it_was_and_its_evidence_in_the_ledger
             "failing", "1.2.0", "1.1.0", "back",
         )  # fmt: skip
         assert failing["code"] != 0
-        assert failing["cause"]
+        assert "5xx" in failing["cause"]
+        assert failing["exposed_s"][name] > 0
+        assert failing["lost"] > 0
         assert all(stage["sent"] > 0 for stage in (failing, good, back))
         assert (good["lost"], back["lost"]) == (0, 0)
         assert entries[-1]["verdict"] == "pass"
