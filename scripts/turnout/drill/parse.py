@@ -287,14 +287,26 @@ def _best_verdict(drill: Drill) -> Verdict:
     return best
 
 
-def parse(text: str) -> Drill:
-    """Return the record that a line holds; raises FaultError."""
+_LEDGER_HEAD = ("ts", "seq", "run", "actor")
+"""What `turnout-edge ledger` puts around an entry."""
+
+
+def parse(text: str) -> Drill | None:
+    """Return the record that a line holds, or None for an entry of a ledger that is not of a drill; raises FaultError.
+
+    A ledger's line is known by its head; outside of one nothing but drills is accepted, so that a misspelt kind is
+    not passed over.
+    """
     try:
         value = json.loads(text, parse_constant=_reject_constant)
     except ValueError as error:
         raise FaultError("(line)", f"not JSON: {error}", "one JSON object a line, a drill's record") from error
     except RecursionError as error:
         raise FaultError("(line)", "nested too deep", "one JSON object a line, a drill's record") from error
+    if isinstance(value, dict) and all(key in value for key in _LEDGER_HEAD):
+        if value.get("kind") != "drill":
+            return None
+        value = {key: inner for key, inner in value.items() if key not in _LEDGER_HEAD}
     return from_object(value)
 
 
@@ -304,7 +316,7 @@ def read_lines(path: str, lines: Iterable[str]) -> Iterator[Drill]:
         if not line.strip():
             continue
         try:
-            yield parse(line)
+            drill = parse(line)
         except FaultError as fault:
             raise TurnoutError(
                 "drill-record",
@@ -312,6 +324,8 @@ def read_lines(path: str, lines: Iterable[str]) -> Iterator[Drill]:
                 expected=fault.expected,
                 remedy=f"mend or remove line {number} of {path}, e.g. sed -i.bak {number}d {path}",
             ) from fault
+        if drill is not None:
+            yield drill
 
 
 def read(paths: Iterable[Path]) -> tuple[Drill, ...]:
