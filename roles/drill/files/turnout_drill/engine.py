@@ -17,8 +17,8 @@ _GET_SEGMENT = """\
 # Gives PostgreSQL the WAL that the repository held when the failure was declared, and no other.
 # Its first argument is the segment's or history file's name, its second where to put it.
 grep -qxF -- "$1" '{folder}/allowed' || exit 1
-exec pgbackrest --config='{folder}/pgbackrest.conf' --config-include-path='{folder}/none' \\
-  --stanza='{stanza}' --repo={repo} archive-get "$1" "$2" 2>>'{folder}/archive-get.log'
+exec pgbackrest --config='{folder}/pgbackrest.conf' --stanza='{stanza}' --repo={repo} \\
+  archive-get "$1" "$2" 2>>'{folder}/archive-get.log'
 """
 
 
@@ -54,10 +54,8 @@ class Engine:
 
     def call(self, *words: str, stdin: bytes | None = None, timeout_s: float | None = None) -> bytes:
         """Run pgBackRest as the user postgres. Raises ProgramError."""
-        argv = [
-            "pgbackrest", f"--config={self.place.config}", f"--config-include-path={self.place.folder}/none",
-            f"--stanza={self.stanza}",
-        ]  # fmt: skip
+        # With --config, nothing below /etc/pgbackrest is read.
+        argv = ["pgbackrest", f"--config={self.place.config}", f"--stanza={self.stanza}"]
         # `info` and `restore` take --repo too, so that no other repository is ever asked.
         return run([*argv, f"--repo={self.repo}", *words], user="postgres", stdin=stdin, timeout_s=timeout_s)
 
@@ -129,6 +127,7 @@ class Engine:
         """Restore a backup into the place, ready to replay. Raises BrokenOff with pgBackRest's own words."""
         place = self.place
         place.write("allowed", "".join(f"{name}\n" for name in sorted(allowed.names)), 0o640)
+        place.write("archive-get.log", "", 0o640, user="postgres")
         script = place.write(
             "get-segment",
             _GET_SEGMENT.format(folder=place.folder, stanza=self.stanza, repo=self.repo), 0o750,
