@@ -62,7 +62,7 @@ def main():
         if not there and not module.check_mode:
             psql.run(
                 "BEGIN;"
-                f"GRANT CONNECT ON DATABASE {quote_identifier(module.params['database'])} TO \"turnout-heartbeat\";"
+                f'GRANT CONNECT ON DATABASE {quote_identifier(module.params["database"])} TO "turnout-heartbeat";'
                 'CREATE SCHEMA IF NOT EXISTS turnout_heartbeat AUTHORIZATION "turnout-heartbeat";'
                 "CREATE TABLE IF NOT EXISTS turnout_heartbeat.beats"
                 " (beat bigint PRIMARY KEY, at timestamptz NOT NULL);"

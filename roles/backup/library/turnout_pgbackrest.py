@@ -98,6 +98,8 @@ from ansible.module_utils.turnout_psql import PsqlError
 
 HOLDS = Path("/var/lib/turnout-backup/holds")
 LOCK_WAIT_S = 30
+
+
 def info(stanza, repository=None):
     """Return pgBackRest's own account of the stanza."""
     answer = json.loads(must(stanza, repository, "--output=json", "info"))

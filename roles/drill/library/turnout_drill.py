@@ -16,22 +16,15 @@ options:
   state:
     description:
       - C(declared) declares the failure on the primary and returns it.
-      - C(run) runs the plan and returns what was measured.
-      - C(collected) returns the records of drills whose controller did not live to read them.
+      - C(run) runs the plan and returns what was measured, and the records of drills whose controller did not live to
+        read them.
       - C(entered) forgets the records O(ids), once they are in the ledger.
     type: str
     required: true
-    choices: [declared, run, collected, entered]
+    choices: [declared, run, entered]
   plan:
     description: The plan as JSON text (for C(declared), how the primary is reached). It holds secrets.
     type: str
-  id:
-    description: Name of the restore.
-    type: str
-  limit_s:
-    description: Seconds after which it is stopped and removed.
-    type: int
-    default: 7200
   ids:
     description: Records to forget.
     type: list
@@ -50,7 +43,6 @@ EXAMPLES = r"""
 - name: Drill
   turnout_drill:
     state: run
-    id: 20260131t030000
     plan: "{{ plan | to_json }}"
 """
 
@@ -63,9 +55,9 @@ measured:
   description: Of state C(run), the raw record.
   returned: state is run
   type: dict
-records:
-  description: Of state C(collected), raw records.
-  returned: state is collected
+earlier:
+  description: Of state C(run), raw records of other drills that nobody has entered.
+  returned: state is run
   type: list
   elements: dict
 """
@@ -73,66 +65,42 @@ records:
 import json
 import os
 import subprocess
-import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
 PROGRAM = "/usr/local/sbin/turnout-drill"
-PLANS = Path("/run/turnout-drill")
 RECORDS = Path("/var/lib/turnout-drill-records")
-POLL_S = 0.1
 
 
-def declare(plan):
-    """Return the failure. Raises RuntimeError."""
-    done = subprocess.run([PROGRAM, "declare"], input=plan, capture_output=True, text=True, check=False)
+def call(command, plan):
+    """Run a command of turnout-drill; return its answer. Raises RuntimeError."""
+    done = subprocess.run([PROGRAM, command], input=plan, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr.strip()[-500:])
     return json.loads(done.stdout)
 
 
-def run(params):
-    """Start the unit, wait for its end, return the record. Raises RuntimeError."""
-    name = params["id"]
-    PLANS.mkdir(mode=0o755, exist_ok=True)
-    path = PLANS / f"{name}.plan"
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
-        stream.write(params["plan"])
-    unit = f"turnout-drill-{name}.service"
-    started = subprocess.run(
-        [
-            "systemd-run", "--quiet", "--collect", f"--unit={unit}", f"--property=RuntimeMaxSec={params['limit_s']}",
-            "--property=Type=exec", "--property=TimeoutStopSec=60", f"--property=ExecStopPost={PROGRAM} remove {name}", "--", PROGRAM, "run", name,
-        ],
+def active(name):
+    """Tell whether a drill still runs, its removal included."""
+    done = subprocess.run(
+        ["systemctl", "show", "--property=ActiveState", "--value", f"turnout-drill-{name}.service"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    if started.returncode:
-        path.unlink(missing_ok=True)
-        raise RuntimeError(started.stderr.strip())
-    while active(unit):
-        time.sleep(POLL_S)
-    return json.loads((RECORDS / f"{name}.json").read_text())
-
-
-def active(unit):
-    """Tell whether the unit has not ended yet, its removal included."""
-    done = subprocess.run(
-        ["systemctl", "show", "--property=ActiveState", "--value", unit], capture_output=True, text=True, check=False
-    )
     return done.stdout.strip() in ("active", "activating", "deactivating", "reloading")
 
 
-def records():
-    """Return the records of drills that have ended."""
+def earlier(name):
+    """Return the records of other drills that have ended and that nobody has entered into the ledger."""
     found = []
     for path in sorted(RECORDS.glob("*.json")):
         record = json.loads(path.read_text())
-        if record["ended"] is None and not active(f"turnout-drill-{record['id']}.service"):
+        if record["id"] == name or active(record["id"]):
+            continue
+        if record["ended"] is None:
             record["causes"].append("the drill host was lost before the drill's end")
             record["ended"] = record["started"]
-        if record["ended"] is not None:
-            found.append(record)
+        found.append(record)
     return found
 
 
@@ -140,25 +108,22 @@ def main():
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "state": {"type": "str", "required": True, "choices": ["declared", "run", "collected", "entered"]},
+            "state": {"type": "str", "required": True, "choices": ["declared", "run", "entered"]},
             "plan": {"type": "str", "no_log": True},
-            "id": {"type": "str"},
-            "limit_s": {"type": "int", "default": 7200},
             "ids": {"type": "list", "elements": "str", "default": []},
         },
-        required_if=[("state", "declared", ["plan"]), ("state", "run", ["plan", "id"])],
+        required_if=[("state", "declared", ["plan"]), ("state", "run", ["plan"])],
     )
     params = module.params
     try:
         if params["state"] == "declared":
-            module.exit_json(changed=False, failure=declare(params["plan"]))
-        if params["state"] == "collected":
-            module.exit_json(changed=False, records=records())
+            module.exit_json(changed=False, failure=call("declare", params["plan"]))
         if params["state"] == "entered":
             for name in params["ids"]:
                 (RECORDS / f"{os.path.basename(name)}.json").unlink(missing_ok=True)
             module.exit_json(changed=bool(params["ids"]))
-        module.exit_json(changed=True, measured=run(params))
+        measured = call("start", params["plan"])
+        module.exit_json(changed=True, measured=measured, earlier=earlier(measured["id"]))
     except (RuntimeError, OSError, ValueError) as error:
         module.fail_json(
             msg=f"error[drill]: {error}; expected: turnout-drill on this host; to mend: "

@@ -36,6 +36,10 @@ options:
     description: What is known of a drill host that returned nothing.
     type: str
     default: ""
+  earlier:
+    description: Records of other drills that nobody has entered into the ledger, as JSON text.
+    type: str
+    default: "[]"
 attributes:
   check_mode:
     support: full
@@ -61,6 +65,11 @@ record:
   description: The record, as the ledger takes it.
   returned: always
   type: dict
+earlier:
+  description: The records of the other drills.
+  returned: always
+  type: list
+  elements: dict
 lines:
   description: The table.
   returned: always
@@ -98,7 +107,8 @@ def complete(params, raw):
         phases=phases,
         sizes=Sizes(**raw["sizes"]),
         checks=tuple(
-            Check(check["name"], Outcome(check["outcome"]), check["seconds"], check["detail"]) for check in raw["checks"]
+            Check(check["name"], Outcome(check["outcome"]), check["seconds"], check["detail"])
+            for check in raw["checks"]
         ),
         egress_blocked=raw["egress_blocked"],
         causes=raw["causes"],
@@ -115,7 +125,9 @@ def table(record, raw):
     if record["rto_seconds"] is not None:
         lines.append(f"  RTO {record['rto_seconds']:.1f} s")
     lines += [f"    {p['name']:<14}{p['seconds']:>8.2f} s  {p['source']}" for p in record["phases"]]
-    lines += [f"  check {c['name']:<22}{c['outcome']:<8}{c['seconds']:>7.2f} s  {c['detail']}" for c in record["checks"]]
+    lines += [
+        f"  check {c['name']:<22}{c['outcome']:<8}{c['seconds']:>7.2f} s  {c['detail']}" for c in record["checks"]
+    ]
     if record["egress_blocked"] is not None:
         lines.append(f"  outgoing calls blocked: {record['egress_blocked']}")
     backup = (raw or {}).get("notes", {}).get("backup")
@@ -132,6 +144,7 @@ def main():
             "detect_s": {"type": "float", "required": True},
             "decide_s": {"type": "float", "required": True},
             "lost": {"type": "str", "default": ""},
+            "earlier": {"type": "str", "default": "[]"},
         },
         supports_check_mode=True,
     )
@@ -145,10 +158,11 @@ def main():
             )  # fmt: skip
         else:
             drill = complete(params, raw)
+        others = [as_dict(complete(params, one)) for one in json.loads(params["earlier"])]
     except (TurnoutError, ValueError) as error:
         module.fail_json(msg=str(error))
     record = as_dict(drill)
-    module.exit_json(changed=False, record=record, lines=table(record, raw))
+    module.exit_json(changed=False, record=record, earlier=others, lines=table(record, raw))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """turnout-drill: restores on this host.
 
     turnout-drill declare       declare a failure now, on the primary that standard input describes
-    turnout-drill run ID        run the drill or restore whose plan lies ready (started by playbooks)
+    turnout-drill start         start the restore whose plan is on standard input, wait for it, print what it measured
+    turnout-drill run ID        what the unit runs that `start` makes
     turnout-drill remove ID     stop and remove one, whatever state it is in
     turnout-drill reap          remove those whose program is gone or whose time is over (a timer does this)
     turnout-drill list          show what is here
@@ -25,7 +26,7 @@ from .engine import when
 from .errors import BrokenOff
 from .place import UNIT, Place, reap
 from .record import Measured
-from .shell import unit_active
+from .shell import ProgramError, transient, unit_active, unit_ended
 from .story import Story
 
 PLANS = Path("/run/turnout-drill")
@@ -41,6 +42,8 @@ def main(arguments: list[str]) -> int:
         return run(arguments[1]) if arguments[0] == "run" else remove(arguments[1])
     if arguments == ["declare"]:
         return declare()
+    if arguments == ["start"]:
+        return start()
     if arguments == ["reap"]:
         for base in bases():
             for name in reap(base, time.time()):
@@ -78,6 +81,38 @@ def declare() -> int:
     return 0
 
 
+def start() -> int:
+    """Run a plan as a transient unit with a time limit, and print its record.
+
+    The unit does not depend on this process: it ends, and removes what it made, whoever is still there to see it.
+    """
+    text = sys.stdin.read()
+    plan = json.loads(text)
+    name = plan["id"]
+    if not _ID.match(name):
+        print(f"{name!r} is no name of a restore: small letters, digits and dashes", file=sys.stderr)
+        return 2
+    PLANS.mkdir(mode=0o755, exist_ok=True)
+    path = PLANS / f"{name}.plan"
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
+        stream.write(text)
+    unit, program = f"{UNIT}{name}.service", os.path.realpath(sys.argv[0])
+    try:
+        transient(
+            unit,
+            [program, "run", name],
+            {"RuntimeMaxSec": plan["limit_s"], "TimeoutStopSec": 60, "ExecStopPost": f"{program} remove {name}"},
+        )
+    except ProgramError as error:
+        path.unlink(missing_ok=True)
+        print(error, file=sys.stderr)
+        return 1
+    while not unit_ended(unit):
+        time.sleep(0.1)
+    print((RECORDS / f"{name}.json").read_text())
+    return 0
+
+
 def run(name: str) -> int:
     """Run the plan of this id; remove everything afterwards, unless it is to be kept."""
     plan_file = PLANS / f"{name}.plan"
@@ -91,7 +126,7 @@ def run(name: str) -> int:
         story.run()
     except KeyboardInterrupt:
         measured.data["causes"].append("the drill was stopped before its end")
-    except Exception as error:  # noqa: BLE001 - whatever it is belongs into the record, and the place must go
+    except Exception as error:
         measured.data["causes"].append(f"{type(error).__name__}: {error}")
     finish(story, measured, plan)
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class BrokenOff(Exception):  # noqa: N818 - it is an end, told as one
+class BrokenOff(Exception):
     """The drill cannot go on. `check` failed where the backup is at fault; without one the drill proves nothing."""
 
     def __init__(self, cause: str, check: str | None = None) -> None:

@@ -50,7 +50,7 @@ class Isolation:
                     if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), _NEWNET) != 0:
                         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), self.path)
                 answer["value"] = function()
-            except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread
+            except BaseException as error:
                 answer["error"] = error
 
         thread = threading.Thread(target=enter)

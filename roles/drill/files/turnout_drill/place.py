@@ -81,7 +81,9 @@ class Place:
 
     def left(self) -> list[str]:
         """Return what is still there of it after `remove`."""
-        found = [str(path) for path in (self.folder, self.sockets, Path("/run/netns") / self.namespace) if path.exists()]
+        found = [
+            str(path) for path in (self.folder, self.sockets, Path("/run/netns") / self.namespace) if path.exists()
+        ]
         out = run(["systemctl", "list-units", "--no-legend", "--plain", f"{UNIT}{self.id}-*.service"]).decode()
         return found + [line.split()[0] for line in out.splitlines() if line.strip()]
 

@@ -15,9 +15,7 @@ from .wal import Chain
 ROOM = 1.2  # data and WAL, and 20 % for what recovery and checks write
 
 
-def faults(
-    engine: Engine, database: Database, backup: dict[str, Any], chain: Chain, plan: dict[str, Any]
-) -> list[str]:
+def faults(engine: Engine, database: Database, backup: dict[str, Any], chain: Chain, plan: dict[str, Any]) -> list[str]:
     """Return every reason not to start, in words."""
     found = [
         "a backup or an expiry runs on the primary: run the drill when it has ended" if plan["backup_running"] else "",

@@ -59,6 +59,15 @@ def unit_active(unit: str) -> bool:
     return done.returncode == 0
 
 
+def unit_ended(unit: str) -> bool:
+    """Tell whether a unit is over, what it does at its end included."""
+    done = subprocess.run(
+        ["systemctl", "show", "--property=ActiveState", "--value", unit],
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    return done.stdout.strip() in ("inactive", "failed", "")
+
+
 def unit_said(unit: str, lines: int = 3) -> str:
     """Return the last lines that a unit wrote to the journal."""
     done = subprocess.run(

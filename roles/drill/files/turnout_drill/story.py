@@ -105,7 +105,9 @@ class Story:
             if not backup.get("error") and (f_epoch is None or backup["timestamp"]["stop"] <= f_epoch)
         ]  # fmt: skip
         if not backups:
-            raise BrokenOff("the repository held no whole backup at the failure: playbooks/backup.yml -e type=full", "backup")
+            raise BrokenOff(
+                "the repository held no whole backup at the failure: playbooks/backup.yml -e type=full", "backup"
+            )
         target: dict[str, str] | None = self.plan["target"]
         backup = self._backup_for(backups, target)
         chain = self.engine.chain_from(backup, f_epoch, f_lsn)
@@ -176,7 +178,9 @@ class Story:
             for path in sorted((release / "drill_checks").glob("*.sql")):
                 checks.setdefault(path.stem, path.read_text())
         if not checks:
-            measured.unknown("invariants", "the service has no drill_checks/*.sql, beside the inventory or in its release")
+            measured.unknown(
+                "invariants", "the service has no drill_checks/*.sql, beside the inventory or in its release"
+            )
         validation.invariants(measured, database, plan["database"], checks)
 
     def _redis_and_objects(self, database: Database) -> None:
@@ -189,7 +193,12 @@ class Story:
             for end in plan["stand_ins"]:
                 if end["kind"] == "redis":
                     keys = redis.start(
-                        self.place, self.isolation.path, end["address"], int(end["port"]), plan["redis"]["password"], 120
+                        self.place,
+                        self.isolation.path,
+                        end["address"],
+                        int(end["port"]),
+                        plan["redis"]["password"],
+                        120,
                     )
                     measured.check("redis", None, said=f"{keys} keys, {copy.marker['keys']} when it was copied")
         if plan["uploads"] is not None:

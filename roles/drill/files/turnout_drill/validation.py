@@ -109,7 +109,9 @@ def deep(measured: Measured, database: Database) -> None:
     began = time.monotonic()
     try:
         database.stop()
-        out = run([f"{database.bin}/pg_checksums", "--check", "-D", str(database.place.data)], user="postgres", timeout_s=7200)
+        out = run(
+            [f"{database.bin}/pg_checksums", "--check", "-D", str(database.place.data)], user="postgres", timeout_s=7200
+        )
     except ProgramError as error:
         if "checksums are not enabled" in str(error):
             measured.data["notes"]["checksums"] = "the cluster has no page checksums"
