@@ -129,7 +129,7 @@ def test_port_taken(untouched: Turnout) -> None:
 @pytest.fixture
 def small_disk(untouched: Turnout) -> Iterator[None]:
     """Give app2 a disk for releases that is nearly full."""
-    untouched.ssh("app2", "mount -t tmpfs -o size=2m tmpfs /opt/sample/releases")
+    untouched.ssh("app2", "mount -t tmpfs -o size=600k tmpfs /opt/sample/releases")
     yield
     untouched.ssh("app2", "umount /opt/sample/releases")
 
