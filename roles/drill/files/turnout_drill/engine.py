@@ -110,7 +110,7 @@ class Engine:
         return [name for name, entry in names.items() if until is None or float(entry.get("time", 0)) <= until + 1]
 
     def chain_from(self, backup: dict[str, Any], until: float | None, before: int | None) -> Chain:
-        """Return the WAL that follows a backup. A segment that holds the position `before` was not yet complete then."""
+        """Return the WAL that follows a backup. A segment with the position `before` was not complete."""
         names = self.held(backup["archive"]["start"], until)
         if before is not None:
             limit = before // self.segment_bytes

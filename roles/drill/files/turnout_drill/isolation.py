@@ -8,6 +8,7 @@ asked of an address that has no route either, so that a call that needs a name i
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import socket
@@ -112,7 +113,5 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
     except OSError:
         pass
     finally:
-        try:
+        with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass

@@ -70,8 +70,12 @@ def restore(place: Place, engine: Engine, copy: Copy) -> None:
         raise BrokenOff(f"the snapshot of Redis is damaged: {error}", "redis_copy") from None
 
 
-def start(place: Place, namespace: str, address: str, port: int, password: str, limit_s: float) -> int:
-    """Start Redis on the copy, inside the namespace; return its number of keys. Raises BrokenOff."""
+def start(place: Place, namespace: str, at: tuple[str, int], password: str, limit_s: float = 120) -> int:
+    """Start Redis on the copy, at an address and port inside the namespace; return its number of keys.
+
+    Raises BrokenOff.
+    """
+    address, port = at
     place.write(
         "redis.conf",
         f"bind {address}\nport {port}\ndir {place.folder}/redis\ndbfilename dump.rdb\nappendonly no\nsave \"\"\n"
