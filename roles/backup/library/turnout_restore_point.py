@@ -17,9 +17,8 @@ options:
     type: str
     required: true
   data_directory:
-    description: Data directory of the cluster, which knows the port that the server listens on.
+    description: Data directory of the cluster. By default that of the only cluster that runs on the host.
     type: path
-    required: true
 attributes:
   check_mode:
     support: none
@@ -33,7 +32,6 @@ EXAMPLES = r"""
 - name: Name the state before the release
   turnout_restore_point:
     name: before-1.4.2
-    data_directory: /var/lib/postgresql/17/main
 """
 
 RETURN = r"""
@@ -44,9 +42,16 @@ point:
 """
 
 import re
+from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.turnout_psql import Psql, PsqlError
+
+
+def running_cluster():
+    """Return the data directory of the only running cluster, None where there is not exactly one."""
+    found = [path.parent for path in Path("/var/lib/postgresql").glob("*/*/postmaster.pid")]
+    return str(found[0]) if len(found) == 1 else None
 
 
 def main():
@@ -54,7 +59,7 @@ def main():
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
-            "data_directory": {"type": "path", "required": True},
+            "data_directory": {"type": "path"},
         }
     )
     name = module.params["name"]
@@ -63,8 +68,14 @@ def main():
             msg=f"error[restore-point]: {name!r} is no name of a restore point; expected: at most 63 letters, digits, "
             "dots, dashes, pluses and underscores; to mend: name it so"
         )
+    folder = module.params["data_directory"] or running_cluster()
+    if folder is None:
+        module.fail_json(
+            msg="error[restore-point]: not exactly one PostgreSQL cluster runs below "
+            "/var/lib/postgresql; expected: one; to mend: systemctl start postgresql"
+        )
     try:
-        row = Psql(module.params["data_directory"]).rows(
+        row = Psql(folder).rows(
             "SELECT pg_create_restore_point(:'name')::text AS lsn,"
             " to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') AS at",
             name=name,
