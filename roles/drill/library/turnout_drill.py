@@ -18,10 +18,11 @@ options:
       - C(declared) declares the failure on the primary and returns it.
       - C(run) runs the plan and returns what was measured, and the records of drills whose controller did not live to
         read them.
+      - C(cut_over) puts a restore that was kept into the place of the old cluster.
       - C(entered) forgets the records O(ids), once they are in the ledger.
     type: str
     required: true
-    choices: [declared, run, entered]
+    choices: [declared, run, cut_over, entered]
   plan:
     description: The plan as JSON text (for C(declared), how the primary is reached). It holds secrets.
     type: str
@@ -54,6 +55,10 @@ failure:
 measured:
   description: Of state C(run), the raw record.
   returned: state is run
+  type: dict
+cut_over:
+  description: Of state C(cut_over), where the old data directory is kept, and the seconds without PostgreSQL.
+  returned: state is cut_over
   type: dict
 earlier:
   description: Of state C(run), raw records of other drills that nobody has entered.
@@ -108,16 +113,18 @@ def main():
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "state": {"type": "str", "required": True, "choices": ["declared", "run", "entered"]},
+            "state": {"type": "str", "required": True, "choices": ["declared", "run", "cut_over", "entered"]},
             "plan": {"type": "str", "no_log": True},
             "ids": {"type": "list", "elements": "str", "default": []},
         },
-        required_if=[("state", "declared", ["plan"]), ("state", "run", ["plan"])],
+        required_if=[("state", "declared", ["plan"]), ("state", "run", ["plan"]), ("state", "cut_over", ["plan"])],
     )
     params = module.params
     try:
         if params["state"] == "declared":
             module.exit_json(changed=False, failure=call("declare", params["plan"]))
+        if params["state"] == "cut_over":
+            module.exit_json(changed=True, cut_over=call("cutover", params["plan"]))
         if params["state"] == "entered":
             for name in params["ids"]:
                 (RECORDS / f"{os.path.basename(name)}.json").unlink(missing_ok=True)

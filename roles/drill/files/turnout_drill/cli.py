@@ -2,6 +2,7 @@
 
     turnout-drill declare       declare a failure now, on the primary that standard input describes
     turnout-drill start         start the restore whose plan is on standard input, wait for it, print what it measured
+    turnout-drill cutover       put the restore that standard input names into the old cluster's place
     turnout-drill run ID        what the unit runs that `start` makes
     turnout-drill remove ID     stop and remove one, whatever state it is in
     turnout-drill reap          remove those whose program is gone or whose time is over (a timer does this)
@@ -18,10 +19,12 @@ import re
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from . import failure
+from .cutover import cut_over
 from .engine import when
 from .errors import BrokenOff
 from .place import UNIT, Place, reap
@@ -40,19 +43,25 @@ def main(arguments: list[str]) -> int:
     os.umask(0o022)
     if len(arguments) == 2 and arguments[0] in ("run", "remove") and _ID.match(arguments[1]):
         return run(arguments[1]) if arguments[0] == "run" else remove(arguments[1])
-    if arguments == ["declare"]:
-        return declare()
-    if arguments == ["start"]:
-        return start()
-    if arguments == ["reap"]:
-        for base in bases():
-            for name in reap(base, time.time()):
-                print(f"removed {name}: its program was gone, or its time was over")
-        return 0
-    if arguments == ["list"]:
-        return show()
+    alone: dict[str, Callable[[], int]] = {
+        "declare": lambda: told(lambda: failure.declare(json.load(sys.stdin))),
+        "start": start,
+        "cutover": lambda: told(lambda: cut_over(json.load(sys.stdin))),
+        "reap": reap_all,
+        "list": show,
+    }
+    if len(arguments) == 1 and arguments[0] in alone:
+        return alone[arguments[0]]()
     print(__doc__ or "", file=sys.stderr)
     return 2
+
+
+def reap_all() -> int:
+    """Remove what dead drills left."""
+    for base in bases():
+        for name in reap(base, time.time()):
+            print(f"removed {name}: its program was gone, or its time was over")
+    return 0
 
 
 def bases() -> list[str]:
@@ -71,10 +80,10 @@ def remember(base: str) -> None:
             stream.write(base + "\n")
 
 
-def declare() -> int:
-    """Declare the failure on the primary that standard input describes; print it."""
+def told(action: Callable[[], dict[str, Any]]) -> int:
+    """Print the answer of an action, or why there is none."""
     try:
-        print(json.dumps(failure.declare(json.load(sys.stdin))))
+        print(json.dumps(action()))
     except BrokenOff as end:
         print(end.cause, file=sys.stderr)
         return 1

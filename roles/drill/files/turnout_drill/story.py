@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from pathlib import Path
@@ -108,7 +109,7 @@ class Story:
             raise BrokenOff(
                 "the repository held no whole backup at the failure: playbooks/backup.yml -e type=full", "backup"
             )
-        target: dict[str, str] | None = self.plan["target"]
+        target = self._target()
         backup = self._backup_for(backups, target)
         chain = self.engine.chain_from(backup, f_epoch, f_lsn)
         if chain.missing:
@@ -126,6 +127,25 @@ class Story:
             backup=backup["label"], wal_last=chain.last, wal_segments=chain.last - chain.first + 1, target=target
         )
         return backup, chain, target
+
+    def _target(self) -> dict[str, str] | None:
+        """Return the target; the repository knows the places of restore points. Raises BrokenOff."""
+        asked: dict[str, str] | None = self.plan["target"]
+        if asked is None or asked["type"] not in {"name", "release"}:
+            return asked
+        try:
+            names = self.engine.list_names("turnout/points")
+        except ProgramError:
+            names = {}
+        prefix = asked["value"] if asked["type"] == "name" else f"before-{asked['value']}-"
+        exact = asked["type"] == "name"
+        fitting = [name for name in names if (name == f"{prefix}.json" if exact else name.startswith(prefix))]
+        if not fitting:
+            known = ", ".join(sorted(name.removesuffix(".json") for name in names)[-5:]) or "none"
+            raise BrokenOff(f"the repository knows no restore point for {asked['value']!r}; the last ones are: {known}")
+        points = [json.loads(self.engine.get(f"turnout/points/{name}")) for name in fitting]
+        newest = max(points, key=lambda point: str(point["at"]))
+        return {"type": "name", "value": newest["name"], "lsn": newest["lsn"]}
 
     def _backup_for(self, backups: list[dict[str, Any]], target: dict[str, str] | None) -> dict[str, Any]:
         mode = self.plan["mode"]
