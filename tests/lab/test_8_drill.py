@@ -97,7 +97,8 @@ class Bed:
 @pytest.fixture(scope="module")
 def bed(turnout: Turnout) -> Bed:
     """Return the lab with a fresh full backup, by the playbook, and the plan of a drill."""
-    turnout.ensure("1.0.0")
+    if turnout.in_service() is None:
+        turnout.ensure("1.0.0")
     run = turnout.playbook("backup", "-e", "type=full")
     assert run.rc == 0, run.tail
     path = turnout.lab.state_dir / "drill-plan.json"

@@ -46,6 +46,8 @@ class Engine:
             "log-level-console=off",
             "log-level-stderr=error",
             f"process-max={process_max}",
+            # WAL is fetched ahead of the replay.
+            "archive-async=y",
             f"[{self.stanza}]",
             f"pg1-path={place.data}",
             f"pg1-socket-path={place.sockets}",
