@@ -10,7 +10,7 @@ from turnout.service.model import Service
 
 REQUIRED_GROUPS = {"edge": "hosts that run HAProxy", "api": "hosts that run the API"}
 # The groups that Turnout gives a meaning to; a group that is almost called like one is a typing error.
-KNOWN_GROUPS = ("api", "drill", "edge", "monitoring", "postgres", "redis", "worker")
+KNOWN_GROUPS = ("api", "drill", "edge", "monitoring", "postgres", "redis", "repository", "worker")
 # What is read of each host's variables.
 ADDRESS_VARIABLES = ("private_address", "ansible_host", "ansible_port")
 _OWN_GROUPS = frozenset({"all", "ungrouped"})

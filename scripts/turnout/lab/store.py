@@ -5,6 +5,7 @@ Its credentials are made for each lab and kept in `s3.json` in the lab's state f
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import secrets
@@ -88,12 +89,13 @@ class Store:
     region: str
     ca_file: str
     admin: Identity
+    writer: Identity
     reader: Identity
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """Every secret key, for tests that search output for them."""
-        return (self.admin.secret_key, self.reader.secret_key)
+        return (self.admin.secret_key, self.writer.secret_key, self.reader.secret_key)
 
     def client(self, identity: Identity | None = None) -> S3Client:
         """Return a boto3 client as `identity` (the administrator where none is given)."""
@@ -125,7 +127,7 @@ class Store:
                 "credentials": [{"accessKey": who.access_key, "secretKey": who.secret_key}],
                 "actions": list(who.actions),
             }
-            for who in (self.admin, self.reader)
+            for who in (self.admin, self.writer, self.reader)
         ]
         return json.dumps({"identities": identities}, indent=2) + "\n"
 
@@ -144,6 +146,7 @@ def load(lab: Lab) -> Store:
             region=data["region"],
             ca_file=data["ca_file"],
             admin=_identity(data["identities"]["admin"]),
+            writer=_identity(data["identities"]["writer"]),
             reader=_identity(data["identities"]["reader"]),
         )
     except (OSError, ValueError, KeyError) as error:
@@ -167,14 +170,17 @@ def ensure(lab: Lab, hosts: Hosts, say: Callable[[str], None]) -> Store:
 def _ensure_credentials(lab: Lab, authority: Authority) -> Store:
     endpoint = f"https://{lab.address(STORE1)}:{PORT}"
     if path_of(lab).exists():
-        store = load(lab)
-        if store.endpoint == endpoint and store.ca_file == str(authority.ca):
-            return store
+        # Credentials of an older lab lack an identity: they are made anew, and the server gets them.
+        with contextlib.suppress(TurnoutError):
+            store = load(lab)
+            if store.endpoint == endpoint and store.ca_file == str(authority.ca):
+                return store
     store = Store(
         endpoint=endpoint,
         region=REGION,
         ca_file=str(authority.ca),
         admin=_new_identity("admin", ("Admin", "Read", "Write", "List", "Tagging")),
+        writer=_new_identity("writer", tuple(f"{action}:backups" for action in ("Read", "Write", "List", "Tagging"))),
         reader=_new_identity("reader", ("Read", "List")),
     )
     data = {
@@ -185,7 +191,7 @@ def _ensure_credentials(lab: Lab, authority: Authority) -> Store:
         "access_key": store.admin.access_key,
         "secret_key": store.admin.secret_key,
         "buckets": list(BUCKETS),
-        "identities": {"admin": asdict(store.admin), "reader": asdict(store.reader)},
+        "identities": {who.name: asdict(who) for who in (store.admin, store.writer, store.reader)},
     }
     write_private(path_of(lab), json.dumps(data, indent=2) + "\n")
     return store

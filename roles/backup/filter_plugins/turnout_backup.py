@@ -1,0 +1,23 @@
+"""Filters that read `backup_repositories`."""
+
+from __future__ import annotations
+
+
+def turnout_repositories_of(repositories, host, primary, only=0):
+    """Return the numbers of the repositories whose backups are taken on `host`; of these `only` one, where not 0.
+
+    A repository on a host of its own is backed up there, any other by the database's host `primary`.
+    """
+    return [
+        number
+        for number, repository in enumerate(repositories, start=1)
+        if repository.get("host", primary) == host and int(only) in (0, number)
+    ]
+
+
+class FilterModule:
+    """The filters of this role."""
+
+    def filters(self):
+        """Return the filters by name."""
+        return {"turnout_repositories_of": turnout_repositories_of}

@@ -1,0 +1,185 @@
+"""turnout-drill: restores on this host.
+
+    turnout-drill declare       declare a failure now, on the primary that standard input describes
+    turnout-drill start         start the restore whose plan is on standard input, wait for it, print what it measured
+    turnout-drill cutover       put the restore that standard input names into the old cluster's place
+    turnout-drill run ID        what the unit runs that `start` makes
+    turnout-drill remove ID     stop and remove one, whatever state it is in
+    turnout-drill reap          remove those whose program is gone or whose time is over (a timer does this)
+    turnout-drill list          show what is here
+
+Exit codes: 0 done, 1 it ended without doing what was asked, 2 wrong use.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import failure
+from .cutover import cut_over
+from .engine import when
+from .errors import BrokenOff
+from .place import UNIT, Place, reap
+from .record import Measured
+from .shell import ProgramError, transient, unit_active, unit_ended
+from .story import Story
+
+PLANS = Path("/run/turnout-drill")
+RECORDS = Path("/var/lib/turnout-drill-records")
+_BASES = RECORDS / "directories"
+_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,60}\Z")
+
+
+def main(arguments: list[str]) -> int:
+    """Run a command; return the exit code."""
+    os.umask(0o022)
+    if len(arguments) == 2 and arguments[0] in ("run", "remove") and _ID.match(arguments[1]):
+        return run(arguments[1]) if arguments[0] == "run" else remove(arguments[1])
+    alone: dict[str, Callable[[], int]] = {
+        "declare": lambda: told(lambda: failure.declare(json.load(sys.stdin))),
+        "start": start,
+        "cutover": lambda: told(lambda: cut_over(json.load(sys.stdin))),
+        "reap": reap_all,
+        "list": show,
+    }
+    if len(arguments) == 1 and arguments[0] in alone:
+        return alone[arguments[0]]()
+    print(__doc__ or "", file=sys.stderr)
+    return 2
+
+
+def reap_all() -> int:
+    """Remove what dead drills left."""
+    for base in bases():
+        for name in reap(base, time.time()):
+            print(f"removed {name}: its program was gone, or its time was over")
+    return 0
+
+
+def bases() -> list[str]:
+    """Return the folders that restores lie in."""
+    try:
+        return _BASES.read_text().split("\n")[:-1]
+    except OSError:
+        return []
+
+
+def remember(base: str) -> None:
+    """Let the reaper know a folder that restores lie in."""
+    if base not in bases():
+        RECORDS.mkdir(parents=True, exist_ok=True, mode=0o755)
+        with _BASES.open("a") as stream:
+            stream.write(base + "\n")
+
+
+def told(action: Callable[[], dict[str, Any]]) -> int:
+    """Print the answer of an action, or why there is none."""
+    try:
+        print(json.dumps(action()))
+    except BrokenOff as end:
+        print(end.cause, file=sys.stderr)
+        return 1
+    return 0
+
+
+def start() -> int:
+    """Run a plan as a transient unit with a time limit, and print its record.
+
+    The unit does not depend on this process: it ends, and removes what it made, whoever is still there to see it.
+    """
+    text = sys.stdin.read()
+    plan = json.loads(text)
+    name = plan["id"]
+    if not _ID.match(name):
+        print(f"{name!r} is no name of a restore: small letters, digits and dashes", file=sys.stderr)
+        return 2
+    PLANS.mkdir(mode=0o755, exist_ok=True)
+    path = PLANS / f"{name}.plan"
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
+        stream.write(text)
+    unit, program = f"{UNIT}{name}.service", os.path.realpath(sys.argv[0])
+    try:
+        transient(
+            unit,
+            [program, "run", name],
+            {"RuntimeMaxSec": plan["limit_s"], "TimeoutStopSec": 60, "ExecStopPost": f"{program} remove {name}"},
+        )
+    except ProgramError as error:
+        path.unlink(missing_ok=True)
+        print(error, file=sys.stderr)
+        return 1
+    while not unit_ended(unit):
+        time.sleep(0.1)
+    print((RECORDS / f"{name}.json").read_text())
+    return 0
+
+
+def run(name: str) -> int:
+    """Run the plan of this id; remove everything afterwards, unless it is to be kept."""
+    plan_file = PLANS / f"{name}.plan"
+    plan: dict[str, Any] = json.loads(plan_file.read_text())
+    plan_file.unlink()  # it holds secrets, and nobody else needs it
+    remember(plan["directory"])
+    measured = Measured(RECORDS / f"{name}.json", plan)
+    story = Story(plan, measured)
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        story.run()
+    except KeyboardInterrupt:
+        measured.data["causes"].append("the drill was stopped before its end")
+    except Exception as error:
+        measured.data["causes"].append(f"{type(error).__name__}: {error}")
+    finish(story, measured, plan)
+    return 0
+
+
+def finish(story: Story, measured: Measured, plan: dict[str, Any]) -> None:
+    """Remove the place (or keep a restore that succeeded), and write the record's end."""
+    kept = plan["keep"] and not measured.failed and not measured.data["causes"]
+    if kept:
+        story.place.write("state.json", json.dumps({"kept": True}), 0o644)
+    else:
+        story.place.remove()
+        left = story.place.left()
+        measured.check("removed", f"still there: {', '.join(left)}" if left else None)
+    measured.data["ended"] = when(time.time())
+    measured.save()
+
+
+def _stop(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def remove(name: str) -> int:
+    """Remove one place; its record says so where its program did not live to its end."""
+    for base in bases():
+        place = Place(base, name)
+        if place.state().get("kept") and os.environ.get("INVOCATION_ID"):
+            continue  # the unit of a restore that succeeded has ended; its place stays
+        place.remove()
+    path = RECORDS / f"{name}.json"
+    if path.exists():
+        record = json.loads(path.read_text())
+        if record["ended"] is None:
+            record["ended"] = when(time.time())
+            record["causes"].append("the drill's program was killed before its end")
+            path.write_text(json.dumps(record))
+    return 0
+
+
+def show() -> int:
+    """Print what is here."""
+    for base in bases():
+        for folder in sorted(Path(base).glob("*/state.json")):
+            name = folder.parent.name
+            state = "kept" if Place(base, name).state().get("kept") else "left over"
+            print(name, "running" if unit_active(f"{UNIT}{name}.service") else state, folder.parent)
+    return 0

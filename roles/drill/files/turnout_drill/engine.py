@@ -1,0 +1,165 @@
+"""pgBackRest, behind the few things that a restore needs of it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from datetime import datetime, timezone
+from typing import Any
+
+from .errors import BrokenOff
+from .place import Place
+from .shell import ProgramError, run
+from .wal import Chain, chain, segment_number
+
+_GET_SEGMENT = """\
+#!/bin/sh
+# Gives PostgreSQL the WAL that the repository held when the failure was declared, and no other.
+# Its first argument is the segment's or history file's name, its second where to put it.
+grep -qxF -- "$1" '{folder}/allowed' || exit 1
+exec pgbackrest --config='{folder}/pgbackrest.conf' --stanza='{stanza}' --repo={repo} \\
+  archive-get "$1" "$2" 2>>'{folder}/archive-get.log'
+"""
+
+
+class Engine:
+    """The repository as this place sees it, with read-only credentials."""
+
+    def __init__(self, place: Place, plan: dict[str, Any]) -> None:
+        self.place = place
+        self.stanza: str = plan["stanza"]
+        self.repo: int = plan["repository"]
+        self.segment_bytes: int = plan.get("segment_bytes") or 16 * 1024 * 1024
+        self.archive_id = ""
+
+    def lay(self, options: dict[str, Any], ca: str, process_max: int) -> None:
+        """Write pgBackRest's configuration, which holds the credentials."""
+        place, key = self.place, f"repo{self.repo}-"
+        lines = ["[global]", *(f"{key}{name}={value}" for name, value in sorted(options.items()))]
+        if ca:
+            place.write("ca.crt", ca, 0o640)
+            lines.append(f"{key}storage-ca-file={place.folder}/ca.crt")
+        lines += [
+            f"lock-path={place.folder}/lock",
+            f"spool-path={place.folder}/spool",
+            "log-level-file=off",
+            "log-level-console=off",
+            "log-level-stderr=error",
+            f"process-max={process_max}",
+            # WAL is fetched ahead of the replay.
+            "archive-async=y",
+            f"[{self.stanza}]",
+            f"pg1-path={place.data}",
+            f"pg1-socket-path={place.sockets}",
+        ]
+        place.write("pgbackrest.conf", "\n".join(lines) + "\n", 0o640)
+
+    def call(self, *words: str, stdin: bytes | None = None, timeout_s: float | None = None) -> bytes:
+        """Run pgBackRest as the user postgres. Raises ProgramError."""
+        # With --config, nothing below /etc/pgbackrest is read.
+        argv = ["pgbackrest", f"--config={self.place.config}", f"--stanza={self.stanza}"]
+        # `info` and `restore` take --repo too, so that no other repository is ever asked.
+        return run([*argv, f"--repo={self.repo}", *words], user="postgres", stdin=stdin, timeout_s=timeout_s)
+
+    def can_write(self) -> bool:
+        """Try to write a probe; remove it where that succeeded."""
+        probe = f"turnout/probe/{secrets.token_hex(8)}"
+        try:
+            self.call("--raw", "repo-put", probe, stdin=b"a drill must not be able to write this\n", timeout_s=60)
+        except ProgramError:
+            return False
+        self.call("repo-rm", probe, timeout_s=60)
+        return True
+
+    def backups(self) -> list[dict[str, Any]]:
+        """Return the backups of the repository, the oldest first. Raises BrokenOff."""
+        try:
+            found = json.loads(self.call("--output=json", "info", timeout_s=120))
+        except ProgramError as error:
+            raise BrokenOff(f"the repository cannot be read: {error}") from None
+        status = found[0]["status"] if found else {"code": 1, "message": "missing stanza path"}
+        if status["code"] not in (0, 2) or not found[0].get("db"):
+            raise BrokenOff(f"the repository cannot be read: {status['message']} (stanza {self.stanza})")
+        newest = found[0]["db"][-1]
+        self.archive_id = f"{newest['version']}-{newest['id']}"
+        backups = [
+            {**backup, "version": newest["version"]}
+            for backup in found[0]["backup"]
+            if backup["database"]["repo-key"] == self.repo and backup["database"]["id"] == newest["id"]
+        ]
+        return sorted(backups, key=lambda backup: backup["timestamp"]["stop"])
+
+    def list_names(self, path: str) -> dict[str, dict[str, Any]]:
+        """Return what lies below a path of the repository. Raises ProgramError."""
+        found = json.loads(self.call("--output=json", "repo-ls", path, timeout_s=300))
+        return {name: entry for name, entry in found.items() if name != "."}
+
+    def histories(self) -> list[str]:
+        """Return the timelines' history files in the archive."""
+        top = self.list_names(f"archive/{self.stanza}/{self.archive_id}")
+        return sorted(name for name in top if name.endswith(".history"))
+
+    def held(self, first: str, until: float | None) -> list[str]:
+        """Return the names of WAL files from the segment `first` on, held at the time `until` of the storage's clock.
+
+        Storages keep whole seconds; the second of `until` counts as held.
+        """
+        top = self.list_names(f"archive/{self.stanza}/{self.archive_id}")
+        names = {name: entry for name, entry in top.items() if entry["type"] == "file"}
+        for folder in sorted(name for name, entry in top.items() if entry["type"] == "path"):
+            if folder[8:16] >= first[8:16]:
+                names.update(self.list_names(f"archive/{self.stanza}/{self.archive_id}/{folder}"))
+        return [name for name, entry in names.items() if until is None or float(entry.get("time", 0)) <= until + 1]
+
+    def chain_from(self, backup: dict[str, Any], until: float | None, before: int | None) -> Chain:
+        """Return the WAL that follows a backup. A segment with the position `before` was not complete."""
+        names = self.held(backup["archive"]["start"], until)
+        if before is not None:
+            limit = before // self.segment_bytes
+            names = [name for name in names if name.endswith(".history") or self._number(name) < limit]
+        return chain(backup["archive"]["start"], names, self.segment_bytes)
+
+    def _number(self, name: str) -> int:
+        try:
+            return segment_number(name, self.segment_bytes)
+        except ValueError:
+            return -1
+
+    def restore(self, backup: dict[str, Any], target: dict[str, str] | None, allowed: Chain) -> None:
+        """Restore a backup into the place, ready to replay. Raises BrokenOff with pgBackRest's own words."""
+        place = self.place
+        place.write("allowed", "".join(f"{name}\n" for name in sorted(allowed.names)), 0o640)
+        place.write("archive-get.log", "", 0o640, user="postgres")
+        script = place.write(
+            "get-segment",
+            _GET_SEGMENT.format(folder=place.folder, stanza=self.stanza, repo=self.repo), 0o750,
+        )  # fmt: skip
+        words = [
+            f"--set={backup['label']}", "--archive-mode=off", f"--recovery-option=restore_command={script} %f %p",
+            f"--tablespace-map-all={place.folder}/tablespaces",
+        ]  # fmt: skip
+        if target is not None:
+            words += [f"--type={target['type']}", f"--target={target['value']}", "--target-action=promote"]
+            if target["type"] == "time":
+                words.append("--target-exclusive")
+        try:
+            self.call(*words, "restore")
+        except ProgramError as error:
+            raise BrokenOff(f"the backup {backup['label']} cannot be restored: {error}", "restore") from None
+
+    def said_of_wal(self) -> str:
+        """Return what archive-get complained of, in a line."""
+        try:
+            text = (self.place.folder / "archive-get.log").read_text(errors="replace")
+        except OSError:
+            return ""
+        return " ".join(text.split())[-400:]
+
+    def get(self, path: str) -> bytes:
+        """Return a file of the repository as it lies there. Raises ProgramError."""
+        return self.call("--raw", "repo-get", path, timeout_s=3600)
+
+
+def when(epoch_s: float) -> str:
+    """Return a time as UTC text."""
+    return datetime.fromtimestamp(epoch_s, timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")  # noqa: UP017 - Python 3.11 is Debian 12's; the alias is new there

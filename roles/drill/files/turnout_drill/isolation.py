@@ -1,0 +1,117 @@
+"""A network of its own for the restored service: the addresses of database and Redis lead to the restored ones, every
+other address leads nowhere, and each attempt is counted by the kernel.
+
+There is no route out of the namespace, so that a call to the outside ends at once with "network is unreachable" and
+raises `OutNoRoutes` (RFC 4293, ipSystemStatsOutNoRoutes) of the namespace, in /proc/net/snmp and snmp6. Names are
+asked of an address that has no route either, so that a call that needs a name is counted too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .place import Place
+from .shell import run
+
+_NEWNET = 0x40000000  # sched.h: CLONE_NEWNET
+NOWHERE = "192.0.2.1"  # RFC 5737: an address for documentation, routed by nobody
+T = TypeVar("T")
+
+
+class Isolation:
+    """The namespace of one place."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.path = f"/run/netns/{place.namespace}"
+
+    def make(self, addresses: list[str]) -> None:
+        """Make the namespace, with these addresses on its loopback. Raises ProgramError."""
+        name = self.place.namespace
+        run(["ip", "netns", "add", name])
+        for address in sorted(set(addresses)):
+            length = 128 if ":" in address else 32
+            run(["ip", "-n", name, "address", "add", f"{address}/{length}", "dev", "lo"])
+        run(["ip", "-n", name, "link", "set", "lo", "up"])
+
+    def inside(self, function: Callable[[], T]) -> T:
+        """Call `function` in a thread that has entered the namespace; return its result or raise its error."""
+        answer: dict[str, Any] = {}
+
+        def enter() -> None:
+            try:
+                with open(self.path, "rb") as namespace:
+                    if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), _NEWNET) != 0:
+                        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), self.path)
+                answer["value"] = function()
+            except BaseException as error:
+                answer["error"] = error
+
+        thread = threading.Thread(target=enter)
+        thread.start()
+        thread.join()
+        if "error" in answer:
+            raise answer["error"]
+        value: T = answer["value"]
+        return value
+
+    def blocked(self) -> int:
+        """Return how many attempts to reach the outside the kernel refused."""
+        return self.inside(_no_routes)
+
+    def forward(self, address: str, port: int, to: Path) -> None:
+        """Let connections to an address of the namespace reach a Unix socket outside of it."""
+
+        def listen() -> socket.socket:
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            listener = socket.socket(family, socket.SOCK_STREAM)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((address, port))
+            listener.listen(128)
+            return listener
+
+        threading.Thread(target=_accept, args=(self.inside(listen), to), daemon=True).start()
+
+
+def _no_routes() -> int:
+    count = 0
+    # /proc/net is a link to the files of the calling process; a thread's own lie below its thread id.
+    folder = Path(f"/proc/self/task/{threading.get_native_id()}/net")
+    head, values = [line.split() for line in (folder / "snmp").read_text().splitlines() if line.startswith("Ip:")]
+    count += int(values[head.index("OutNoRoutes")])
+    for line in (folder / "snmp6").read_text().splitlines():
+        if line.startswith("Ip6OutNoRoutes"):
+            count += int(line.split()[1])
+    return count
+
+
+def _accept(listener: socket.socket, to: Path) -> None:
+    while True:
+        near, _ = listener.accept()
+        far = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            far.connect(str(to))
+        except OSError:
+            near.close()
+            far.close()
+            continue
+        for source, sink in ((near, far), (far, near)):
+            threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    try:
+        while piece := source.recv(65536):
+            sink.sendall(piece)
+    except OSError:
+        pass
+    finally:
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)

@@ -1,0 +1,103 @@
+"""Where a restore lives on this host: its folders, its names, and how all of it is removed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from .shell import run, systemctl, unit_active
+
+UNIT = "turnout-drill-"
+
+
+class Place:
+    """The place of one restore."""
+
+    def __init__(self, base: str, name: str) -> None:
+        self.base, self.id = Path(base), name
+        self.folder = self.base / name
+        self.data = self.folder / "pgdata"
+        self.sockets = Path("/run/turnout-drill") / name
+        self.config = self.folder / "pgbackrest.conf"
+        self.log = self.folder / "postgres.log"
+        # Names of network namespaces are short.
+        self.namespace = "tdrill-" + name[-24:]
+
+    def unit(self, what: str) -> str:
+        """Return the name of one of its units."""
+        return f"{UNIT}{self.id}-{what}.service"
+
+    def make(self, deadline: float) -> None:
+        """Make its folders. What was there before under this name is removed."""
+        self.remove()
+        postgres = pwd.getpwnam("postgres")
+        self.base.mkdir(parents=True, exist_ok=True, mode=0o755)
+        self.folder.mkdir()
+        self.folder.chmod(0o751)  # Redis and the service pass through it; its files have modes of their own
+        os.chown(self.folder, 0, postgres.pw_gid)
+        self.sockets.mkdir(parents=True, mode=0o755)
+        os.chown(self.sockets, postgres.pw_uid, postgres.pw_gid)
+        for folder in (self.data, self.folder / "lock", self.folder / "spool", self.folder / "tablespaces"):
+            folder.mkdir(mode=0o700)
+            os.chown(folder, postgres.pw_uid, postgres.pw_gid)
+        self.write("state.json", json.dumps({"deadline": deadline}), 0o644)
+
+    def write(self, name: str, text: str | bytes, mode: int, user: str = "root", group: str = "postgres") -> Path:
+        """Write a file of the place that only those see who must."""
+        path = self.folder / name
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(text.encode() if isinstance(text, str) else text)
+            account = pwd.getpwnam(user)
+            group_id = pwd.getpwnam(group).pw_gid if group != "root" else 0
+            os.fchown(stream.fileno(), account.pw_uid, group_id)
+            os.fchmod(stream.fileno(), mode)
+        return path
+
+    def state(self) -> dict[str, Any]:
+        """Return what is known of it."""
+        try:
+            found: dict[str, Any] = json.loads((self.folder / "state.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return found
+
+    def remove(self) -> None:
+        """Stop and remove all of it; safe to repeat."""
+        systemctl("kill", "--signal=SIGKILL", f"{UNIT}{self.id}-*.service")
+        systemctl("stop", f"{UNIT}{self.id}-*.service")
+        systemctl("reset-failed", f"{UNIT}{self.id}-*.service")
+        subprocess.run(["ip", "netns", "del", self.namespace], capture_output=True, check=False, timeout=30)
+        for folder in (self.sockets, self.folder):
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(folder)
+
+    def left(self) -> list[str]:
+        """Return what is still there of it after `remove`."""
+        found = [
+            str(path) for path in (self.folder, self.sockets, Path("/run/netns") / self.namespace) if path.exists()
+        ]
+        out = run(["systemctl", "list-units", "--no-legend", "--plain", f"{UNIT}{self.id}-*.service"]).decode()
+        return found + [line.split()[0] for line in out.splitlines() if line.strip()]
+
+
+def reap(base: str, now: float) -> list[str]:
+    """Remove every place whose program no longer runs or whose time is over, unless it was kept on purpose."""
+    removed = []
+    for folder in sorted(Path(base).glob("*/state.json")):
+        place = Place(base, folder.parent.name)
+        state = place.state()
+        runs = unit_active(f"{UNIT}{place.id}.service")
+        if state.get("kept") or (runs and now < float(state.get("deadline", 0))):
+            continue
+        systemctl("kill", "--signal=SIGKILL", f"{UNIT}{place.id}.service")
+        place.remove()
+        removed.append(place.id)
+    return removed

@@ -1,0 +1,102 @@
+"""The restored Redis, from the newest copy that the repository held."""
+
+from __future__ import annotations
+
+import calendar
+import hashlib
+import json
+import os
+import pwd
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from .engine import Engine
+from .errors import BrokenOff
+from .place import Place
+from .shell import ProgramError, run, transient, unit_active, unit_said
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A copy of Redis: its place in the repository and its marker."""
+
+    path: str
+    marker: dict[str, Any]
+
+
+def newest(engine: Engine, until: float | None) -> Copy:
+    """Return the newest whole copy that was there at `until`. Raises BrokenOff."""
+    try:
+        stamps = engine.list_names("turnout/redis")
+    except ProgramError as error:
+        raise BrokenOff(f"the repository has no copy of Redis: {error}", "redis_copy") from None
+    for stamp in sorted((name for name in stamps if "/" not in name), reverse=True):
+        taken = calendar.timegm(time.strptime(stamp, "%Y%m%dT%H%M%SZ"))
+        if until is not None and taken > until:
+            continue
+        try:
+            marker = json.loads(engine.get(f"turnout/redis/{stamp}/marker.json"))
+        except (ProgramError, ValueError):
+            continue  # no marker: a copy that was never finished
+        return Copy(f"turnout/redis/{stamp}", marker)
+    raise BrokenOff("the repository held no whole copy of Redis at the failure", "redis_copy")
+
+
+def restore(place: Place, engine: Engine, copy: Copy) -> None:
+    """Fetch the copy into the place and see that it is what was stored. Raises BrokenOff."""
+    account = pwd.getpwnam("redis")
+    folder = place.folder / "redis"
+    folder.mkdir(mode=0o700)
+    os.chown(folder, account.pw_uid, account.pw_gid)
+    for name, stored in sorted(copy.marker["files"].items()):
+        try:
+            content = engine.get(f"{copy.path}/{name}")
+        except ProgramError as error:
+            raise BrokenOff(f"the copy of Redis cannot be read: {error}", "redis_copy") from None
+        digest = hashlib.sha256(content).hexdigest()
+        if len(content) != stored["bytes"] or digest != stored["sha256"]:
+            raise BrokenOff(
+                f"the copy of Redis is damaged: {name} has {len(content)} of {stored['bytes']} bytes and checksum "
+                f"{digest[:12]}, {stored['sha256'][:12]} was stored", "redis_copy",
+            )  # fmt: skip
+        path = folder / name
+        path.write_bytes(content)
+        path.chmod(0o600)
+        os.chown(path, account.pw_uid, account.pw_gid)
+    try:
+        run(["redis-check-rdb", str(folder / "dump.rdb")], timeout_s=600)
+    except ProgramError as error:
+        raise BrokenOff(f"the snapshot of Redis is damaged: {error}", "redis_copy") from None
+
+
+def start(place: Place, namespace: str, at: tuple[str, int], password: str, limit_s: float = 120) -> int:
+    """Start Redis on the copy, at an address and port inside the namespace; return its number of keys.
+
+    Raises BrokenOff.
+    """
+    address, port = at
+    place.write(
+        "redis.conf",
+        f"bind {address}\nport {port}\ndir {place.folder}/redis\ndbfilename dump.rdb\nappendonly no\nsave \"\"\n"
+        f"requirepass {password}\nprotected-mode no\ndaemonize no\nlogfile \"\"\n",
+        0o400, user="redis", group="root",
+    )  # fmt: skip
+    unit = place.unit("redis")
+    transient(
+        unit,
+        ["/usr/bin/redis-server", str(place.folder / "redis.conf")],
+        {"User": "redis", "NetworkNamespacePath": namespace, "NoNewPrivileges": "yes"},
+    )
+    deadline = time.monotonic() + limit_s
+    cli = ["ip", "netns", "exec", place.namespace, "redis-cli", "-h", address, "-p", str(port), "DBSIZE"]
+    while True:
+        try:
+            said = run(cli, environment={"REDISCLI_AUTH": password}, timeout_s=10).decode().strip()
+        except ProgramError as error:
+            said = str(error)
+        if said.isdigit():
+            return int(said)
+        if not unit_active(unit) or time.monotonic() > deadline:
+            raise BrokenOff(f"the restored Redis does not answer: {said[-200:]} {unit_said(unit)}", "redis")
+        time.sleep(0.05)

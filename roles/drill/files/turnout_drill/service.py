@@ -1,0 +1,108 @@
+"""The release's own API and worker on the restored data, cut off from everything else, and the smoke tests."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import pwd
+import time
+from typing import Any
+
+from .errors import BrokenOff
+from .isolation import NOWHERE, Isolation
+from .place import Place
+from .shell import ProgramError, transient, unit_active, unit_said
+
+_POLL_S = 0.05
+
+
+class Service:
+    """One API and, where the service has one, one worker."""
+
+    def __init__(self, place: Place, isolation: Isolation, plan: dict[str, Any], hosts: dict[str, str]) -> None:
+        self.place, self.isolation, self.plan = place, isolation, plan
+        self.hosts = hosts
+
+    def prepare(self) -> None:
+        """Lay environment and names; nothing runs yet."""
+        place, user = self.place, self.plan["user"]
+        place.write("service.env", self.plan["environment"], 0o600)
+        lines = ["127.0.0.1 localhost", "::1 localhost", *(f"{to} {name}" for name, to in self.hosts.items())]
+        place.write("hosts", "\n".join(lines) + "\n", 0o644)
+        place.write("resolv.conf", f"nameserver {NOWHERE}\noptions timeout:1 attempts:1\n", 0o644)
+        state = place.folder / "state"
+        state.mkdir(mode=0o700)
+        account = pwd.getpwnam(user)
+        os.chown(state, account.pw_uid, account.pw_gid)
+
+    def start(self, process: str) -> None:
+        """Start `api` or `worker`. Raises BrokenOff."""
+        place, plan = self.place, self.plan
+        state = f"/var/lib/{plan['name']}"
+        os.makedirs(state, exist_ok=True)
+        properties = {
+            "User": plan["user"],
+            "WorkingDirectory": plan["release_dir"],
+            "EnvironmentFile": place.folder / "service.env",
+            "Environment": [f"HOME={state}", *(f"{k}={v}" for k, v in plan[process]["variables"].items())],
+            "NetworkNamespacePath": self.isolation.path,
+            "BindPaths": f"{place.folder}/state:{state}",
+            "BindReadOnlyPaths": [f"{place.folder}/hosts:/etc/hosts", f"{place.folder}/resolv.conf:/etc/resolv.conf"],
+            # A local mail program would take what a worker sends without any network.
+            "InaccessiblePaths": ["-/usr/sbin/sendmail", "-/run/systemd/resolve", "-/run/nscd"],
+            "NoNewPrivileges": "yes",
+            "ProtectSystem": "strict",
+            "ProtectHome": "yes",
+            "PrivateTmp": "yes",
+            "PrivateDevices": "yes",
+            "CapabilityBoundingSet": "",
+        }
+        try:
+            transient(place.unit(process), plan[process]["argv"], properties)
+        except ProgramError as error:
+            raise BrokenOff(f"the restored {process} does not start: {error}", process) from None
+
+    def wait_for_health(self) -> None:
+        """Return when the API answers its health check. Raises BrokenOff."""
+        health = self.plan["api"]["health"]
+        deadline = time.monotonic() + float(health["deadline_s"])
+        while True:
+            fault = self.request({"path": health["path"], "status": health["status"]}, float(health["timeout_s"]))
+            if fault is None:
+                return
+            if not unit_active(self.place.unit("api")):
+                raise BrokenOff(f"the restored API ended: {unit_said(self.place.unit('api'))}", "api")
+            if time.monotonic() > deadline:
+                raise BrokenOff(f"the restored API was not healthy within {health['deadline_s']} s: {fault}", "api")
+            time.sleep(_POLL_S)
+
+    def request(self, test: dict[str, Any], timeout_s: float = 10) -> str | None:
+        """Make one request of the smoke tests inside the namespace; return what is wrong with the answer, or None."""
+
+        def ask() -> tuple[int, bytes]:
+            connection = http.client.HTTPConnection("127.0.0.1", self.plan["api"]["port"], timeout=timeout_s)
+            try:
+                body = test.get("body")
+                connection.request(
+                    test.get("method") or "GET", test["path"], body=body.encode() if body else None,
+                    headers=test.get("headers") or {},
+                )  # fmt: skip
+                answer = connection.getresponse()
+                return answer.status, answer.read()
+            finally:
+                connection.close()
+
+        try:
+            status, body = self.isolation.inside(ask)
+        except (OSError, http.client.HTTPException) as error:
+            return f"{test['path']}: {error}"
+        if status != int(test.get("status") or 200):
+            return f"{test['path']} answered {status}, {test.get('status') or 200} was expected"
+        if test.get("contains") and test["contains"].encode() not in body:
+            return f"{test['path']} answered {status} without the text that was expected"
+        return None
+
+    def worker_fault(self) -> str | None:
+        """Return what is wrong with the worker, or None."""
+        unit = self.place.unit("worker")
+        return None if unit_active(unit) else f"the restored worker ended: {unit_said(unit)}"

@@ -1,0 +1,77 @@
+"""Running programs: as another user, with their words kept for the cause."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+from collections.abc import Mapping
+
+_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/"}
+
+
+class ProgramError(Exception):
+    """A program ended with another code than 0; the text is the last of what it said."""
+
+
+def run(
+    argv: list[str], *, user: str | None = None, stdin: bytes | None = None, timeout_s: float | None = None,
+    environment: Mapping[str, str] | None = None, allowed: tuple[int, ...] = (0,),
+) -> bytes:  # fmt: skip
+    """Run a program; return its standard output. Raises ProgramError."""
+    account = {}
+    if user is not None:
+        entry = pwd.getpwnam(user)
+        account = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": os.getgrouplist(user, entry.pw_gid)}
+    try:
+        done = subprocess.run(
+            argv, input=b"" if stdin is None else stdin, capture_output=True, check=False, cwd="/",
+            timeout=timeout_s, env={**_ENVIRONMENT, **(environment or {})}, **account,  # type: ignore[call-overload]
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ProgramError(f"{argv[0]}: {error}") from None
+    if done.returncode not in allowed:
+        said = " ".join((done.stderr or done.stdout).decode("utf-8", "replace").split())
+        raise ProgramError(f"{os.path.basename(argv[0])} ended with code {done.returncode}: {said[-700:]}")
+    return bytes(done.stdout)
+
+
+def systemctl(*words: str) -> None:
+    """Run systemctl and do not mind what it says: what is gone already is gone."""
+    subprocess.run(["systemctl", *words], capture_output=True, check=False, timeout=120)
+
+
+def transient(unit: str, argv: list[str], properties: Mapping[str, object]) -> None:
+    """Start a program as a transient unit, and return once it has been executed. Raises ProgramError.
+
+    A property with several values is given once for each.
+    """
+    words = ["systemd-run", "--quiet", "--collect", f"--unit={unit}", "--property=Type=exec"]
+    for name, value in properties.items():
+        values = value if isinstance(value, list) else [value]
+        words += [f"--property={name}={one}" for one in values]
+    run([*words, "--", *argv], timeout_s=60)
+
+
+def unit_active(unit: str) -> bool:
+    """Tell whether a unit runs."""
+    done = subprocess.run(["systemctl", "is-active", "--quiet", unit], check=False, timeout=30)
+    return done.returncode == 0
+
+
+def unit_ended(unit: str) -> bool:
+    """Tell whether a unit is over, what it does at its end included."""
+    done = subprocess.run(
+        ["systemctl", "show", "--property=ActiveState", "--value", unit],
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    return done.stdout.strip() in ("inactive", "failed", "")
+
+
+def unit_said(unit: str, lines: int = 3) -> str:
+    """Return the last lines that a unit wrote to the journal."""
+    done = subprocess.run(
+        ["journalctl", f"--unit={unit}", f"--lines={lines}", "--output=cat", "--no-pager"],
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    return " ".join(done.stdout.split())[-400:]

@@ -1,0 +1,33 @@
+"""Filters that read what a restore measured."""
+
+from __future__ import annotations
+
+
+def turnout_restore_faults(measured):
+    """Return why a restore is not to be used; an empty list where it is sound."""
+    wrong = [f"check {c['name']}: {c['detail']}" for c in measured["checks"] if c["outcome"] == "fail"]
+    return list(measured["causes"]) + wrong
+
+
+def turnout_restore_lines(measured):
+    """Return the restore as lines for a person: what was recovered, and how long each step took."""
+    lines = [f"restored from backup {measured['notes'].get('backup', '-')}"]
+    if measured["recovered"]:
+        recovered = measured["recovered"]
+        lines.append(f"  last heartbeat {recovered['heartbeat']} of {recovered['at']}, replayed to {recovered['lsn']}")
+    previous = measured["began_s"]
+    for name, mark in measured["marks"]:
+        lines.append(f"  {name or 'outside the RTO':<16}{mark - previous:>8.2f} s")
+        previous = mark
+    return lines + [f"  check {c['name']:<20}{c['outcome']:<8}{c['detail']}" for c in measured["checks"]]
+
+
+class FilterModule:
+    """The filters of this role."""
+
+    def filters(self):
+        """Return the filters by name."""
+        return {
+            "turnout_restore_faults": turnout_restore_faults,
+            "turnout_restore_lines": turnout_restore_lines,
+        }

@@ -1,0 +1,327 @@
+"""Backups that are restored: drills that pass, and each way of being broken turning one red with its cause named."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from harness import BIN, ROOT, Run, Turnout
+from turnout.drill.parse import from_object
+from turnout.lab import store
+from turnout.lab.topology import host_named
+
+PLACE = "/var/lib/turnout-drill"
+
+
+@dataclass
+class Bed:
+    """The lab with a backup, the plan of a drill on it, and the means to break what it reads."""
+
+    turnout: Turnout
+    plan: dict[str, Any]
+    release: str
+
+    def drill(self, **changes: Any) -> dict[str, Any]:
+        """Run the plan with changes on the drill host; return what it measured."""
+        name = f"t{secrets.token_hex(4)}"
+        plan = {**self.plan, **changes, "id": name}
+        answer = self.send("mon1", "turnout-drill start", json.dumps(plan))
+        measured: dict[str, Any] = json.loads(answer)
+        self.turnout.ssh("mon1", f"rm -f /var/lib/turnout-drill-records/{name}.json")
+        return measured
+
+    def send(self, host: str, command: str, text: str) -> str:
+        """Run a command with text on its standard input, which may hold secrets."""
+        done = subprocess.run(
+            [str(BIN / "turnout"), "lab", "ssh", host, command], input=text, capture_output=True, text=True,
+            env=self.turnout.env(), cwd=ROOT, timeout=240, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def sql(self, text: str, database: str = "sample") -> str:
+        """Ask the primary as its superuser."""
+        words = f"sudo -u postgres psql -X -q -A -t -v ON_ERROR_STOP=1 -d {database}"
+        return self.send("data1", words, text).strip()
+
+    def archived(self) -> str:
+        """Return once all WAL up to now is in the repository."""
+        segment = self.sql("SELECT pg_walfile_name(pg_switch_wal())", "postgres")
+        deadline = time.monotonic() + 60
+        while True:
+            done = self.sql("SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver", "postgres")
+            if done >= segment:
+                return segment
+            assert time.monotonic() < deadline, f"{segment} was not archived, only {done}"
+            time.sleep(0.3)
+
+    @contextlib.contextmanager
+    def object_changed(self, key: str, change: Callable[[bytes], bytes | None]) -> Iterator[None]:
+        """Change one object of the repository (None removes it), and put it back afterwards."""
+        client = store.load(self.turnout.lab).client()
+        body = client.get_object(Bucket="backups", Key=key)["Body"].read()
+        changed = change(body)
+        try:
+            if changed is None:
+                client.delete_object(Bucket="backups", Key=key)
+            else:
+                client.put_object(Bucket="backups", Key=key, Body=changed)
+            yield
+        finally:
+            client.put_object(Bucket="backups", Key=key, Body=body)
+
+    def keys(self, prefix: str) -> list[str]:
+        """Return the keys of the repository below a prefix."""
+        pages = store.load(self.turnout.lab).client().get_paginator("list_objects_v2")
+        found = pages.paginate(Bucket="backups", Prefix=f"pgbackrest/{prefix}")
+        return sorted(entry["Key"] for page in found for entry in page.get("Contents", []))
+
+    def nothing_left(self) -> None:
+        """See that a drill left no folder, no unit and no namespace on its host."""
+        said = self.turnout.ssh(
+            "mon1",
+            f"ls {PLACE} 2>/dev/null; ls /run/netns 2>/dev/null;"
+            " systemctl list-units --no-legend --plain --all 'turnout-drill-[0-9t]*'",
+        )
+        assert said.strip() == "", said
+
+
+@pytest.fixture(scope="module")
+def bed(turnout: Turnout) -> Bed:
+    """Return the lab with a fresh full backup, by the playbook, and the plan of a drill."""
+    if turnout.in_service() is None:
+        turnout.ensure("1.0.0")
+    run = turnout.playbook("backup", "-e", "type=full")
+    assert run.rc == 0, run.tail
+    path = turnout.lab.state_dir / "drill-plan.json"
+    run = turnout.playbook(
+        "../tests/lab/drill_plan", "-e", "release=1.0.0", "-e", "run_id=t", "-e", f"plan_file={path}"
+    )
+    assert run.rc == 0, run.tail
+    bed = Bed(turnout, json.loads(path.read_text()), "1.0.0")
+    path.unlink()
+    bed.archived()
+    return bed
+
+
+def record_of(turnout: Turnout, run: Run) -> dict[str, Any]:
+    """Return the last drill in the ledger, read as strictly as the reports read it."""
+    ledger = [entry for entry in turnout.edge("edge1")["ledger"] if entry.get("kind") == "drill"]
+    assert ledger, run.tail
+    record = {key: ledger[-1][key] for key in from_object.__globals__["FIELDS"]}
+    from_object(record)
+    return record
+
+
+def told(measured: dict[str, Any]) -> str:
+    """Return every cause and failed check of a drill as one text."""
+    assert measured["ended"] is not None
+    wrong = [f"{check['name']}: {check['detail']}" for check in measured["checks"] if check["outcome"] != "pass"]
+    return " | ".join(measured["causes"] + wrong)
+
+
+def test_a_drill_restores_what_the_repository_held_and_leaves_nothing(bed: Bed) -> None:
+    timelines = bed.turnout.ssh("data1", "sudo -u postgres pgbackrest --stanza=sample repo-ls archive/sample/17-1")
+    run = bed.turnout.playbook("restore_drill")
+    assert run.rc == 0, run.tail
+    record = record_of(bed.turnout, run)
+    assert record["verdict"] == "pass"
+    # The lab archives every ten seconds at the latest; a busy machine may take as long again to store a segment.
+    assert 0 <= record["rpo"]["seconds"] < 40, record["rpo"]
+    assert record["failure"]["heartbeat"] - record["recovered"]["heartbeat"] == record["rpo"]["heartbeats"]
+    assert sum(phase["seconds"] for phase in record["phases"]) == pytest.approx(record["rto_seconds"], rel=0.01)
+    assert {check["name"] for check in record["checks"]} >= {"target_reached", "smoke", "worker", "amcheck", "redis"}
+    bed.nothing_left()
+    after = bed.turnout.ssh("data1", "sudo -u postgres pgbackrest --stanza=sample repo-ls archive/sample/17-1")
+    assert {line for line in after.split() if line.endswith(".history")} == {
+        line for line in timelines.split() if line.endswith(".history")
+    }
+
+
+def test_calls_of_the_restored_service_to_the_outside_are_blocked_and_counted(bed: Bed) -> None:
+    # A worker that wants to send mail: it resolves a name, then connects to an address, and lives on.
+    program = (
+        "import socket,time\n"
+        "for ask in (lambda: socket.getaddrinfo('mail.example.org', 25),"
+        " lambda: socket.create_connection(('203.0.113.7', 25), 2)):\n"
+        "    try: ask()\n"
+        "    except OSError: pass\n"
+        "time.sleep(60)"
+    )
+    service = {**bed.plan["service"], "worker": {"argv": ["/usr/bin/python3", "-c", program], "variables": {}}}
+    measured = bed.drill(service=service, worker_settle_s=3.0)
+    assert told(measured) == ""
+    assert measured["egress_blocked"] >= 2
+
+
+def test_a_random_point_and_the_longest_chain_are_restored_too(bed: Bed) -> None:
+    measured = bed.drill(mode="random")
+    assert told(measured) == ""
+    assert measured["notes"]["target"]["type"] == "lsn"
+    measured = bed.drill(mode="longest_chain")
+    assert told(measured) == ""
+
+
+def test_a_missing_wal_segment_is_named(bed: Bed) -> None:
+    key = _middle_segment(bed)
+    with bed.object_changed(key, lambda _: None):
+        assert f"WAL segment {key.rsplit('/', 1)[1][:24]} is missing" in told(bed.drill())
+
+
+def test_a_corrupted_wal_segment_is_named(bed: Bed) -> None:
+    key = _middle_segment(bed)
+    with bed.object_changed(key, _damage):
+        said = told(bed.drill())
+    assert "target_reached: replay ended at" in said or "start: " in said, said
+    assert key.rsplit("/", 1)[1][:24] in said, said
+
+
+def _middle_segment(bed: Bed) -> str:
+    """Return the key of a segment after the last backup that has segments after it."""
+    backup = max(key.split("/")[3] for key in bed.keys("backup/sample/") if key.split("/")[3][0] == "2")
+    stop = json.loads(bed.turnout.ssh("data1", f"sudo -u postgres pgbackrest --output=json --set={backup} info"))
+    last = stop[0]["backup"][-1]["archive"]["stop"]
+    bed.archived()
+    bed.archived()
+    return next(key for key in bed.keys("archive/sample/17-1/") if key.rsplit("/", 1)[1][:24] > last)
+
+
+def _damage(body: bytes) -> bytes:
+    """Turn bytes in the middle over."""
+    middle = len(body) // 2
+    return body[:middle] + bytes(byte ^ 0xFF for byte in body[middle : middle + 64]) + body[middle + 64 :]
+
+
+def test_a_corrupted_block_in_the_backup_is_named(bed: Bed) -> None:
+    files = [key for key in bed.keys("backup/sample/2") if "/pg_data/" in key]
+    newest = max(key.split("/")[3] for key in files)
+    client = store.load(bed.turnout.lab).client()
+    largest = max(
+        (key for key in files if f"/{newest}/" in key),
+        key=lambda key: client.head_object(Bucket="backups", Key=key)["ContentLength"],
+    )
+    with bed.object_changed(largest, _damage):
+        assert "restore: the backup" in told(bed.drill())
+
+
+def test_a_dropped_table_and_a_violated_invariant_are_named(bed: Bed) -> None:
+    bed.sql("CREATE TABLE drill_probe (n int); INSERT INTO drill_probe VALUES (-1); CREATE TABLE drill_gone ()")
+    bed.sql("DROP TABLE drill_gone")
+    bed.archived()
+    checks = {
+        "numbers_are_positive": "SELECT n FROM drill_probe WHERE n < 0;",
+        "table_is_there": "SELECT 1 FROM drill_gone WHERE false",
+    }
+    try:
+        said = told(bed.drill(checks=checks))
+    finally:
+        bed.sql("DROP TABLE drill_probe")
+    assert 'numbers_are_positive: 1 rows violate it, first {"n": -1}' in said
+    assert "table_is_there: psql ended with code 3: psql:<stdin>" in said
+    assert 'relation "drill_gone" does not exist' in said
+
+
+def test_a_truncated_copy_of_redis_is_named(bed: Bed) -> None:
+    key = max(key for key in bed.keys("turnout/redis/") if key.endswith("/dump.rdb"))
+    with bed.object_changed(key, lambda body: body[: len(body) // 2]):
+        assert "redis_copy: the copy of Redis is damaged: dump.rdb has" in told(bed.drill())
+
+
+def test_an_upload_whose_version_is_missing_is_named(bed: Bed) -> None:
+    listing = "/tmp/uploads.jsonl"  # noqa: S108 - on the lab's host
+    entry = json.dumps({"key": "a.png", "version": "v1", "bytes": 1, "etag": "x"})
+    bed.send("mon1", f"cat > {listing}", entry + "\n")
+    both = "SELECT * FROM (VALUES ('a.png', 'v1'), ('a.png', 'v2')) refs (key, version)"
+    said = told(bed.drill(uploads={"query": both, "listing": listing}))
+    assert said == "uploads: 1 referenced versions are not in the bucket, first a.png in version v2"
+
+
+def test_a_host_without_that_version_of_postgresql_is_refused(bed: Bed) -> None:
+    bed.turnout.ssh("mon1", "mv /usr/lib/postgresql/17 /usr/lib/postgresql/16")
+    try:
+        said = told(bed.drill())
+    finally:
+        bed.turnout.ssh("mon1", "mv /usr/lib/postgresql/16 /usr/lib/postgresql/17")
+    assert "the backup is of PostgreSQL 17, and this host has 16: install postgresql-17 here" in said
+
+
+def test_a_disk_that_is_too_small_is_refused(bed: Bed) -> None:
+    bed.turnout.ssh("mon1", "mkdir -p /mnt/small && mount -t tmpfs -o size=8m tmpfs /mnt/small")
+    try:
+        said = told(bed.drill(directory="/mnt/small"))
+    finally:
+        bed.turnout.ssh("mon1", "umount /mnt/small")
+    assert "/mnt/small has" in said
+    assert "set drill_directory to a larger disk" in said
+
+
+def test_wrong_credentials_are_named(bed: Bed) -> None:
+    options = {**bed.plan["repository_options"], "s3-key-secret": "wrong"}
+    said = told(bed.drill(repository_options=options))
+    assert "the repository cannot be read" in said
+    assert "wrong" not in said
+
+
+def test_credentials_that_could_write_are_refused(bed: Bed) -> None:
+    writer = bed.turnout.s3["identities"]["writer"]
+    options = {
+        **bed.plan["repository_options"], "s3-key": writer["access_key"], "s3-key-secret": writer["secret_key"],
+    }  # fmt: skip
+    before = bed.keys("")
+    said = told(bed.drill(repository_options=options))
+    assert "the repository's credentials here can write" in said
+    assert [key for key in bed.keys("") if "probe" in key] == []
+    assert set(before) <= set(bed.keys(""))
+
+
+def test_a_drill_ends_and_is_removed_when_its_controller_is_killed(bed: Bed) -> None:
+    process = bed.turnout.start("restore_drill", "-e", "release=1.0.0")
+    _wait_for_place(bed, process)
+    bed.turnout.kill(process, signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 90
+    while "yes" in bed.turnout.ssh("mon1", f"ls {PLACE} | grep -q . && echo yes", check=False):
+        assert time.monotonic() < deadline, "the drill outlived its controller and was not removed"
+        time.sleep(0.5)
+    # Its record waits on the drill host for the next drill to enter it.
+    records = bed.turnout.ssh("mon1", "cat /var/lib/turnout-drill-records/*.json")
+    assert '"mode": "latest"' in records
+
+
+def test_a_drill_whose_host_dies_is_inconclusive_and_its_rest_is_reaped(bed: Bed) -> None:
+    process = bed.turnout.start("restore_drill", "-e", "release=1.0.0")
+    try:
+        _wait_for_place(bed, process)
+        bed.turnout.hosts.kill(host_named("mon1"))
+        out = process.communicate(timeout=120)[0]
+    finally:
+        bed.turnout.hosts.start(host_named("mon1"))
+    assert process.returncode != 0
+    assert "inconclusive" in out, out[-3000:]
+    record = record_of(bed.turnout, Run(process.returncode, out, 0.0))
+    assert record["verdict"] == "inconclusive"
+    assert "unreachable" in " ".join(record["causes"]).lower() or "connect" in " ".join(record["causes"]).lower()
+    deadline = time.monotonic() + 60
+    while True:
+        said = bed.turnout.ssh("mon1", f"ls {PLACE} && echo looked", check=False)
+        if said.strip() == "looked":
+            break
+        assert time.monotonic() < deadline, said
+        time.sleep(0.5)
+
+
+def _wait_for_place(bed: Bed, process: subprocess.Popen[str]) -> None:
+    """Return when the drill of a playbook has begun to restore."""
+    deadline = time.monotonic() + 120
+    while "yes" not in bed.turnout.ssh("mon1", f"ls {PLACE}/*/pgdata/base >/dev/null && echo yes", check=False):
+        assert process.poll() is None, process.communicate()[0][-3000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
