@@ -182,6 +182,7 @@ class Judge:
     probes_per_s: float = 0.0
 
 
+@dataclass(frozen=True)
 class Watch:
     """What guards the release in service between deploys: with `rollback_on_page` a page on its SLOs takes it back."""
 
