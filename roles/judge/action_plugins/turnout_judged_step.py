@@ -226,7 +226,7 @@ class ActionModule(ActionBase):
         said = back.get("message") or (back.get("error") or {}).get("observed") or "no answer"
         again = (
             "\nto mend: release a version without the fault; this one is quarantined, and deploying it again needs "
-            '-e again="the reason"'
+            "-e 'again=\"the reason\"'"
             if fault
             else "\nto mend: see why it could not be judged, then deploy again; without the judge: -e canary=off"
         )

@@ -204,7 +204,7 @@ def main():
             module.fail_json(
                 msg=f"observed: {params['color']} fails on this edge: {fault}; this edge went back at once: {said}; "
                 "to mend: release a version without the fault; this one is quarantined, and deploying it again needs "
-                '-e again="the reason"',
+                "-e 'again=\"the reason\"'",
                 quarantined=True,
                 requests=requests,
                 errors=errors,
