@@ -30,8 +30,16 @@ def without_total(text: str) -> str:
 @pytest.mark.parametrize(
     ("change", "field", "remedy"),
     [
-        (lambda text: text.replace("target: 0.995", "target: 1"), "spec.objectives[0].target", "write an objective below 100 %"),
-        (lambda text: text.replace("target: 0.995", "target: 1.2"), "spec.objectives[0].target", "write an objective below 100 %"),
+        (
+            lambda text: text.replace("target: 0.995", "target: 1"),
+            "spec.objectives[0].target",
+            "write an objective below 100 %",
+        ),
+        (
+            lambda text: text.replace("target: 0.995", "target: 1.2"),
+            "spec.objectives[0].target",
+            "write an objective below 100 %",
+        ),
         (without_total, "spec.indicator.spec.ratioMetric", "total"),
         (lambda text: text.replace("kind: SLO", "kind: Slo"), "kind", "kind: SLO"),
         (lambda text: text.replace("type: availability", "type: uptime"), "turnout.dev/type", "latency"),
