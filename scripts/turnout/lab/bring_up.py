@@ -76,6 +76,7 @@ def up(lab: Lab, suite: str | None, say: Callable[[str], None], *, fresh: bool =
         write_private(lab.known_hosts, keys.known_hosts_text(lab, host_keys))
         hosts.wait_for_ssh()
         say(f"all {len(HOSTS)} hosts answer SSH")
+        keys.ensure_backup_certificates(lab)
         made = store.ensure(lab, hosts, say)
         say(f"S3 answers at {made.endpoint}: buckets {' '.join(store.BUCKETS)}")
         record = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from turnout.errors import TurnoutError
 from turnout.lab.machine import APT_INSTALL
-from turnout.lab.topology import HOSTS, STORE1, Lab
+from turnout.lab.topology import DATA1, HOSTS, STORE1, Lab
 
 _DAYS = "3650"
 
@@ -88,6 +89,42 @@ def ensure_certificates(lab: Lab) -> Authority:
         (place / "key").replace(authority.key)
         (place / "crt").replace(authority.certificate)
     return authority
+
+
+def ensure_backup_certificates(lab: Lab) -> Path:
+    """Make certificates for the database's host and the repository host, by an authority of their own; their folder.
+
+    Each names its host as common name and as DNS name, and serves both as server and as client.
+    """
+    folder = lab.state_dir / "backup-tls"
+    names = (DATA1.name, STORE1.name)
+    if all((folder / f"{name}.key").exists() for name in names):
+        return folder
+    with tempfile.TemporaryDirectory(dir=lab.state_dir) as place:
+        made = Path(place) / "made"
+        made.mkdir()
+        key, curve = ("-newkey", "ec"), ("-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+        # fmt: off
+        _run(
+            "openssl", "req", "-x509", *key, *curve, "-subj", f"/CN=turnout lab {lab.name} backups", "-days", _DAYS,
+            "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign",
+            "-keyout", f"{place}/ca.key", "-out", str(made / "ca.crt"),
+        )
+        for name in names:
+            _run("openssl", "req", *key, *curve, "-subj", f"/CN={name}", "-keyout", str(made / f"{name}.key"),
+                 "-out", f"{place}/csr")
+            (Path(place) / "extensions").write_text(
+                f"subjectAltName=DNS:{name}\nbasicConstraints=critical,CA:FALSE\n"
+                "extendedKeyUsage=serverAuth,clientAuth\n", encoding="utf-8",
+            )
+            _run("openssl", "x509", "-req", "-in", f"{place}/csr", "-CA", str(made / "ca.crt"),
+                 "-CAkey", f"{place}/ca.key", "-CAcreateserial", "-days", _DAYS,
+                 "-extfile", f"{place}/extensions", "-out", str(made / f"{name}.crt"))
+        # fmt: on
+        if folder.exists():
+            shutil.rmtree(folder)
+        made.rename(folder)
+    return folder
 
 
 def known_hosts_text(lab: Lab, host_keys: dict[str, str]) -> str:
