@@ -215,11 +215,31 @@ prometheus_tools() {
     done
 }
 
+# -- a browser ---------------------------------------------------------------------------------------------------
+
+# The tests of the reports read them in a real one. Where it cannot be had all else still works, so it is no failure here.
+browser() {
+    local name
+    for name in chromium chromium-browser google-chrome; do
+        if command -v "$name" >/dev/null; then
+            say "a browser is there: $name"
+            return 0
+        fi
+    done
+    apt_update
+    if apt-cache show chromium >/dev/null 2>&1; then
+        apt_install chromium fonts-dejavu-core
+    else
+        say "no browser: apt has no chromium here. Tests of the HTML reports need one: install chromium or google-chrome"
+    fi
+}
+
 # -- all of it ---------------------------------------------------------------------------------------------------
 
 system_packages
 python_environment
 prometheus_tools
+browser
 if [ "${1:-}" != --no-image ]; then
     # It says itself how far it is, and does nothing where the image of this recipe is there.
     .venv/bin/turnout lab image 9>&-

@@ -15,6 +15,7 @@ from turnout.errors import TurnoutError
 
 # Group name -> (module, attribute, one line for --help).
 GROUPS: dict[str, tuple[str, str, str]] = {
+    "drill": ("turnout.drill.cli", "drill", "Report what restore drills measured, and answer the release gate."),
     "judge": (
         "turnout.judge.cli",
         "judge",

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from turnout.judge.promotion import FULL_SHARE_BP
 from turnout.judge.simulation.scenarios import Outcome, Scenario, play
 from turnout.judge.simulation.traffic import Floats
 
 CHUNK = 2000
+FULL_P95_S: dict[float, float] = {1000: 25.0, 50: 200.0}
+"""By requests a second: within how many seconds 95 % of healthy releases are promised to reach 100 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,28 +176,43 @@ class Bound:
         return self.value is not None and self.value <= self.limit
 
 
+def _failed_bound(result: Result) -> Bound | None:
+    """Return what was promised of the failed requests of a faulty release; None where that says nothing.
+
+    The information bound is for errors that are independent of each other, so it says nothing of bursts; and a release
+    that cannot fail that many requests before it ends could not break it.
+    """
+    scenario, traffic = result.scenario, result.scenario.traffic
+    limit = scenario.failed_limit()
+    if limit is None or traffic.bursts or traffic.on_off or len(scenario.steps_bp) > 1:
+        return None
+    share = scenario.steps_bp[0] / FULL_SHARE_BP
+    if traffic.requests_per_s * share * traffic.candidate * (scenario.seconds - traffic.onset_s) <= limit:
+        return None
+    return Bound(f"median failed requests: {scenario.name}", result.ours.failed_median, limit)
+
+
+def _bound(result: Result) -> Bound | None:
+    """Return the promise that a scenario is about."""
+    scenario, traffic = result.scenario, result.scenario.traffic
+    if scenario.group.startswith("Healthy: "):
+        rough = traffic.bursts or traffic.on_off or traffic.giant
+        limit = 0.015 if rough else 0.01 if traffic.outage else 0.0116
+        return Bound(f"false rollbacks: {scenario.name}", result.ours.false, limit)
+    if result.reached is not None and scenario.faulty:
+        return Bound(f"wrongly promoted: {scenario.name}", result.reached, 0.05)
+    if result.reached is not None and traffic.requests_per_s in FULL_P95_S:
+        limit_s = FULL_P95_S[traffic.requests_per_s]
+        return Bound(f"p95 seconds to 100 %: {scenario.name}", result.reached_p95_s, limit_s)
+    return _failed_bound(result)
+
+
 def bounds(results: Sequence[Result]) -> list[Bound]:
     """Return the promises that the results speak of.
 
     A false-rollback rate of 1 % shows as up to 1.16 % in 10,000 releases once in twenty.
     """
-    found = []
-    for result in results:
-        scenario, row = result.scenario, result.ours
-        if scenario.group.startswith("Healthy: "):
-            rough = scenario.traffic.bursts or scenario.traffic.on_off or scenario.traffic.giant
-            limit = 0.015 if rough else 0.01 if scenario.traffic.outage else 0.0116
-            found.append(Bound(f"false rollbacks: {scenario.name}", row.false, limit))
-        elif scenario.group.startswith("Faulty from the start"):
-            limit_failed = scenario.failed_limit()
-            if limit_failed is not None:
-                found.append(Bound(f"median failed requests: {scenario.name}", row.failed_median, limit_failed))
-        elif result.reached is not None and scenario.faulty:
-            found.append(Bound(f"wrongly promoted: {scenario.name}", result.reached, 0.05))
-        elif result.reached is not None and scenario.traffic.requests_per_s in (1000, 50):
-            limit_s = 25.0 if scenario.traffic.requests_per_s == 1000 else 200.0
-            found.append(Bound(f"p95 seconds to 100 %: {scenario.name}", result.reached_p95_s, limit_s))
-    return found
+    return [bound for result in results if (bound := _bound(result)) is not None]
 
 
 def summary(results: Sequence[Result], *, releases: int, seed: int) -> dict[str, object]:
