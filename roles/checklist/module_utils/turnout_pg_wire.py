@@ -174,9 +174,11 @@ class Session:
 class Scram:
     """The client's side of SCRAM-SHA-256 without channel binding."""
 
-    def __init__(self, password: str, nonce: str | None = None) -> None:
+    def __init__(self, password: str, *, nonce: str | None = None, user: str = "") -> None:
         self._password = password.encode()
-        self._bare = "n=,r=" + (nonce or secrets.token_urlsafe(18))
+        self._nonce = nonce or secrets.token_urlsafe(18)
+        # PostgreSQL knows the user from the start packet, and leaves the name here empty.
+        self._bare = f"n={user},r={self._nonce}"
         self._server_key = b""
         self._auth = b""
 
@@ -187,7 +189,7 @@ class Scram:
     def final(self, server_first: bytes) -> bytes:
         """Return the client's last message, with the proof."""
         fields = dict(part.split("=", 1) for part in server_first.decode().split(","))
-        if not fields["r"].startswith(self._bare[5:]):
+        if not fields["r"].startswith(self._nonce):
             raise ProbeError("error", "the server answered for another login")
         salted = hashlib.pbkdf2_hmac("sha256", self._password, base64.b64decode(fields["s"]), int(fields["i"]))
         client_key = hmac.digest(salted, b"Client Key", "sha256")

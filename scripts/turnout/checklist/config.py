@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from turnout.checklist import freeze, waivers
 from turnout.checklist.catalog import NAMES
 from turnout.checklist.model import Waiver
+from turnout.drill.objectives import Objectives
 from turnout.faults import Fault, FaultsError, Reader, reader_of
 from turnout.service.model import Environment, Service
 
@@ -130,15 +132,6 @@ class Slos:
 
 
 @dataclass(frozen=True)
-class Restore:
-    """What the last proof of a restore must be."""
-
-    max_age_s: float
-    rpo_s: float
-    rto_s: float
-
-
-@dataclass(frozen=True)
 class Forge:
     """Where the code and its CI live. `token` is a secret."""
 
@@ -181,7 +174,7 @@ class Checklist:
     prometheus: Prometheus | None
     slos: Slos | None
     alert_severities: tuple[str, ...]
-    restore: Restore | None
+    restore: Objectives | None
     freeze: tuple[freeze.Window, ...]
     forge: Forge | None
     migrations: Migrations | None
@@ -394,6 +387,14 @@ def _queue(reader: Reader) -> Queue:
     return queue
 
 
+def _address(reader: Reader, key: str, **options: Any) -> str | None:
+    """Read an http(s) address. What stands there is never shown: it may hold a password."""
+    was, reader.secret = reader.secret, True
+    address = reader.optional_text(key, pattern=_URL, expected="an http(s) address without a user in it", **options)
+    reader.secret = was
+    return address
+
+
 def _optional_whole(reader: Reader, key: str) -> int | None:
     return reader.whole(key, 0, 10**9, unit="jobs", default=0) if reader.has(key) else None
 
@@ -401,7 +402,7 @@ def _optional_whole(reader: Reader, key: str) -> int | None:
 def _outgoing(reader: Reader) -> Outgoing:
     outgoing = Outgoing(
         name=reader.text("name", required=True, expected="what the service is called", example="push"),
-        url=reader.optional_text("url", pattern=_URL, expected="an http(s) address", example="https://push/health"),
+        url=_address(reader, "url", example="https://push/health"),
         address=reader.optional_text("address", pattern=_ADDRESS, expected="HOST:PORT", example="mail:587"),
         status=reader.whole("status", 100, 599, unit="HTTP status", default=200),
         headers=Environment({str(k): str(v) for k, v in reader.mapping("headers", secret=True).value.items()}),
@@ -433,7 +434,7 @@ def _certificate(reader: Reader) -> Certificate:
 def _s3(reader: Reader, base_dir: Path) -> S3:
     bucket = reader.text("bucket", required=True, expected="a bucket's name", example="uploads")
     prefix = reader.text("prefix", default="turnout-checklist/", example="turnout-checklist/")
-    endpoint = reader.optional_text("endpoint", pattern=_URL, expected="an http(s) address", example="https://s3:8333")
+    endpoint = _address(reader, "endpoint", example="https://s3:8333")
     region = reader.optional_text("region", example="eu-central-1")
     ca_file = reader.optional_text("ca_file", example="ca.pem")
     reader.secret = True
@@ -445,9 +446,7 @@ def _s3(reader: Reader, base_dir: Path) -> S3:
 
 def _prometheus(reader: Reader) -> Prometheus:
     prometheus = Prometheus(
-        url=reader.text(
-            "url", default="http://127.0.0.1:9090", pattern=_URL, expected="an http(s) address", example="http://..."
-        ).rstrip("/"),
+        url=(_address(reader, "url", example="http://127.0.0.1:9090") or "http://127.0.0.1:9090").rstrip("/"),
         group=reader.text("group", default="monitoring", expected="a group of the inventory", example="monitoring"),
     )
     reader.done()
@@ -461,11 +460,14 @@ def _slos(reader: Reader, base_dir: Path) -> Slos:
     return slos
 
 
-def _restore(reader: Reader) -> Restore:
-    restore = Restore(
+def _restore(reader: Reader) -> Objectives:
+    """Read the objectives of recovery; usually the variable `recovery` as a whole, which drills are held to too."""
+    restore = Objectives(
         max_age_s=reader.number("max_age_s", 1, _YEAR_S, unit="seconds", default=8 * DAY_S),
         rpo_s=reader.number("rpo_s", 0, _YEAR_S, unit="seconds", default=300),
         rto_s=reader.number("rto_s", 0, _YEAR_S, unit="seconds", default=3600),
+        detect_s=reader.number("detect_s", 0, _YEAR_S, unit="seconds", default=120),
+        decide_s=reader.number("decide_s", 0, _YEAR_S, unit="seconds", default=600),
     )
     reader.done()
     return restore
@@ -476,14 +478,9 @@ REQUIRED_CHECKS = ("lint", "test", "contract", "build", "vulnerability", "secret
 
 def _forge(reader: Reader, base_dir: Path) -> Forge:
     kind = _choice(reader, "kind", FORGES, None)
-    url = reader.text(
-        "url",
-        default="https://api.github.com" if kind == "github" else None,
-        required=kind != "github",
-        pattern=_URL,
-        expected="the forge's address, without a user in it",
-        example="https://git.example.com",
-    )
+    if kind == "gitea":
+        reader.need("url", "the forge's address", "https://git.example.com")
+    url = _address(reader, "url", example="https://git.example.com") or "https://api.github.com"
     repository = reader.text(
         "repository", required=True, pattern=r"[^/\s]+/[^/\s]+", expected="OWNER/NAME", example="team/shop"
     )

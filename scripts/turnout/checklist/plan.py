@@ -10,7 +10,7 @@ from typing import Any
 
 from turnout.checklist import waivers
 from turnout.checklist.catalog import CATALOG, NAMES
-from turnout.checklist.checks import hosts, monitoring, outside, postgres, redis, release
+from turnout.checklist.checks import forge, hosts, monitoring, outside, postgres, redis, release
 from turnout.checklist.config import Checklist
 from turnout.checklist.engine import Task
 from turnout.checklist.model import Probe, Result, Situation, Verdict
@@ -34,7 +34,7 @@ def probes(config: Checklist, situation: Situation, salt: str) -> dict[str, list
 
 def tasks(config: Checklist, situation: Situation) -> list[Task]:
     """Return what the controller looks at itself, while the hosts look at themselves."""
-    found: list[Task] = []
+    found = [*forge.tasks(config, situation)]
     if config.s3 is not None:
         s3, limit_s = config.s3, config.limit_of("s3")
         found.append(Task("s3", limit_s, lambda: outside.s3_probe(s3, limit_s, situation.now_s)))

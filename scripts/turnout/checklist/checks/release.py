@@ -8,6 +8,11 @@ from datetime import UTC, datetime
 
 from turnout.checklist.config import Checklist
 from turnout.checklist.model import Facts, Probe, Result, Situation, Verdict, answer_of, seen_at
+from turnout.drill.gate import decide, duration
+from turnout.drill.objectives import Objectives
+from turnout.drill.parse import FaultError
+from turnout.drill.parse import parse as parse_drill
+from turnout.drill.record import Outcome
 from turnout.release.manifest import Manifest, parse
 from turnout.release.schema import CONTRACT, Migration, SchemaRange, SchemaState, pending, runs_on, state_after
 from turnout.service.environment import METRICS_PORT, RESERVED
@@ -38,6 +43,8 @@ def judge(config: Checklist, situation: Situation) -> Iterator[Result]:
     yield from _environment(config, situation)
     yield from _rollback_target(situation)
     yield from _freeze(config, situation)
+    if config.restore is not None:
+        yield _restore(config.restore, situation)
     yield _kind(situation)
 
 
@@ -111,9 +118,8 @@ def _changes(situation: Situation, laid: Mapping[str, str]) -> str:
     now = {key: value for key, value in laid.items() if key not in _SET_BY_TURNOUT}
     added, gone = _s(set(wanted) - set(now)), _s(set(now) - set(wanted))
     changed = _s(key for key in set(now) & set(wanted) if now[key] != wanted[key])
-    parts = [
-        f"{word} {', '.join(keys)}" for word, keys in (("adds", added), ("changes", changed), ("drops", gone)) if keys
-    ]
+    told = (("adds", added), ("changes", changed), ("drops", gone))
+    parts = [f"{word} {', '.join(keys)}" for word, keys in told if keys]
     return f"{len(now)} laid; this release {'; '.join(parts) or 'changes none'}"
 
 
@@ -194,7 +200,32 @@ def manifest_of(situation: Situation) -> Manifest:
     return parse(json.dumps(dict(situation.manifest)).encode())
 
 
-# Freeze, schema ------------------------------------------------------------------------------------------------------
+# Restore proof, freeze, schema -------------------------------------------------------------------------------------
+
+
+def _restore(objectives: Objectives, situation: Situation) -> Result:
+    """Ask the gate of recovery (turnout.drill.gate) about the drills that the edges' ledger holds."""
+    remedy = "run a drill that passes; turnout drill gate tells the same"
+    if not edges(situation):
+        return Result("restore-proof", Verdict.UNKNOWN, "no edge showed its ledger", "see the rows rollback-target")
+    drills = []
+    for entry in ledger(situation):
+        try:
+            drill = parse_drill(json.dumps(entry)) if entry.get("kind") == "drill" else None
+        except FaultError as error:
+            text = f"the ledger holds a record of a drill that cannot be read: {error}"
+            return Result("restore-proof", Verdict.UNKNOWN, text, remedy)
+        if drill is not None:
+            drills.append(drill)
+    drills.sort(key=lambda drill: drill.ended)
+    gate = decide(drills, objectives, datetime.fromtimestamp(situation.now_s, UTC))
+    verdict = {Outcome.PASS: Verdict.PASS, Outcome.FAIL: Verdict.FAIL}.get(gate.outcome, Verdict.UNKNOWN)
+    at_s = gate.proof.ended.timestamp() if gate.proof else None
+    if verdict is not Verdict.PASS or gate.proof is None:
+        return Result("restore-proof", verdict, "; ".join(gate.causes), remedy, at_s=at_s)
+    rto = f", RTO {duration(gate.proof.rto_seconds)}" if gate.proof.rto_seconds is not None else ""
+    notes = "".join(f"; {note}" for note in gate.notes)
+    return Result("restore-proof", verdict, f"drill {gate.proof.id} passed{rto}{notes}", at_s=at_s)
 
 
 def _freeze(config: Checklist, situation: Situation) -> Iterator[Result]:

@@ -1,4 +1,4 @@
-"""What the checklist's tests share: a service, a manifest, a situation; the probes' own files on the path."""
+"""What the tests of the checklist share: a service, a manifest, a situation; the files of the probes on the path."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import ansible.module_utils
-import pytest
 from turnout.checklist import config as checklist_config
 from turnout.checklist.config import Checklist
 from turnout.checklist.model import HostSeen, Situation
 from turnout.service import load
-from turnout.service.model import Service
 
 ROLES = Path(__file__).parents[3] / "roles"
 # What Ansible does with a role's module_utils when it ships a module.
@@ -62,11 +60,6 @@ def manifest(**changes: Any) -> dict[str, Any]:
         ],
         **changes,
     }
-
-
-@pytest.fixture
-def service() -> Service:
-    return load(SERVICE, base_dir=Path("/inventory"))
 
 
 def read(value: dict[str, Any] | None = None, service_value: dict[str, Any] | None = None) -> Checklist:
