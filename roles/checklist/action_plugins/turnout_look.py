@@ -35,7 +35,9 @@ class ActionModule(ActionBase):
     """Ask this host, or (on localhost) run the controller's own checks."""
 
     TRANSFERS_FILES = False
-    _VALID_ARGS = frozenset({"service", "checklist", "manifest", "groups", "inventory_dir", "salt", "extra_probes"})
+    _VALID_ARGS = frozenset(
+        {"service", "checklist", "manifest", "groups", "inventory_dir", "salt", "artifact", "extra_probes"}
+    )
 
     def run(self, tmp=None, task_vars=None):
         """Return `answers` of a host, or `results` of the controller's own checks, with the clock around them."""
@@ -47,7 +49,7 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(str(error)) from None
         asked_s = time.time()
         if task_vars["inventory_hostname"] == "localhost":
-            found = engine.run(plan.tasks(config, situation))
+            found = engine.run(plan.tasks(config, situation, Path(args["artifact"]) if args.get("artifact") else None))
             own = [plan.as_plain(one) for one in found]
             return {**result, "changed": False, "asked_s": asked_s, "answered_s": time.time(), "own": own}
         clock = self._clock()

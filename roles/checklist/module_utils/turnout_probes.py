@@ -84,7 +84,18 @@ def _slot(service: str, color: str, salt: bytes) -> dict:
         "release_id": os.path.basename(where) if where else None,
         "complete": bool(where) and os.path.exists(os.path.join(where, MARKER)),
         "environment": laid,
+        "migrations": _carried(where),
     }
+
+
+def _carried(where) -> dict:
+    """Return id and checksum of the migrations that a laid release carries, from its marker."""
+    try:
+        with open(os.path.join(where or "/nowhere", MARKER), encoding="utf-8") as file:
+            listed = (json.load(file).get("manifest") or {}).get("migrations") or []
+        return {one["id"]: one["sha256"] for one in listed}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def edge(arguments: dict, limit_s: float) -> dict:

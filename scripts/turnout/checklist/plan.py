@@ -6,11 +6,12 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from turnout.checklist import waivers
 from turnout.checklist.catalog import CATALOG, NAMES
-from turnout.checklist.checks import forge, hosts, monitoring, outside, postgres, redis, release
+from turnout.checklist.checks import forge, hosts, migrations, monitoring, outside, postgres, redis, release
 from turnout.checklist.config import Checklist
 from turnout.checklist.engine import Task
 from turnout.checklist.model import Probe, Result, Situation, Verdict
@@ -32,9 +33,12 @@ def probes(config: Checklist, situation: Situation, salt: str) -> dict[str, list
     return asked
 
 
-def tasks(config: Checklist, situation: Situation) -> list[Task]:
-    """Return what the controller looks at itself, while the hosts look at themselves."""
-    found = [*forge.tasks(config, situation)]
+def tasks(config: Checklist, situation: Situation, artifact: Path | None) -> list[Task]:
+    """Return what the controller looks at itself, while the hosts look at themselves.
+
+    `artifact` is the verified artifact on the controller.
+    """
+    found = [*forge.tasks(config, situation), *migrations.tasks(config, situation, artifact)]
     if config.s3 is not None:
         s3, limit_s = config.s3, config.limit_of("s3")
         found.append(Task("s3", limit_s, lambda: outside.s3_probe(s3, limit_s, situation.now_s)))
@@ -82,7 +86,7 @@ def judge(config: Checklist, situation: Situation, own: Sequence[Result]) -> Out
     Waivers of which one is refused do not count at all: whoever wrote one badly is told before anything is let pass.
     """
     results = [
-        *own,
+        *migrations.judge(config, situation, list(own)),
         *hosts.judge(config, situation),
         *postgres.judge(config, situation),
         *redis.judge(config, situation),

@@ -8,7 +8,7 @@ from typing import Any
 
 from turnout.errors import TurnoutError
 from turnout.forge.http import Client
-from turnout.forge.model import CommitCheck, Json, Policy, Review, State, moment, newest
+from turnout.forge.model import CommitCheck, Json, Policy, Review, State, digest_of, moment, newest
 
 PAGE = 50  # Gitea's own maximum by default
 _STATES = {
@@ -99,6 +99,11 @@ class Gitea:
         for page in self.client.pages(f"/repos/{self.repository}/pulls/{pull['number']}/reviews?limit={PAGE}"):
             reviews += page or []
         return [_review(pull, reviews)]
+
+    def sha256(self, path: str, commit: str) -> str | None:
+        """Return the checksum of a file as it is at `commit`, None where there is none."""
+        where = f"/repos/{self.repository}/contents/{urllib.parse.quote(path)}?ref={commit}"
+        return digest_of(self.client.get(where, missing={}))
 
     def _rule(self, branch: str) -> str:
         return f"/repos/{self.repository}/branch_protections/{urllib.parse.quote(branch, safe='')}"

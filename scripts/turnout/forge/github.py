@@ -8,7 +8,7 @@ from typing import Any
 
 from turnout.errors import TurnoutError
 from turnout.forge.http import Client
-from turnout.forge.model import CommitCheck, Json, Policy, Review, State, moment, newest
+from turnout.forge.model import CommitCheck, Json, Policy, Review, State, digest_of, moment, newest
 
 API_VERSION = "2022-11-28"
 _CONCLUSIONS = {
@@ -107,6 +107,11 @@ class GitHub:
                 reviews += page
             found.append(_review(pull, reviews))
         return found
+
+    def sha256(self, path: str, commit: str) -> str | None:
+        """Return the checksum of a file as it is at `commit`, None where there is none."""
+        where = f"/repos/{self.repository}/contents/{urllib.parse.quote(path)}?ref={commit}"
+        return digest_of(self.client.get(where, missing={}))
 
     def _protection(self, branch: str) -> str:
         return f"/repos/{self.repository}/branches/{urllib.parse.quote(branch, safe='')}/protection"

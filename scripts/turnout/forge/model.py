@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -85,8 +87,19 @@ class Forge(Protocol):
         """Return the pull requests through which a file came to be as it is at `commit`."""
         ...
 
+    def sha256(self, path: str, commit: str) -> str | None:
+        """Return the checksum of a file as it is at `commit`, None where there is none."""
+        ...
+
 
 Json = Mapping[str, Any]
+
+
+def digest_of(answer: Json | None) -> str | None:
+    """Return the checksum of a file in the answer of a contents API (`content` in base64), None for no file."""
+    if not answer or not isinstance(answer.get("content"), str):
+        return None
+    return hashlib.sha256(base64.b64decode(answer["content"])).hexdigest()
 
 
 def moment(value: object) -> datetime | None:
