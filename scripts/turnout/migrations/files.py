@@ -22,7 +22,7 @@ _UNPACK_LIMIT_S = 120
 
 @dataclass(frozen=True)
 class MigrationFile:
-    """One migration as the artifact holds it: `path` inside the artifact, its text, and the way back where there is one."""
+    """One migration as the artifact holds it: its path inside, its text, and the way back where there is one."""
 
     migration: Migration
     path: str
