@@ -1,9 +1,9 @@
 """make bench-checklist: a hundred checks on ten hosts take as long as the slowest of them, plus 3 s.
 
 Six of the lab's hosts are asked by the checklist. Four of them are in the inventory a second time under another name
-(with a connection of their own), so that ten are asked. Each gets ten questions that take a known time, the slowest SLOWEST_S;
-one more hangs for far longer than its limit, and must be cut there without holding up the others. Measured from the first question to the
-last answer, as the checklist itself tells it (`took_s`).
+(with a connection of their own), so that ten are asked. Each gets ten questions that take a known time, the slowest
+SLOWEST_S; one more hangs for far longer than its limit, and must be cut there without holding up the others. Measured
+from the first question to the last answer, as the checklist itself tells it (`took_s`).
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ def look(turnout: Turnout, *options: str, release: str = "1.1.0") -> tuple[Run, 
     """Go through the checklist; return the run and every row by `check@subject`."""
     run = turnout.playbook("checklist", "-e", f"release={release}", "-e", "format=json", *options)
     assert "Traceback" not in run.out, run.tail
+    assert "\n}" in run.out, run.tail
     text = run.out[run.out.index("{\n") : run.out.rindex("\n}") + 2]
     rows = json.loads(text)["results"]
     return run, {row["check"] + ("@" + row["subject"] if row["subject"] else ""): row for row in rows}
