@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-name: turnout_rehearsal_plan
+name: turnout_migration_plan
 short_description: The plan that turnout_rehearse takes
 description: Returns JSON text. It HOLDS SECRETS and belongs into a parameter with no_log only.
 positional: inventory_dir, candidate, stable, options
@@ -15,7 +15,7 @@ options:
   options: {description: "Bounds, seed, checks, schema.", type: dict, required: true}
 """
 
-EXAMPLES = 'plan: "{{ service | turnout_rehearsal_plan(inventory_dir, candidate, stable, options) }}"'
+EXAMPLES = 'plan: "{{ service | turnout_migration_plan(inventory_dir, candidate, stable, options) }}"'
 RETURN = "_value: {description: JSON text., type: str}"
 
 import json
@@ -29,7 +29,7 @@ from turnout.service import load
 from turnout.service.environment import environment
 
 
-def turnout_rehearsal_plan(value, inventory_dir, candidate, stable, options):
+def turnout_migration_plan(value, inventory_dir, candidate, stable, options):
     """Return the plan as JSON text. HOLDS SECRETS."""
     try:
         service = load(value, base_dir=Path(inventory_dir))
@@ -98,8 +98,8 @@ def turnout_sql_files(folder):
 
 
 class FilterModule:
-    """Filters of the role `rehearsal`."""
+    """Filters of the role `migration_check`."""
 
     def filters(self):
         """Return the filters by name."""
-        return {"turnout_rehearsal_plan": turnout_rehearsal_plan, "turnout_sql_files": turnout_sql_files}
+        return {"turnout_migration_plan": turnout_migration_plan, "turnout_sql_files": turnout_sql_files}
