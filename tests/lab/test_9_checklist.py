@@ -362,7 +362,12 @@ def test_a_lock_on_a_busy_table_is_caught_with_its_duration(on_1_0_0: Turnout, t
     up = "ALTER TABLE tasks ADD COLUMN token text NOT NULL DEFAULT md5(random()::text);"
     release_with(turnout, "1.1.61", up, "ALTER TABLE tasks DROP COLUMN token;")
     run = rehearse(
-        turnout, "1.1.61", "-e", f"migration_check_seed_dir={tmp_path / 'seed'}", "-e", '{"migration_check_busy": ["tasks"]}'
+        turnout,
+        "1.1.61",
+        "-e",
+        f"migration_check_seed_dir={tmp_path / 'seed'}",
+        "-e",
+        '{"migration_check_busy": ["tasks"]}',
     )
     assert run.rc != 0, run.tail
     cause = run.out[run.out.rfind("First cause") :]
