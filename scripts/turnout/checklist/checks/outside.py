@@ -5,10 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 
-import boto3
-from botocore.config import Config as BotoConfig
-from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
-
 from turnout.checklist.config import S3, Certificate, Checklist, Outgoing
 from turnout.checklist.model import Probe, Result, Situation, Verdict, answer_of, seen_at
 
@@ -100,6 +96,16 @@ _CREDENTIAL_CODES = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatc
 
 def s3_probe(s3: S3, limit_s: float, now_s: float) -> list[Result]:
     """Put an object, get it back, delete it, and judge. Takes at most about `limit_s`: nothing is tried again."""
+    # Imported where it is used: it is by far the slowest part of the checklist to load, and most processes need none.
+    import boto3  # noqa: PLC0415
+    from botocore.config import Config as BotoConfig  # noqa: PLC0415
+    from botocore.exceptions import (  # noqa: PLC0415
+        BotoCoreError,
+        ClientError,
+        ConnectTimeoutError,
+        EndpointConnectionError,
+    )
+
     client = boto3.client(
         "s3",
         endpoint_url=s3.endpoint,
