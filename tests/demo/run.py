@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lab"))
 
 from harness import BIN, ROOT, Run, Turnout, sample_digest
@@ -52,6 +54,18 @@ def main() -> int:
     run = turnout.deploy("1.0.0", show=True)
     steps.append(Step("deploy 1.0.0", run.seconds, served(turnout, run, "1.0.0")))
 
+    say("the checklist for 1.1.0: everything that must hold, looked at")
+    run = turnout.playbook("checklist", "-e", "release=1.1.0", show=True)
+    expect(run.rc == 0, "the checklist is not green")
+    steps.append(Step("checklist for 1.1.0", run.seconds, "nothing stands in the way"))
+
+    say("1.1.0 with a table locked by a forgotten transaction, a push service that is down, and a freeze window")
+    run = stopped_by_three(turnout)
+    expect(run.rc != 0, "the release was let in")
+    expect(all(name in run.out for name in STOPPERS), "not all three failures were shown")
+    expect(turnout.in_service() == "1.0.0", "1.0.0 is no longer in service")
+    steps.append(Step("deploy 1.1.0, three failures", run.seconds, "stopped before anything was touched"))
+
     say(f"release 1.1.0 over it, under {RATE} requests/s")
     run, requests, failed = under_load(turnout, lambda: turnout.deploy("1.1.0", show=True))
     steps.append(Step("deploy 1.1.0 under load", run.seconds, served(turnout, run, "1.1.0"), requests, failed))
@@ -79,6 +93,26 @@ def publish(turnout: Turnout) -> None:
     turnout.publish("1.0.0")
     turnout.publish("1.1.0")
     turnout.publish("1.2.0", "5xx=0.5")
+
+
+STOPPERS = ("FAIL postgres-transactions@data1", "FAIL outgoing@push from app1", "FAIL freeze@holidays")
+
+
+def stopped_by_three(turnout: Turnout) -> Run:
+    """Deploy 1.1.0 while three preconditions do not hold; return the run."""
+    checklist = yaml.safe_load((ROOT / "inventories/lab/group_vars/all/checklist.yml").read_text())["checklist"]
+    checklist["freeze"] = [
+        {"name": "holidays", "zone": "Europe/Berlin", "from": "2020-01-01 00:00", "to": "2099-01-01 00:00"}
+    ]
+    checklist["outgoing"] = [{"name": "push", "url": f"http://{turnout.address('mon1')}:9/health"}]
+    file = turnout.work / "demo-checklist.yml"
+    file.write_text(yaml.safe_dump({"checklist": checklist}))
+    forgotten = "BEGIN; LOCK TABLE static_data IN SHARE UPDATE EXCLUSIVE MODE; SELECT pg_sleep(600);"
+    turnout.ssh("data1", f"systemd-run --collect --unit=forgotten --uid=postgres psql -d sample -c '{forgotten}'")
+    try:
+        return turnout.deploy("1.1.0", "-e", f"@{file}", show=True)
+    finally:
+        turnout.ssh("data1", "systemctl stop forgotten")
 
 
 def under_load(turnout: Turnout, action: Callable[[], Run]) -> tuple[Run, int, int]:
@@ -115,12 +149,12 @@ def say(what: str) -> None:
 
 def show_summary(steps: list[Step], total_s: float) -> None:
     """Print the table."""
-    print(f"\n{'STEP':<26}{'SECONDS':>9}  {'REQUESTS':>9}{'FAILED':>8}  OUTCOME")
+    print(f"\n{'STEP':<30}{'SECONDS':>9}  {'REQUESTS':>9}{'FAILED':>8}  OUTCOME")
     for step in steps:
         requests = "-" if step.requests is None else str(step.requests)
         failed = "-" if step.failed is None else str(step.failed)
-        print(f"{step.what:<26}{step.seconds:>9.1f}  {requests:>9}{failed:>8}  {step.outcome}")
-    print(f"{'all of it':<26}{total_s:>9.1f}")
+        print(f"{step.what:<30}{step.seconds:>9.1f}  {requests:>9}{failed:>8}  {step.outcome}")
+    print(f"{'all of it':<30}{total_s:>9.1f}")
 
 
 if __name__ == "__main__":

@@ -123,7 +123,7 @@ def _check_key(key: Path) -> None:
         )
 
 
-def verify(data: bytes, signature: bytes, allowed_signers: Path, *, what: str) -> Signer:
+def verify(data: bytes, signature: bytes, allowed_signers: Path, *, what: str, namespace: str = NAMESPACE) -> Signer:
     """Return who signed `data` (a manifest's bytes; `what` names it), or raise `TurnoutError`.
 
     Codes: `signers-missing`, `signers-permissions`, `signature-malformed`, `signer-unknown` (a key that the file
@@ -133,13 +133,13 @@ def verify(data: bytes, signature: bytes, allowed_signers: Path, *, what: str) -
     with tempfile.TemporaryDirectory(prefix="turnout-sig-") as folder:
         file = Path(folder) / "signature"
         file.write_bytes(signature)
-        principals = _principals(data, file, allowed_signers, what)
+        principals = _principals(data, file, allowed_signers, what, namespace)
         for principal in principals:
             arguments = [
                 "-Y",
                 "verify",
                 "-n",
-                NAMESPACE,
+                namespace,
                 "-f",
                 str(allowed_signers),
                 "-I",
@@ -154,12 +154,12 @@ def verify(data: bytes, signature: bytes, allowed_signers: Path, *, what: str) -
     raise TurnoutError(
         "signature-wrong",
         observed=f"the signature of {what}, by the key of {principals[0]}, does not fit: {_message(result.stderr)}",
-        expected=f"the manifest as it was signed, in namespace {NAMESPACE}",
+        expected=f"{what} as it was signed, in namespace {namespace}",
         remedy="do not deploy it; fetch it again, or build and publish the release under a new version",
     )
 
 
-def _principals(data: bytes, signature: Path, allowed_signers: Path, what: str) -> list[str]:
+def _principals(data: bytes, signature: Path, allowed_signers: Path, what: str, namespace: str) -> list[str]:
     """Return the names under which the allowed-signers file lists the signature's key."""
     result = _ssh_keygen(["-Y", "find-principals", "-s", str(signature), "-f", str(allowed_signers)])
     # A line may list several names ("alice@x,alice@y"); each of them is verified as one name.
@@ -168,14 +168,14 @@ def _principals(data: bytes, signature: Path, allowed_signers: Path, what: str) 
         return names
     message = _message(result.stderr)
     if message.lower().startswith("no principal matched"):
-        checked = _ssh_keygen(["-Y", "check-novalidate", "-n", NAMESPACE, "-s", str(signature)], data)
+        checked = _ssh_keygen(["-Y", "check-novalidate", "-n", namespace, "-s", str(signature)], data)
         found = _FINGERPRINT.search((checked.stdout + checked.stderr).decode(errors="replace"))
         key = f" {found[1]}" if found else ""
         raise TurnoutError(
             "signer-unknown",
             observed=f"{what} is signed by a key{key} that {allowed_signers} does not list (or no longer)",
             expected=f"a signature by one of the keys in {allowed_signers}",
-            remedy=f'if you trust it, add a line to {allowed_signers}: NAME namespaces="{NAMESPACE}" ssh-ed25519 KEY',
+            remedy=f'if you trust it, add a line to {allowed_signers}: NAME namespaces="{namespace}" ssh-ed25519 KEY',
         )
     raise TurnoutError(
         "signature-malformed",

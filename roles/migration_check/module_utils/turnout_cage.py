@@ -1,0 +1,72 @@
+# Copyright (c) The Turnout authors
+# SPDX-License-Identifier: Apache-2.0
+"""A network of one's own for a rehearsal: nothing in it reaches anything outside, and old addresses lead inside.
+
+The process (and all that it starts) leaves the host's network for an empty one (network_namespaces(7)) whose loopback
+also carries the addresses under which the service knows its database and Redis. So the release runs with its own
+environment, unchanged, and cannot reach the real ones.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ipaddress
+import os
+import pwd
+import subprocess
+import tempfile
+
+_CLONE_NEWNET, _CLONE_NEWNS = 0x40000000, 0x00020000
+_MS_REC, _MS_PRIVATE, _MS_BIND = 16384, 1 << 18, 4096
+
+
+class CageError(Exception):
+    """The network could not be made; nothing was started then."""
+
+
+def enter(hosts: list) -> None:
+    """Move this process into a network of its own, in which every one of `hosts` is this host.
+
+    Raises CageError. Needs root. There is no way back: whoever needs the network afterwards forks first.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_CLONE_NEWNET | _CLONE_NEWNS) != 0:
+        raise CageError(f"no network of its own could be made: {os.strerror(ctypes.get_errno())}")
+    if libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None) != 0:
+        raise CageError(f"mounts could not be made private: {os.strerror(ctypes.get_errno())}")
+    _ip("link", "set", "lo", "up")
+    names = []
+    for host in dict.fromkeys(hosts):
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            names.append(host)
+            continue
+        if not address.is_loopback:
+            _ip("address", "add", f"{address}/{address.max_prefixlen}", "dev", "lo")
+    if names:
+        _hosts_file(libc, names)
+
+
+def _ip(*words: str) -> None:
+    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CageError(f"ip {' '.join(words)}: {done.stderr.strip()}")
+
+
+def _hosts_file(libc, names: list) -> None:
+    with tempfile.NamedTemporaryFile("w", prefix="turnout-hosts-", delete=False) as file:
+        file.write("127.0.0.1 localhost " + " ".join(names) + "\n::1 localhost\n")
+    os.chmod(file.name, 0o644)
+    if libc.mount(file.name.encode(), b"/etc/hosts", None, _MS_BIND, None) != 0:
+        raise CageError(f"/etc/hosts could not be replaced: {os.strerror(ctypes.get_errno())}")
+    os.unlink(file.name)
+
+
+def account(user: str) -> dict:
+    """Return the arguments with which `subprocess` runs something as a system user. Raises CageError."""
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        raise CageError(f"there is no system user {user}") from None
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}

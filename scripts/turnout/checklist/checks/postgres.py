@@ -1,0 +1,138 @@
+"""PostgreSQL: the application's own login from where it runs, and the server as its superuser sees it."""
+
+from __future__ import annotations
+
+import urllib.parse
+from collections.abc import Iterator
+from dataclasses import replace
+
+from turnout.checklist.checks.hosts import room
+from turnout.checklist.config import Checklist
+from turnout.checklist.model import Facts, Probe, Result, Situation, Verdict, answer_of, seen_at
+
+LOGIN, SERVER = "postgres", "postgres-server"
+_STRONG = ("ShareUpdateExclusiveLock", "ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
+"""Table locks that a migration would wait for; reading and writing rows takes weaker ones."""
+
+
+def probes(config: Checklist, situation: Situation) -> Iterator[tuple[str, Probe]]:
+    """Yield (host, probe): a login from each application host, one look from the server itself."""
+    if config.postgres.url is None:
+        return
+    for host in situation.hosts("api", "worker"):
+        yield host, Probe(LOGIN, "postgres", config.limit_of("postgres"), {"url": config.postgres.url})
+    limit_s = max(config.limit_of(f"postgres-{name}") for name in ("connections", "transactions", "replication"))
+    target = urllib.parse.urlsplit(config.postgres.url)
+    arguments = {
+        "database": urllib.parse.unquote(target.path.lstrip("/")) or target.username,
+        "role": urllib.parse.unquote(target.username or ""),
+        "data_directory": config.postgres.data_directory,
+    }
+    for host in situation.hosts("postgres"):
+        yield host, Probe(SERVER, "postgres_server", limit_s, arguments)
+
+
+def judge(config: Checklist, situation: Situation) -> Iterator[Result]:
+    """Judge the logins and the server."""
+    if config.postgres.url is None:
+        return
+    for host in situation.hosts("api", "worker"):
+        yield _login(config, situation, host)
+    for host in situation.hosts("postgres"):
+        yield from _server(config, situation, host)
+
+
+def _login(config: Checklist, situation: Situation, host: str) -> Result:
+    facts, verdict, words, seconds = answer_of(situation, host, LOGIN)
+    at_s = seen_at(situation, host)
+    variable = f"service.environment.{config.postgres.url_from}"
+    remedy = f"on {host}: is the server up and does pg_hba.conf let this host in? see {variable}"
+    if facts is None:
+        return Result("postgres", verdict, words, remedy, host, at_s, seconds)
+    where = f"{facts['role']} on {facts['database']}, version {facts['version']}"
+    where += ", TLS" if facts["encrypted"] else ", no TLS"
+    if facts["in_recovery"] or facts["read_only"]:
+        remedy = f"let {variable} name the primary"
+        return Result("postgres", Verdict.FAIL, f"{where}: it takes no writes", remedy, host, at_s, seconds)
+    return Result("postgres", Verdict.PASS, where, "", host, at_s, seconds)
+
+
+def _server(config: Checklist, situation: Situation, host: str) -> Iterator[Result]:
+    facts, verdict, words, seconds = answer_of(situation, host, SERVER)
+    at_s = seen_at(situation, host)
+    rows = (
+        ("postgres-connections", _connections),
+        ("postgres-transactions", _transactions),
+        ("postgres-replication", _replication),
+        ("postgres-disk", _disk),
+    )
+    for name, judged in rows:
+        if facts is None:
+            remedy = f"systemctl status 'postgresql@*' on {host}"
+            yield Result(name, verdict, words, remedy, host, at_s, seconds)
+            continue
+        result = judged(config, situation, facts)
+        yield replace(result, check=name, subject=host, at_s=at_s, seconds=seconds)
+
+
+def processes(situation: Situation) -> int:
+    """Return how many processes of one color connect to the database: APIs, workers and the scheduler."""
+    service = situation.service
+    count = len(situation.hosts("api"))
+    if service.worker is not None:
+        count += service.worker.instances * len(situation.hosts("worker"))
+    return count + (1 if service.scheduler is not None else 0)
+
+
+def _connections(config: Checklist, situation: Situation, facts: Facts) -> Result:
+    bounds = config.postgres
+    used, limit = int(facts["used"]), int(facts["max_connections"]) - int(facts["reserved"])
+    # While both colors run, the candidate needs what the release in service has now, or its declared pools.
+    candidate = bounds.pool * processes(situation) if bounds.pool else int(facts["used_by_role"])
+    needed = candidate + bounds.spare_connections
+    basis = f"{bounds.pool} x {processes(situation)} processes" if bounds.pool else "as many as now in service"
+    evidence = f"{used} of {limit} in use; the candidate needs {candidate} ({basis}), {bounds.spare_connections} spare"
+    remedy = "raise postgres_max_connections, or make the pools smaller"
+    return _row(limit - used >= needed, evidence, remedy)
+
+
+def _transactions(config: Checklist, _situation: Situation, facts: Facts) -> Result:
+    old, locking = [], []
+    for one in facts["transactions"]:
+        age_s = float(one["age_s"] or 0)
+        strong = [lock for lock in one["locks"] or [] if lock.rpartition(" ")[2] in _STRONG]
+        who = f"pid {one['pid']} ({one['role']}, {one['application'] or 'no name'}, {one['state']})"
+        if age_s > config.postgres.max_transaction_s:
+            old.append(f"{who} is {age_s:.0f} s old and holds {', '.join(one['locks'] or []) or 'no table'}")
+        elif strong:
+            locking.append(f"{who} has held {', '.join(strong)} for {age_s:.1f} s")
+    if int(facts["prepared"]):
+        old.append(f"{facts['prepared']} prepared transactions (pg_prepared_xacts)")
+    pids = [int(one["pid"]) for one in facts["transactions"]]
+    evidence = "; ".join(old + locking)
+    remedy = "a migration would wait behind it: let it end, or SELECT pg_terminate_backend(PID)"
+    if old or locking:
+        return _row(False, evidence, remedy)
+    waiting = int(facts["waiting"])
+    return _row(True, f"{len(pids)} open, none above {config.postgres.max_transaction_s:g} s; {waiting} waiting", "")
+
+
+def _replication(config: Checklist, _situation: Situation, facts: Facts) -> Result:
+    if facts["in_recovery"]:
+        return _row(True, "this server is a replica itself; the primary is asked", "")
+    replicas, wanted = list(facts["replicas"]), config.postgres.replicas
+    behind = [one for one in replicas if float(one["lag_s"]) > config.postgres.max_lag_s]
+    told = ", ".join(f"{one['name']} {float(one['lag_s']):.1f} s ({one['state']})" for one in replicas) or "no replica"
+    evidence = f"{told}; {wanted} wanted, at most {config.postgres.max_lag_s:g} s behind"
+    return _row(
+        len(replicas) >= wanted and not behind, evidence, "see pg_stat_replication, or set checklist.postgres.replicas"
+    )
+
+
+def _disk(config: Checklist, _situation: Situation, facts: Facts) -> Result:
+    passed, text = room(facts["disk"], config.postgres.disk_free_percent, config.hosts.disk_free_mb, 0)
+    return _row(passed, f"{facts['data_directory']}: {text}", "free space, or grow the volume, before any migration")
+
+
+def _row(passed: bool, evidence: str, remedy: str) -> Result:
+    return Result("", Verdict.PASS if passed else Verdict.FAIL, evidence, "" if passed else remedy)

@@ -1,0 +1,195 @@
+"""Redis and the queues in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from turnout.checklist.config import Checklist, Queue
+from turnout.checklist.model import Facts, Probe, Result, Situation, Verdict, answer_of, seen_at
+
+PROBE = "redis"
+DRAIN_FLOOR = 0.001
+"""Jobs a second below which a queue counts as standing still."""
+
+
+def queue_probe(queue: Queue) -> str:
+    """Return the id of a queue's probe."""
+    return f"queue:{queue.name}"
+
+
+def _askers(situation: Situation) -> list[str]:
+    return situation.hosts("worker") or situation.hosts("api")
+
+
+def probes(config: Checklist, situation: Situation) -> Iterator[tuple[str, Probe]]:
+    """Yield (host, probe): every application host asks Redis, the first worker host looks at the queues."""
+    if config.redis.url is None:
+        return
+    access = {"url": config.redis.url, "ca_file": config.redis.ca_file}
+    for host in situation.hosts("api", "worker"):
+        yield host, Probe(PROBE, "redis", config.limit_of("redis"), access)
+    for queue in config.queues:
+        if queue.layout != "prometheus":
+            arguments = {**access, **queue.arguments, "layout": queue.layout, "sample_s": queue.sample_s}
+            limit_s = max(config.limit_of("queue"), queue.sample_s + 2)
+            yield _askers(situation)[0], Probe(queue_probe(queue), "queue", limit_s, arguments)
+
+
+def judge(config: Checklist, situation: Situation) -> Iterator[Result]:
+    """Judge every login, then the server by the first answer, then the queues in it."""
+    if config.redis.url is not None:
+        yield from _server(config, situation)
+    for queue in config.queues:
+        if queue.layout == "prometheus":
+            continue
+        if config.redis.url is None:
+            remedy = "checklist.redis.url_from: the variable of service.environment with Redis's address"
+            yield Result("queue", Verdict.UNKNOWN, "no address of Redis is known", remedy, queue.name)
+            continue
+        host = _askers(situation)[0]
+        facts, verdict, words, seconds = answer_of(situation, host, queue_probe(queue))
+        at_s = seen_at(situation, host)
+        if facts is None:
+            remedy = f"ask Redis from {host}; see checklist.queues"
+            yield Result("queue", verdict, words, remedy, queue.name, at_s, seconds)
+        else:
+            yield replace(judge_queue(queue, facts), at_s=at_s, seconds=seconds)
+
+
+def _server(config: Checklist, situation: Situation) -> Iterator[Result]:
+    first: tuple[str, Facts, float | None] | None = None
+    worst = (Verdict.UNKNOWN, "nobody was asked")
+    for host in situation.hosts("api", "worker"):
+        facts, verdict, words, seconds = answer_of(situation, host, PROBE)
+        at_s = seen_at(situation, host)
+        if facts is None:
+            remedy = f"from {host}: is Redis up? see service.environment.{config.redis.url_from}"
+            worst = (verdict, words)
+            yield Result("redis", verdict, words, remedy, host, at_s, seconds)
+            continue
+        first = first or (host, facts, seconds)
+        evidence = f"version {facts.get('redis_version')}, {facts.get('role')}, up {facts.get('uptime_in_seconds')} s"
+        is_replica = facts.get("role") != "master"
+        if is_replica or facts.get("loading"):
+            evidence += ": a replica takes no writes" if is_replica else ": still loading"
+            yield Result("redis", Verdict.FAIL, evidence, "let the address name the master", host, at_s, seconds)
+        else:
+            yield Result("redis", Verdict.PASS, evidence, "", host, at_s, seconds)
+    for name, judged in (("redis-memory", _memory), ("redis-persistence", _persistence)):
+        if first is None:
+            yield Result(name, worst[0], worst[1], "see the row redis")
+            continue
+        host, facts, seconds = first
+        yield replace(judged(config, situation, facts), check=name, at_s=seen_at(situation, host), seconds=seconds)
+
+
+def _row(problems: list[str], evidence: str, remedy: str) -> Result:
+    if problems:
+        return Result("", Verdict.FAIL, "; ".join(problems) + f" ({evidence})", remedy)
+    return Result("", Verdict.PASS, evidence)
+
+
+def _memory(config: Checklist, _situation: Situation, facts: Facts) -> Result:
+    used, most = int(facts["used_memory"]), int(facts.get("maxmemory") or 0)
+    policy, evicted = str(facts.get("maxmemory_policy")), int(facts.get("evicted_keys") or 0)
+    evidence = f"{used / 1e6:.1f} MB used of {f'{most / 1e6:.0f} MB' if most else 'no bound'}, {policy}"
+    problems = []
+    if most and 100 * used / most > config.redis.max_memory_percent:
+        problems.append(f"{100 * used / most:.0f} % used, at most {config.redis.max_memory_percent:g} % wanted")
+    if evicted and not config.redis.evictions:
+        problems.append(f"{evicted} keys were evicted since its start")
+    if most and policy != "noeviction" and not config.redis.evictions:
+        problems.append(f"policy {policy} may evict jobs")
+    remedy = "raise maxmemory and set maxmemory-policy noeviction, or checklist.redis.evictions: true for a cache"
+    return _row(problems, evidence, remedy)
+
+
+def _persistence(config: Checklist, situation: Situation, facts: Facts) -> Result:
+    wanted, aof = config.redis.persistence, bool(facts.get("aof_enabled"))
+    saved_s = int(facts.get("rdb_last_save_time") or 0)
+    age_s = max(0.0, situation.now_s - saved_s)
+    changes = int(facts.get("rdb_changes_since_last_save") or 0)
+    evidence = f"append-only file {'on' if aof else 'off'}; snapshot {age_s:.0f} s old, {changes} changes since"
+    problems = []
+    if wanted == "aof" and not aof:
+        problems.append("the append-only file is off")
+    if aof and facts.get("aof_last_write_status") not in (None, "ok"):
+        problems.append("the last write of the append-only file failed")
+    if facts.get("rdb_last_bgsave_status") not in (None, "ok") and wanted != "none":
+        problems.append("the last snapshot failed")
+    if wanted == "rdb" and changes and age_s > config.redis.max_rdb_age_s:
+        problems.append(f"the snapshot is older than {config.redis.max_rdb_age_s:g} s")
+    return _row(problems, evidence, "see Redis's log and its disk; redis-cli INFO persistence")
+
+
+def judge_queue(queue: Queue, facts: Mapping[str, object]) -> Result:
+    """Judge one queue by its figures, whoever told them. A figure that has a bound and is not known is not a pass."""
+
+    def figure(name: str) -> float | None:
+        value = facts.get(name)
+        return None if value is None else float(str(value))
+
+    depth = figure("depth")
+    problems: list[str] = []
+    unknown: list[str] = []
+    bounds = (
+        ("depth", float(queue.max_depth), "waiting"),
+        ("oldest_s", queue.max_oldest_s, "s old is the oldest"),
+        ("retry", queue.max_retry, "to be tried again"),
+        ("dead", queue.max_dead, "dead letters"),
+    )
+    for name, bound, words in bounds:
+        value = figure(name)
+        if bound is None:
+            continue
+        if value is None:
+            unknown.append(f"{name} is not known")
+        elif value > bound:
+            problems.append(f"{value:g} {words}, at most {bound:g}")
+    if facts.get("paused"):
+        problems.append(f"paused: {', '.join(map(str, facts['paused']))}")  # type: ignore[call-overload]
+    drain = drain_s(depth or 0.0, figure("arrived_per_s"), figure("served_per_s"), figure("net_per_s"))
+    if queue.max_drain_s is not None and depth:
+        if drain is None:
+            unknown.append("its rates are not known")
+        elif drain > queue.max_drain_s:
+            taking = "it does not shrink" if drain == float("inf") else f"{drain:.0f} s to drain"
+            problems.append(f"{taking}, at most {queue.max_drain_s:g} s")
+    evidence = _told(facts, drain)
+    remedy = f"see why workers do not keep up (queue {queue.name}), or change its bounds in checklist.queues"
+    if problems:
+        return Result("queue", Verdict.FAIL, f"{'; '.join(problems)} ({evidence})", remedy, queue.name)
+    if unknown:
+        remedy = f"say how it is known (checklist.queues: time_field, served_key), or drop the bound of {queue.name}"
+        return Result("queue", Verdict.UNKNOWN, f"{'; '.join(unknown)} ({evidence})", remedy, queue.name)
+    return Result("queue", Verdict.PASS, evidence, "", queue.name)
+
+
+def drain_s(depth: float, arrived: float | None, served: float | None, net: float | None) -> float | None:
+    """Return the seconds until a queue is empty at these rates (jobs/s): infinite where it does not shrink.
+
+    Depth over (service rate - arrival rate); where only the net rate is known, depth over minus it. None: unknown.
+    """
+    if depth <= 0:
+        return 0.0
+    if arrived is not None and served is not None:
+        shrink = served - arrived
+    elif net is not None:
+        shrink = -net
+    else:
+        return None
+    return depth / shrink if shrink > DRAIN_FLOOR else float("inf")
+
+
+def _told(facts: Mapping[str, object], drain: float | None) -> str:
+    names = (("depth", "waiting"), ("active", "active"), ("retry", "retries"), ("dead", "dead"))
+    parts = [f"{float(str(facts[key])):g} {word}" for key, word in names if facts.get(key) is not None]
+    if facts.get("oldest_s") is not None:
+        parts.append(f"oldest {float(str(facts['oldest_s'])):.1f} s")
+    for key, word in (("arrived_per_s", "in"), ("served_per_s", "out")):
+        if facts.get(key) is not None:
+            parts.append(f"{float(str(facts[key])):.1f}/s {word}")
+    if drain not in (None, float("inf"), 0.0):
+        parts.append(f"empty in {drain:.0f} s")
+    return ", ".join(parts)

@@ -1,0 +1,130 @@
+"""Gitea and Forgejo: commit statuses (Actions write them too), branch protection, reviews (API v1)."""
+
+from __future__ import annotations
+
+import urllib.parse
+from dataclasses import dataclass
+from typing import Any
+
+from turnout.errors import TurnoutError
+from turnout.forge.http import Client
+from turnout.forge.model import CommitCheck, Json, Policy, Review, State, digest_of, moment, newest
+
+PAGE = 50  # Gitea's own maximum by default
+_STATES = {
+    "success": State.PASSED,
+    "pending": State.PENDING,
+    "failure": State.FAILED,
+    "error": State.FAILED,
+    "warning": State.FAILED,
+    "skipped": State.SKIPPED,
+}
+
+
+def client(base: str, token: str | None, **options: Any) -> Client:
+    """Return a client for the API of the server at `base` (https://git.example.com)."""
+    headers = {"Authorization": f"token {token}"} if token else {}
+    return Client(f"{base}/api/v1", headers, **options)
+
+
+@dataclass(frozen=True)
+class Gitea:
+    """One repository (`owner/name`) on a Gitea or Forgejo."""
+
+    client: Client
+    repository: str
+
+    def checks(self, commit: str) -> list[CommitCheck]:
+        """Return the newest status of each context of exactly this commit."""
+        found = []
+        for page in self.client.pages(f"/repos/{self.repository}/commits/{commit}/statuses?limit={PAGE}"):
+            for status in page or []:
+                state = _STATES.get(str(status.get("status") or status.get("state")), State.FAILED)
+                said = str(status.get("description") or status.get("status"))
+                at = moment(status.get("updated_at")) or moment(status.get("created_at"))
+                found.append(CommitCheck(str(status["context"]), state, said, at, status.get("target_url") or ""))
+        if not found and not self.client.get(f"/repos/{self.repository}/git/commits/{commit}", missing={}):
+            raise TurnoutError(
+                "forge-commit-unknown",
+                observed=f"{self.repository} has no commit {commit}",
+                expected="the commit that the release was built from",
+                remedy="push it, or see checklist.forge.repository",
+            )
+        return newest(found)
+
+    def policy(self, branch: str) -> Policy | None:
+        """Return a branch's protection: the rule of its very name."""
+        raw = self.client.get(self._rule(branch), missing={})
+        if not raw:
+            return None
+        return Policy(
+            # Nobody may push at all: what comes in comes by pull request.
+            pull_request=not raw.get("enable_push"),
+            approvals=int(raw.get("required_approvals") or 0),
+            dismiss_stale=bool(raw.get("dismiss_stale_approvals")),
+            contexts=tuple(raw.get("status_check_contexts") or ()) if raw.get("enable_status_check") else (),
+            admins_too=bool(raw.get("block_admin_merge_override", raw.get("apply_to_admins", False))),
+        )
+
+    def set_policy(self, branch: str, wanted: Policy) -> None:
+        """Protect a branch; fields that are not named here stay as they are."""
+        body: dict[str, object] = {
+            "enable_push": not wanted.pull_request,
+            "required_approvals": wanted.approvals,
+            "dismiss_stale_approvals": wanted.dismiss_stale,
+            "enable_status_check": bool(wanted.contexts),
+            "status_check_contexts": sorted(wanted.contexts),
+            # The same in Gitea's and in Forgejo's words; each passes over the other's.
+            "block_admin_merge_override": wanted.admins_too,
+            "apply_to_admins": wanted.admins_too,
+        }
+        if self.client.get(self._rule(branch), missing={}):
+            self.client.send("PATCH", self._rule(branch), body)
+        else:
+            body |= {"branch_name": branch, "rule_name": branch}
+            self.client.send("POST", f"/repos/{self.repository}/branch_protections", body)
+
+    def reviews(self, path: str, commit: str) -> list[Review]:
+        """Return the pull request of the newest commit that touched a file, as seen from `commit`."""
+        query = urllib.parse.urlencode(
+            {"path": path, "sha": commit, "limit": 1, "stat": "false", "verification": "false", "files": "false"}
+        )
+        commits = self.client.get(f"/repos/{self.repository}/commits?{query}")
+        if not commits:
+            return []
+        pull = self.client.get(f"/repos/{self.repository}/commits/{commits[0]['sha']}/pull", missing={})
+        if not pull:
+            return []
+        reviews: list[Json] = []
+        for page in self.client.pages(f"/repos/{self.repository}/pulls/{pull['number']}/reviews?limit={PAGE}"):
+            reviews += page or []
+        return [_review(pull, reviews)]
+
+    def sha256(self, path: str, commit: str) -> str | None:
+        """Return the checksum of a file as it is at `commit`, None where there is none."""
+        where = f"/repos/{self.repository}/contents/{urllib.parse.quote(path)}?ref={commit}"
+        return digest_of(self.client.get(where, missing={}))
+
+    def _rule(self, branch: str) -> str:
+        return f"/repos/{self.repository}/branch_protections/{urllib.parse.quote(branch, safe='')}"
+
+
+def _review(pull: Json, reviews: list[Json]) -> Review:
+    """Judge a pull request by the last word of each reviewer who is not its author."""
+    author = str((pull.get("user") or {}).get("login"))
+    last: dict[str, Json] = {}
+    for review in reviews:
+        name = str((review.get("user") or {}).get("login"))
+        if name != author and review["state"] in ("APPROVED", "REQUEST_CHANGES"):
+            last[name] = review
+    approvals = {n: r for n, r in last.items() if r["state"] == "APPROVED" and not r.get("dismissed")}
+    head = (pull.get("head") or {}).get("sha")
+    fresh = [n for n, r in approvals.items() if not r.get("stale") and r.get("commit_id") in (None, "", head)]
+    return Review(
+        pull_request=int(pull["number"]),
+        approved_by=tuple(sorted(fresh)),
+        author=author,
+        merged=bool(pull.get("merged")),
+        stale=bool(approvals) and not fresh,
+        url=pull.get("html_url") or "",
+    )

@@ -1,0 +1,123 @@
+"""What every forge says, in the same words."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+
+class State(StrEnum):
+    """How a check of a commit stands. Only `passed` is a pass."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    PENDING = "pending"
+    SKIPPED = "skipped"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class CommitCheck:
+    """One check of one commit: the newest run of its name."""
+
+    name: str
+    state: State
+    said: str
+    at: datetime | None
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How a branch is protected.
+
+    `contexts` are the checks that must pass; `others` what a forge has beside these and is left as it is.
+    """
+
+    pull_request: bool
+    approvals: int
+    dismiss_stale: bool
+    contexts: tuple[str, ...]
+    admins_too: bool
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the policy for a diff."""
+        return {
+            "pull_request": self.pull_request,
+            "approvals": self.approvals,
+            "dismiss_stale": self.dismiss_stale,
+            "contexts": sorted(self.contexts),
+            "admins_too": self.admins_too,
+        }
+
+
+@dataclass(frozen=True)
+class Review:
+    """An approval that counts: of a merged pull request, by somebody who is not its author, of its last commit."""
+
+    pull_request: int
+    approved_by: tuple[str, ...]
+    author: str
+    merged: bool
+    stale: bool
+    url: str = ""
+
+
+class Forge(Protocol):
+    """What the checklist asks of a forge."""
+
+    def checks(self, commit: str) -> list[CommitCheck]:
+        """Return the newest check of each name of exactly this commit."""
+        ...
+
+    def policy(self, branch: str) -> Policy | None:
+        """Return how a branch is protected, None where it is not."""
+        ...
+
+    def set_policy(self, branch: str, wanted: Policy) -> None:
+        """Protect a branch at least as `wanted` says."""
+        ...
+
+    def reviews(self, path: str, commit: str) -> list[Review]:
+        """Return the pull requests through which a file came to be as it is at `commit`."""
+        ...
+
+    def sha256(self, path: str, commit: str) -> str | None:
+        """Return the checksum of a file as it is at `commit`, None where there is none."""
+        ...
+
+
+Json = Mapping[str, Any]
+
+
+def digest_of(answer: Json | None) -> str | None:
+    """Return the checksum of a file in the answer of a contents API (`content` in base64), None for no file."""
+    if not answer or not isinstance(answer.get("content"), str):
+        return None
+    return hashlib.sha256(base64.b64decode(answer["content"])).hexdigest()
+
+
+def moment(value: object) -> datetime | None:
+    """Return a time of an API's answer; None for none (Gitea writes 1970 or the year 1 for none)."""
+    if not isinstance(value, str) or not value:
+        return None
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None and found.year > 1971 else None
+
+
+def newest(checks: list[CommitCheck]) -> list[CommitCheck]:
+    """Return one check a name: the one that is newest; where times are missing, the one that was told first."""
+    best: dict[str, CommitCheck] = {}
+    for check in checks:
+        held = best.get(check.name)
+        if held is None or (check.at and held.at and check.at > held.at):
+            best[check.name] = check
+    return list(best.values())

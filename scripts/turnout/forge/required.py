@@ -1,0 +1,84 @@
+"""Judging what a forge said: required checks of a commit, and the policy of a branch. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from turnout.forge.model import CommitCheck, Policy, State
+
+
+def matching(name: str, checks: Sequence[CommitCheck]) -> list[CommitCheck]:
+    """Return the checks that a required name means: exactly that name, or a pattern with * and ?.
+
+    A name without a pattern also means a job of that name in a workflow of Actions on Gitea, where the context reads
+    `workflow / job (event)`.
+    """
+    if any(sign in name for sign in "*?["):
+        return [check for check in checks if fnmatchcase(check.name, name)]
+    exact = [check for check in checks if check.name == name]
+    return exact or [check for check in checks if _job(check.name) == name]
+
+
+def _job(context: str) -> str:
+    job = context.rpartition(" / ")[2]
+    return job.rpartition(" (")[0] if job.endswith(")") and " (" in job else job
+
+
+_ORDER = (State.FAILED, State.PENDING, State.SKIPPED, State.PASSED)
+
+
+def required(names: Sequence[str], checks: Sequence[CommitCheck]) -> list[CommitCheck]:
+    """Return how each required check stands: the worst of those that its name means, MISSING for none."""
+    rows = []
+    for name in names:
+        found = sorted(matching(name, checks), key=lambda check: _ORDER.index(check.state))
+        if not found:
+            rows.append(CommitCheck(name, State.MISSING, "no such check of this commit", None))
+            continue
+        worst = found[0]
+        said = worst.said if worst.name == name else f"{worst.name}: {worst.said}"
+        rows.append(CommitCheck(name, worst.state, said, worst.at, worst.url))
+    return rows
+
+
+def wanted_policy(contexts: Sequence[str]) -> Policy:
+    """Return what a branch must have: a pull request, all checks, one review, stale reviews dismissed."""
+    return Policy(True, 1, True, tuple(contexts), True)
+
+
+def lacking(found: Policy | None, wanted: Policy) -> list[str]:
+    """Return what a branch's policy lacks; what is stricter is no lack."""
+    if found is None:
+        return ["the branch is not protected"]
+    lacks = []
+    if wanted.pull_request and not found.pull_request:
+        lacks.append("a push without a pull request is let in")
+    if found.approvals < wanted.approvals:
+        lacks.append(f"{found.approvals} approvals, {wanted.approvals} wanted")
+    if wanted.dismiss_stale and not found.dismiss_stale:
+        lacks.append("stale approvals are not dismissed")
+    if wanted.admins_too and not found.admins_too:
+        lacks.append("administrators may pass it over")
+    missing = [
+        name
+        for name in wanted.contexts
+        if name not in found.contexts and not any(_job(context) == name for context in found.contexts)
+    ]
+    if missing:
+        lacks.append(f"checks that are not required: {', '.join(missing)}")
+    return lacks
+
+
+def merged(found: Policy | None, wanted: Policy) -> Policy:
+    """Return the policy to be set: what is wanted, and whatever is stricter already."""
+    if found is None:
+        return wanted
+    named = {name for name in wanted.contexts if not any(_job(context) == name for context in found.contexts)}
+    return Policy(
+        pull_request=found.pull_request or wanted.pull_request,
+        approvals=max(found.approvals, wanted.approvals),
+        dismiss_stale=found.dismiss_stale or wanted.dismiss_stale,
+        contexts=tuple(sorted({*found.contexts, *named})),
+        admins_too=found.admins_too or wanted.admins_too,
+    )

@@ -1,0 +1,69 @@
+"""Whether a migration was reviewed: an approved pull request that brought it, or a signed statement."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from turnout.errors import TurnoutError
+from turnout.forge.model import Review
+from turnout.migrations.files import MigrationFile
+from turnout.release.schema import Migration
+from turnout.release.sign import verify
+
+NAMESPACE = "turnout-migration-review"
+
+
+def statement(migration: Migration) -> bytes:
+    """Return the text that a reviewer signs: this migration, with this content, and nothing else.
+
+    `ssh-keygen -Y sign -n turnout-migration-review -f KEY FILE` signs it.
+    """
+    return f"reviewed migration {migration.id} sha256 {migration.sha256}\n".encode()
+
+
+def by_statement(migration: Migration, folder: Path | None, signers: Path | None) -> tuple[bool, str]:
+    """Return (whether a signed statement counts, in words). The statement is computed, never read: only the
+    signature (`<id>.sig` in `folder`) comes from the file."""
+    if folder is None or signers is None:
+        return False, "no signed statements are configured"
+    path = folder / f"{migration.id}.sig"
+    try:
+        signature = path.read_bytes()
+    except OSError:
+        return False, f"no signed statement {path.name}"
+    try:
+        signer = verify(
+            statement(migration), signature, signers, what=f"the review of {migration.id}", namespace=NAMESPACE
+        )
+    except TurnoutError as error:
+        return False, error.observed
+    return True, f"signed by {signer.principal}"
+
+
+def by_pull_request(reviews: list[Review]) -> tuple[bool, str]:
+    """Return (whether an approved, merged pull request brought it, in words)."""
+    if not reviews:
+        return False, "no pull request brought it"
+    for review in reviews:
+        if review.merged and review.approved_by:
+            return True, f"pull request {review.pull_request}, approved by {', '.join(review.approved_by)}"
+    last = reviews[-1]
+    why = "is not merged" if not last.merged else "has a stale approval only" if last.stale else "has no approval"
+    return False, f"pull request {last.pull_request} of {last.author} {why}"
+
+
+def changed(earlier: dict[str, str], migration: Migration) -> str | None:
+    """Return what is wrong where an earlier release carried the same migration with another content, or None.
+
+    `earlier` maps a migration's id to its sha256 in the manifest of the release in service.
+    """
+    known = earlier.get(migration.id)
+    if known is None or known == migration.sha256:
+        return None
+    return f"its content changed since the release in service (sha256 {known[:12]}, now {migration.sha256[:12]})"
+
+
+def path_in_repository(file: MigrationFile, folder: str) -> str:
+    """Return where the file lies in the repository: its name below the configured folder."""
+    name = file.path.rpartition("migrations/")[2] if "migrations/" in file.path else Path(file.path).name
+    return f"{folder.rstrip('/')}/{name}" if folder else name

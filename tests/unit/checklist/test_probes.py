@@ -1,0 +1,186 @@
+"""The probes' own parts: what runs on hosts, against sockets that answer as the servers do."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import checklist_bed  # noqa: F401 - puts the roles' module_utils where Ansible has them
+import pytest
+from ansible.module_utils.turnout_answers import ProbeError, ask_all, kind_of
+from ansible.module_utils.turnout_pg_wire import Scram, Session, parse
+from ansible.module_utils.turnout_queues import _stamp
+from ansible.module_utils.turnout_resp import Session as RedisSession
+
+
+def test_each_question_is_cut_at_its_own_limit_and_holds_up_nobody() -> None:
+    release = threading.Event()
+    started = time.monotonic()
+    answers = ask_all(
+        {
+            "hangs": (lambda _: release.wait(30), 0.3),
+            "quick": (lambda _: {"fine": True}, 5.0),
+            "fails": (lambda _: 1 / 0, 5.0),
+            **{f"slow{n}": (lambda _: time.sleep(0.3) or {}, 5.0) for n in range(50)},
+        }
+    )
+    took_s = time.monotonic() - started
+    release.set()
+    assert took_s < 1.5
+    assert answers["hangs"]["problem"]["kind"] == "timeout"
+    assert answers["quick"]["data"] == {"fine": True}
+    assert answers["fails"]["problem"]["kind"] == "error"
+    assert sum(answers[f"slow{n}"]["ok"] for n in range(50)) == 50
+
+
+def test_a_port_where_nobody_listens_is_refused_and_not_unknown() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(OSError) as caught:
+        RedisSession(f"redis://127.0.0.1:{port}", 2)
+    assert kind_of(caught.value) == "refused"
+
+
+def test_scram_is_that_of_rfc_7677() -> None:
+    """The example of RFC 7677, chapter 3."""
+    scram = Scram("pencil", nonce="rOprNGfwEbeRWgbNEkqO", user="user")
+    first = b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
+    final = scram.final(first)
+    assert final.endswith(b"p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=")
+    scram.verify(b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=")
+    with pytest.raises(ProbeError):
+        scram.verify(b"v=AAAATRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=")
+
+
+def test_a_server_that_takes_another_s_nonce_is_refused() -> None:
+    with pytest.raises(ProbeError):
+        Scram("x", nonce="abc").final(b"r=xyz123,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096")
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://u:pw@h/d", "postgresql://h/d", "postgresql://u:hunter2@h:port/d", "u:hunter2@h"]
+)
+def test_an_address_that_is_none_is_told_without_its_password(url: str) -> None:
+    with pytest.raises(ProbeError) as caught:
+        parse(url)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_an_address_is_read_with_its_options() -> None:
+    found = parse("postgresql://shop%20app:p%40ss@db:6432/shop?sslmode=verify-full&sslrootcert=/ca.pem")
+    assert (found["user"], found["password"], found["port"], found["sslmode"]) == (
+        "shop app",
+        "p@ss",
+        6432,
+        "verify-full",
+    )
+
+
+@contextmanager
+def server(*answers: bytes) -> Iterator[int]:
+    """Answer each read with the next of `answers`, then hang until the client goes."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                for answer in answers:
+                    if not connection.recv(4096):
+                        return
+                    connection.sendall(answer)
+                while connection.recv(4096):
+                    pass
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield listener.getsockname()[1]
+
+
+def error(state: str, text: str) -> bytes:
+    body = b"SFATAL\0C" + state.encode() + b"\0M" + text.encode() + b"\0\0"
+    return b"E" + (len(body) + 4).to_bytes(4, "big") + body
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        ("28P01", "credentials"),
+        ("28000", "credentials"),
+        ("3D000", "credentials"),
+        ("57P03", "refused"),
+        ("53300", "error"),
+    ],
+)
+def test_what_postgres_refuses_is_told_apart(state: str, kind: str) -> None:
+    with server(error(state, "no")) as port, pytest.raises(ProbeError) as caught:
+        Session(f"postgresql://u:hunter2@127.0.0.1:{port}/d?sslmode=disable", 2)
+    assert caught.value.kind == kind
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_password_does_not_go_in_clear_over_a_plain_line() -> None:
+    clear = b"R\0\0\0\x08\0\0\0\x03"
+    with server(clear) as port, pytest.raises(ProbeError) as caught:
+        Session(f"postgresql://u:hunter2@127.0.0.1:{port}/d?sslmode=disable", 2)
+    assert "clear text" in str(caught.value)
+
+
+def test_a_server_without_tls_is_refused_where_it_is_asked_for() -> None:
+    with server(b"N") as port, pytest.raises(ProbeError) as caught:
+        Session(f"postgresql://u:p@127.0.0.1:{port}/d?sslmode=require", 2)
+    assert "TLS" in str(caught.value)
+
+
+def test_a_server_that_says_nothing_times_out() -> None:
+    with server() as port, pytest.raises(TimeoutError):
+        Session(f"postgresql://u:p@127.0.0.1:{port}/d?sslmode=disable", 0.3)
+    with server() as port, pytest.raises(TimeoutError):
+        RedisSession(f"redis://:p@127.0.0.1:{port}", 0.3)
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        (b"-WRONGPASS invalid\r\n", "credentials"),
+        (b"-LOADING\r\n", "refused"),
+        (b"HTTP/1.1 400\r\n", "error"),
+        (b"-ERR x\r\n", "error"),
+    ],
+)
+def test_what_redis_refuses_is_told_apart(said: bytes, kind: str) -> None:
+    with server(said) as port, pytest.raises(ProbeError) as caught:
+        RedisSession(f"redis://:hunter2@127.0.0.1:{port}", 2)
+    assert caught.value.kind == kind
+    assert "hunter2" not in str(caught.value)
+
+
+def test_redis_answers_are_read() -> None:
+    with server(b"+OK\r\n", b"*2\r\n$1\r\na\r\n:7\r\n", b"$-1\r\n", b"$9\r\na:1\r\nb:2\r\n\r\n") as port:
+        session = RedisSession(f"redis://:p@127.0.0.1:{port}/0", 2)
+        assert session.call("X") == ["a", 7]
+        assert session.call("GET", "none") is None
+        assert session.info("all") == {"a": "1", "b": "2"}
+        session.close()
+
+
+@pytest.mark.parametrize(
+    ("entry", "field", "expected"),
+    [
+        ('{"at": 1780000000.5}', "at", 1780000000.5),
+        ('{"at": 1780000000500}', "at", 1780000000.5),
+        ('{"meta": {"ns": 1780000000500000000}}', "meta.ns", 1780000000.5),
+        ("anything", None, None),
+    ],
+)
+def test_the_time_of_an_entry_in_any_unit(entry: str, field: str | None, expected: Any) -> None:
+    assert _stamp(entry, field) == expected
+
+
+def test_an_entry_without_its_time_is_an_error_and_its_content_is_not_shown() -> None:
+    with pytest.raises(ProbeError) as caught:
+        _stamp('{"secret": "hunter2"}', "at")
+    assert "hunter2" not in str(caught.value)

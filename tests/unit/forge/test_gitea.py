@@ -1,0 +1,157 @@
+"""Gitea and Forgejo: statuses of Actions, paging, branch protection that is created or changed, reviews."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from forge_server import COMMIT, OTHER, TOKEN, FakeForge, status
+from turnout.errors import TurnoutError
+from turnout.forge.gitea import Gitea, client
+from turnout.forge.model import State
+from turnout.forge.required import lacking, matching, merged, required, wanted_policy
+
+API = "/api/v1/repos/team/shop"
+STATUSES = f"{API}/commits/{COMMIT}/statuses"
+RULE = f"{API}/branch_protections/main"
+
+
+def gitea(forge: FakeForge) -> Gitea:
+    return Gitea(client(forge.base, TOKEN, limit_s=5), "team/shop")
+
+
+def entry(context: str, state: str, at: str = "10") -> dict[str, Any]:
+    return status(context, state, key="status", at=at)
+
+
+def states(forge: FakeForge, *names: str) -> dict[str, State]:
+    return {check.name: check.state for check in required(names, gitea(forge).checks(COMMIT))}
+
+
+def test_jobs_of_actions_are_found_by_their_name_over_several_pages(forge: FakeForge) -> None:
+    forge.paged(
+        STATUSES,
+        [
+            entry("CI / lint (push)", "success"),
+            entry("CI / test (push)", "failure", "20"),
+            entry("CI / test (push)", "success", "10"),
+            entry("CI / build (push)", "pending"),
+            entry("CI / contract (push)", "skipped"),
+            entry("vulnerability", "warning"),
+            entry("scan/secrets", "success"),
+        ],
+    )
+    found = states(forge, "lint", "test", "build", "contract", "vulnerability", "scan/*", "deploy")
+    assert found == {
+        "lint": State.PASSED,
+        "test": State.FAILED,
+        "build": State.PENDING,
+        "contract": State.SKIPPED,
+        "vulnerability": State.FAILED,
+        "scan/*": State.PASSED,
+        "deploy": State.MISSING,
+    }
+    assert forge.tokens == {f"token {TOKEN}"}
+
+
+def test_the_worst_of_several_jobs_of_one_name_counts(forge: FakeForge) -> None:
+    forge.paged(STATUSES, [entry("CI / test (push)", "success"), entry("CI / test (pull_request)", "failure")])
+    assert states(forge, "test") == {"test": State.FAILED}
+
+
+def test_a_commit_that_the_forge_does_not_know_is_told_and_one_without_checks_is_missing(forge: FakeForge) -> None:
+    forge.on(STATUSES, [])
+    with pytest.raises(TurnoutError) as caught:
+        gitea(forge).checks(COMMIT)
+    assert caught.value.code == "forge-commit-unknown"
+    forge.on(f"{API}/git/commits/{COMMIT}", {"sha": COMMIT})
+    assert states(forge, "lint") == {"lint": State.MISSING}
+
+
+def test_a_wrong_token_is_told_without_it(forge: FakeForge) -> None:
+    forge.on(STATUSES, {"message": "token is required", "url": "/api/swagger"}, status=401)
+    with pytest.raises(TurnoutError) as caught:
+        gitea(forge).checks(COMMIT)
+    assert caught.value.code == "forge-credentials"
+    assert TOKEN not in str(caught.value)
+
+
+def rule(**changes: Any) -> dict[str, Any]:
+    return {
+        "branch_name": "main",
+        "rule_name": "main",
+        "enable_push": False,
+        "enable_push_whitelist": False,
+        "enable_status_check": True,
+        "status_check_contexts": ["CI / lint (push)", "test"],
+        "required_approvals": 2,
+        "dismiss_stale_approvals": True,
+        "block_admin_merge_override": True,
+        "protected_file_patterns": "",
+        **changes,
+    }
+
+
+def test_a_rule_that_suffices_lacks_nothing(forge: FakeForge) -> None:
+    forge.on(RULE, rule())
+    assert lacking(gitea(forge).policy("main"), wanted_policy(["lint", "test"])) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"enable_push": True}, "push"),
+        ({"required_approvals": 0}, "approvals"),
+        ({"dismiss_stale_approvals": False}, "stale"),
+        ({"enable_status_check": False}, "lint"),
+        ({"block_admin_merge_override": False}, "administrators"),
+    ],
+)
+def test_each_lack_is_named(forge: FakeForge, change: dict[str, Any], word: str) -> None:
+    forge.on(RULE, rule(**change))
+    (lack,) = lacking(gitea(forge).policy("main"), wanted_policy(["lint", "test"]))
+    assert word in lack
+
+
+def test_a_rule_is_made_where_there_is_none_and_changed_where_there_is(forge: FakeForge) -> None:
+    forge.on(f"{API}/branch_protections", {}, method="POST", status=201)
+    gitea(forge).set_policy("main", wanted_policy(["lint"]))
+    method, path, body = forge.seen[-1]
+    assert (method, path, body["rule_name"]) == ("POST", f"{API}/branch_protections", "main")
+    assert body["status_check_contexts"] == ["lint"]
+    forge.on(RULE, rule())
+    forge.on(RULE, {}, method="PATCH")
+    forge.routes["GET", RULE] = (200, rule())
+    gitea(forge).set_policy("main", merged(gitea(forge).policy("main"), wanted_policy(["lint", "scan"])))
+    method, path, body = forge.seen[-1]
+    assert (method, path) == ("PATCH", RULE)
+    assert body["required_approvals"] == 2
+    assert body["status_check_contexts"] == ["CI / lint (push)", "scan", "test"]
+
+
+@pytest.mark.parametrize(
+    ("reviews", "approved", "stale"),
+    [
+        ([{"state": "APPROVED", "stale": False, "dismissed": False}], ("bob",), False),
+        ([{"state": "APPROVED", "stale": True, "dismissed": False}], (), True),
+        ([{"state": "APPROVED", "stale": False, "dismissed": True}], (), False),
+        ([{"state": "APPROVED"}, {"state": "REQUEST_CHANGES"}], (), False),
+        ([{"state": "COMMENT"}], (), False),
+    ],
+)
+def test_only_a_fresh_approval_counts(
+    forge: FakeForge, reviews: list[dict[str, Any]], approved: tuple[str, ...], stale: bool
+) -> None:
+    forge.on(f"{API}/commits", [{"sha": OTHER}])
+    pull = {"number": 7, "user": {"login": "ada"}, "head": {"sha": COMMIT}, "merged": True, "html_url": "https://x/7"}
+    forge.on(f"{API}/commits/{OTHER}/pull", pull)
+    forge.paged(f"{API}/pulls/7/reviews", [{"user": {"login": "bob"}, "commit_id": COMMIT, **one} for one in reviews])
+    (found,) = gitea(forge).reviews("migrations/0002.sql", COMMIT)
+    assert (found.approved_by, found.stale, found.merged) == (approved, stale, True)
+
+
+def test_a_pattern_means_only_what_it_matches(forge: FakeForge) -> None:
+    forge.paged(STATUSES, [entry("CI / test (push)", "success"), entry("test-windows", "failure")])
+    checks = gitea(forge).checks(COMMIT)
+    assert [check.name for check in matching("test*", checks)] == ["test-windows"]
+    assert [check.name for check in matching("test", checks)] == ["CI / test (push)"]

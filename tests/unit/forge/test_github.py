@@ -1,0 +1,229 @@
+"""GitHub: check runs, statuses, paging, rate limits, errors, branch protection, reviews."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from forge_server import COMMIT, OTHER, TOKEN, FakeForge, check_run, status
+from turnout.errors import TurnoutError
+from turnout.forge.github import GitHub, client
+from turnout.forge.model import State
+from turnout.forge.required import lacking, merged, required, wanted_policy
+
+RUNS = f"/repos/team/shop/commits/{COMMIT}/check-runs"
+STATUS = f"/repos/team/shop/commits/{COMMIT}/status"
+PROTECTION = "/repos/team/shop/branches/main/protection"
+
+
+def github(forge: FakeForge, limit_s: float = 5) -> GitHub:
+    return GitHub(client(forge.base, TOKEN, limit_s=limit_s), "team/shop")
+
+
+def states(forge: FakeForge, *names: str) -> dict[str, State]:
+    return {check.name: check.state for check in required(names, github(forge).checks(COMMIT))}
+
+
+def test_passed_failed_pending_skipped_and_missing_are_told_apart_over_several_pages(forge: FakeForge) -> None:
+    forge.paged(
+        RUNS,
+        [
+            check_run("lint", "success"),
+            check_run("test", "failure"),
+            check_run("build", None, status="in_progress"),
+            check_run("contract", "skipped"),
+            check_run("slow", "timed_out"),
+        ],
+        "check_runs",
+    )
+    forge.paged(
+        STATUS,
+        [status("secrets", "success"), status("scan", "error"), status("late", "pending")],
+        "statuses",
+        sha=COMMIT,
+        state="failure",
+    )
+    found = states(forge, "lint", "test", "build", "contract", "slow", "secrets", "scan", "late", "vulnerability")
+    assert found == {
+        "lint": State.PASSED,
+        "test": State.FAILED,
+        "build": State.PENDING,
+        "contract": State.SKIPPED,
+        "slow": State.FAILED,
+        "secrets": State.PASSED,
+        "scan": State.FAILED,
+        "late": State.PENDING,
+        "vulnerability": State.MISSING,
+    }
+    assert len([path for _, path, _ in forge.seen if "check-runs" in path]) == 3
+    assert forge.tokens == {f"Bearer {TOKEN}"}
+
+
+def test_results_of_another_commit_do_not_count(forge: FakeForge) -> None:
+    forge.paged(RUNS, [check_run("lint", "success", sha=OTHER)], "check_runs")
+    forge.paged(STATUS, [], "statuses", sha=COMMIT)
+    assert states(forge, "lint") == {"lint": State.MISSING}
+    forge.paged(STATUS, [status("lint", "success")], "statuses", sha=OTHER)
+    with pytest.raises(TurnoutError) as caught:
+        github(forge).checks(COMMIT)
+    assert OTHER in caught.value.observed
+
+
+def test_the_newest_run_of_a_name_counts(forge: FakeForge) -> None:
+    forge.paged(RUNS, [check_run("lint", "success", at="10"), check_run("lint", "failure", at="20")], "check_runs")
+    forge.paged(STATUS, [], "statuses", sha=COMMIT)
+    assert states(forge, "lint") == {"lint": State.FAILED}
+
+
+def test_a_conclusion_that_is_not_known_is_no_pass(forge: FakeForge) -> None:
+    forge.paged(RUNS, [check_run("lint", "something_new")], "check_runs")
+    forge.paged(STATUS, [], "statuses", sha=COMMIT)
+    assert states(forge, "lint") == {"lint": State.FAILED}
+
+
+IN_A_WHILE = str(int(time.time()) + 90)
+
+
+@pytest.mark.parametrize(
+    ("code", "headers", "message", "told"),
+    [
+        (
+            403,
+            {"x_ratelimit_remaining": "0", "x_ratelimit_reset": IN_A_WHILE},
+            "API rate limit exceeded",
+            ("forge-rate-limit", "UTC"),
+        ),
+        (403, {"retry_after": "61"}, "You have exceeded a secondary rate limit", ("forge-rate-limit", "61 s")),
+        (429, {}, "Too many requests", ("forge-rate-limit", "wait")),
+        (403, {"x_ratelimit_remaining": "4999"}, "Resource not accessible", ("forge-credentials", "token")),
+        (401, {}, "Bad credentials", ("forge-credentials", "token")),
+        (500, {}, None, ("forge-answer", "500")),
+        (422, {}, "No commit found for SHA", ("forge-answer", "No commit found")),
+        (200, {}, None, ("forge-answer", "no JSON")),
+    ],
+)
+def test_every_refusal_says_what_it_is_and_holds_no_token(
+    forge: FakeForge, code: int, headers: dict[str, str], message: str | None, told: tuple[str, str]
+) -> None:
+    forge.on(RUNS, {"message": message} if message else "<html>a page</html>", status=code, **headers)
+    with pytest.raises(TurnoutError) as caught:
+        github(forge).checks(COMMIT)
+    assert caught.value.code == told[0]
+    assert told[1] in str(caught.value)
+    assert TOKEN not in str(caught.value)
+    assert TOKEN not in repr(github(forge))
+
+
+def test_a_forge_that_is_away_or_silent_is_told() -> None:
+    gone = GitHub(client("http://127.0.0.1:9", TOKEN, limit_s=2), "team/shop")
+    with pytest.raises(TurnoutError) as caught:
+        gone.checks(COMMIT)
+    assert caught.value.code == "forge-unreachable"
+
+
+def test_the_token_does_not_follow_a_redirect_to_another_server(forge: FakeForge) -> None:
+    forge.on(RUNS, {}, status=302, Location="http://localhost:9/steal")
+    with pytest.raises(TurnoutError) as caught:
+        github(forge).checks(COMMIT)
+    assert "another server" in str(caught.value) or "302" in str(caught.value)
+
+
+def protection(**changes: Any) -> dict[str, Any]:
+    return {
+        "url": "https://api.github.com/repos/team/shop/branches/main/protection",
+        "required_status_checks": {
+            "strict": True,
+            "contexts": ["lint", "test"],
+            "checks": [{"context": "lint", "app_id": None}, {"context": "test", "app_id": 15368}],
+        },
+        "required_pull_request_reviews": {
+            "dismiss_stale_reviews": True,
+            "require_code_owner_reviews": True,
+            "required_approving_review_count": 1,
+            "require_last_push_approval": False,
+        },
+        "enforce_admins": {"url": "…", "enabled": True},
+        "required_linear_history": {"enabled": True},
+        "allow_force_pushes": {"enabled": False},
+        "allow_deletions": {"enabled": False},
+        **changes,
+    }
+
+
+def test_a_policy_that_suffices_lacks_nothing(forge: FakeForge) -> None:
+    forge.on(PROTECTION, protection())
+    assert lacking(github(forge).policy("main"), wanted_policy(["lint", "test"])) == []
+
+
+def test_an_unprotected_branch_lacks_all(forge: FakeForge) -> None:
+    forge.on(PROTECTION, {"message": "Branch not protected"}, status=404)
+    assert github(forge).policy("main") is None
+    assert lacking(None, wanted_policy(["lint"])) == ["the branch is not protected"]
+
+
+def test_each_lack_is_named(forge: FakeForge) -> None:
+    forge.on(PROTECTION, protection(required_pull_request_reviews=None, enforce_admins={"enabled": False}))
+    lacks = lacking(github(forge).policy("main"), wanted_policy(["lint", "scan"]))
+    assert len(lacks) == 5
+    assert "scan" in lacks[-1]
+
+
+def test_setting_a_policy_keeps_what_is_stricter(forge: FakeForge) -> None:
+    raw = protection()
+    raw["required_pull_request_reviews"]["required_approving_review_count"] = 2
+    forge.on(PROTECTION, raw)
+    forge.on(PROTECTION, {}, method="PUT")
+    forge.routes["GET", PROTECTION] = (200, raw)
+    wanted = merged(github(forge).policy("main"), wanted_policy(["scan"]))
+    github(forge).set_policy("main", wanted)
+    method, _, body = forge.seen[-1]
+    assert method == "PUT"
+    assert body["required_status_checks"] == {"strict": True, "contexts": ["lint", "scan", "test"]}
+    assert body["required_pull_request_reviews"]["required_approving_review_count"] == 2
+    assert body["required_pull_request_reviews"]["require_code_owner_reviews"] is True
+    assert body["required_linear_history"] is True
+    assert body["restrictions"] is None
+
+
+def pull(**changes: Any) -> dict[str, Any]:
+    return {
+        "number": 42,
+        "state": "closed",
+        "user": {"login": "ada"},
+        "head": {"sha": COMMIT},
+        "merged_at": "2026-11-24T10:00:00Z",
+        "html_url": "https://github.com/team/shop/pull/42",
+        **changes,
+    }
+
+
+def review(who: str, state: str, commit: str = COMMIT) -> dict[str, Any]:
+    return {"id": 1, "user": {"login": who}, "state": state, "commit_id": commit, "body": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("reviews", "approved", "stale"),
+    [
+        ([review("bob", "APPROVED")], ("bob",), False),
+        ([review("ada", "APPROVED")], (), False),
+        ([review("bob", "APPROVED"), review("bob", "CHANGES_REQUESTED")], (), False),
+        ([review("bob", "APPROVED"), review("bob", "COMMENTED")], ("bob",), False),
+        ([review("bob", "APPROVED", OTHER)], (), True),
+        ([review("bob", "APPROVED"), review("bob", "DISMISSED")], (), False),
+        ([], (), False),
+    ],
+)
+def test_only_an_approval_of_the_last_commit_by_somebody_else_counts(
+    forge: FakeForge, reviews: list[dict[str, Any]], approved: tuple[str, ...], stale: bool
+) -> None:
+    forge.on("/repos/team/shop/commits", [{"sha": OTHER}])
+    forge.on(f"/repos/team/shop/commits/{OTHER}/pulls", [pull()])
+    forge.paged("/repos/team/shop/pulls/42/reviews", reviews)
+    (found,) = github(forge).reviews("migrations/0002.sql", COMMIT)
+    assert (found.approved_by, found.stale, found.merged) == (approved, stale, True)
+
+
+def test_a_file_without_a_pull_request_has_no_review(forge: FakeForge) -> None:
+    forge.on("/repos/team/shop/commits", [])
+    assert github(forge).reviews("migrations/0002.sql", COMMIT) == []
