@@ -187,34 +187,39 @@ python_environment() {
     say "Python environment is ready"
 }
 
-# -- Prometheus' tools -------------------------------------------------------------------------------------------
+# -- programs of the servers -------------------------------------------------------------------------------------
 
-# For the tests of rules, of alert routing and of the judge's reader. Unpacked rather than installed: the packages would
-# start servers on this machine.
-prometheus_tools() {
-    local name missing=() folder=$PWD/.cache/prometheus
-    for name in prometheus promtool amtool; do
-        PATH="$PWD/.venv/bin:$PATH" command -v "$name" >/dev/null || missing+=("$name")
+# For tests that need the real program and no lab: of rules, of alert routing, of the judge's reader, of what moves
+# traffic. Unpacked rather than installed: the packages would start servers on this machine.
+server_programs() {
+    local name missing=() libraries folder=$PWD/.cache/servers
+    for name in prometheus promtool amtool haproxy; do
+        [ -x ".venv/bin/$name" ] || missing+=("$name")
     done
     if [ "${#missing[@]}" -eq 0 ]; then
-        say "Prometheus' tools are there"
+        say "HAProxy's and Prometheus' programs are there"
         return 0
     fi
-    [ "$apt_updated" = yes ] || { say "apt-get update"; as_root apt-get update -qq 9>&-; apt_updated=yes; }
-    say "unpacking ${missing[*]} into .cache/prometheus"
+    apt_update
+    say "unpacking ${missing[*]} into .cache/servers"
     rm -rf "$folder"
     mkdir -p "$folder"
-    (cd "$folder" && apt-get download -qq prometheus prometheus-alertmanager >../apt.log 2>&1 9>&-) || {
+    (cd "$folder" && apt-get download -qq prometheus prometheus-alertmanager haproxy >../apt.log 2>&1 9>&-) || {
         tail -n 20 .cache/apt.log >&2
-        fail setup-prometheus "apt-get could not download prometheus and prometheus-alertmanager" \
+        fail setup-servers "apt-get could not download prometheus, prometheus-alertmanager and haproxy" \
             "these packages from the machine's own sources" "mend what the lines above name, then: make setup"
     }
     for name in "$folder"/*.deb; do
         dpkg-deb --extract "$name" "$folder"
     done
-    for name in "${missing[@]}"; do
-        ln -sf "$folder/usr/bin/$name" ".venv/bin/$name"
-    done
+    # The libraries that HAProxy was built with; they start nothing.
+    mapfile -t libraries < <(dpkg-deb --field "$folder"/haproxy_*.deb Depends | tr ',' '\n' | grep -oE '^ *lib[^ |(]+' | tr -d ' ')
+    mapfile -t libraries < <(missing_packages "${libraries[@]}")
+    if [ "${#libraries[@]}" -gt 0 ]; then
+        apt_install "${libraries[@]}"
+    fi
+    ln -sf "$folder/usr/bin/prometheus" "$folder/usr/bin/promtool" "$folder/usr/bin/amtool" "$folder/usr/sbin/haproxy" .venv/bin/
+    .venv/bin/haproxy -v >/dev/null
 }
 
 # -- a browser ---------------------------------------------------------------------------------------------------
@@ -240,7 +245,7 @@ browser() {
 
 system_packages
 python_environment
-prometheus_tools
+server_programs
 browser
 if [ "${1:-}" != --no-image ]; then
     # It says itself how far it is, and does nothing where the image of this recipe is there.
