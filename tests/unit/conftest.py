@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from hypothesis import settings
 
-# How long one example takes says nothing on a machine that does other things too; bounds on time are tests of their own.
+# How long one example takes says nothing on a busy machine; bounds on time are tests of their own.
 settings.register_profile("turnout", deadline=None)
 settings.load_profile("turnout")
