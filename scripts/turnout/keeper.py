@@ -7,9 +7,10 @@ therefore owns both promises of a run:
 - when the run does not end well, for whatever reason, it runs `rollback.yml` for that run, which puts back what that
   run did and nothing else.
 
-It is started by the action plugin `turnout_keeper` once the lock is held, in a session of its own, so that Ctrl-C
-does not reach it. It talks to the edges through Ansible's own command line in a forked child: connection variables,
-jump hosts and `become` are then those of the run. If its own machine dies, the lease on the edges does its work.
+It is started by the action plugin `turnout_keeper` just before the run takes the lock, in a session of its own, so
+that Ctrl-C does not reach it. A run that never held the lock has done nothing, and is not put back. The keeper talks to
+the edges through Ansible's own command line in a forked child: connection variables, jump hosts and `become` are then
+those of the run. If its own machine dies, the lease on the edges does its work.
 
 The run's folder on the controller (`.turnout/runs/<run>/`) is the meeting point:
 
@@ -103,6 +104,7 @@ class Keeper:
         self.plan = plan
         self._beat_child = 0
         self._beat_started = 0.0
+        self._held = False
 
     def log(self, event: str, **more: object) -> None:
         """Append one line to `keeper.log`."""
@@ -167,6 +169,8 @@ class Keeper:
             return True
         self._beat_child = 0
         answers = read_beats(self.beats_path())
+        # An edge that cannot be asked may hold it.
+        self._held = self._held or len(answers) < len(self.plan.edges) or not set(answers.values()) <= {"lost"}
         if set(answers.values()) != {"held"} or len(answers) < len(self.plan.edges):
             self.log("beat", answers=answers, seconds=round(time.monotonic() - self._beat_started, 3))
         return False
@@ -175,6 +179,16 @@ class Keeper:
         """Wait for the beat under way, if any."""
         while self.beat_running():
             time.sleep(0.02)
+
+    def held_the_lock(self) -> bool:
+        """Tell whether this run may hold, or ever have held, the lock on some edge; asks the edges if need be."""
+        # Asked twice: a run that was cut off just now may have a request for the lock under way.
+        for wait_s in (0.0, 1.0):
+            if not self._held:
+                time.sleep(wait_s)
+                self.start_beat()
+                self.finish_beat()
+        return self._held
 
     def committed(self) -> bool:
         """Tell whether every edge had confirmed the release: from then on a failure must not take it away."""
@@ -224,7 +238,7 @@ class Keeper:
         ended = self.watch()
         self.log("ended", how=ended)
         self.finish_beat()
-        if ended == "ok":
+        if ended == "ok" or not self.held_the_lock():
             outcome, code = "nothing to do", 0
         else:
             why = {
