@@ -181,6 +181,8 @@ python_environment() {
         .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable . 9>&-
     fi
     .venv/bin/turnout --version >/dev/null
+    # Building the sample's releases needs one of uv and pip, also where somebody works without make.
+    if [ "$uv" = yes ]; then ln -sf "$(command -v uv)" .venv/bin/uv; fi
     echo "$wanted $PWD" >"$stamp"
     say "Python environment is ready"
 }

@@ -217,14 +217,15 @@ def build(version: str, faults: Sequence[str], out: Path, *, armed: bool = False
             raise BuildError(f"{out} exists and is not a build of this script: choose another --out")
         shutil.rmtree(out)
     out.mkdir(parents=True)
+    # First, so that the next build may replace a folder that a killed one left half done.
+    baked = {"version": version, "features": sorted(features), "faults": faulty.settings}
+    (out / "release.json").write_text(json.dumps(baked, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     # Without what depends on the machine or the installer, so that two builds are alike.
     unwanted = shutil.ignore_patterns("__pycache__", "*.pyc", ".*", "RECORD", "INSTALLER", "REQUESTED")
     for part in ("bin", "lib"):
         shutil.copytree(HERE / part, out / part, ignore=unwanted)
     shutil.copytree(vendored(), out / "vendor", ignore=unwanted)
     highest = lay_migrations(out / "migrations", numbers, faulty)
-    baked = {"version": version, "features": sorted(features), "faults": faulty.settings}
-    (out / "release.json").write_text(json.dumps(baked, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return {
         "name": "sample",
         "version": version,
