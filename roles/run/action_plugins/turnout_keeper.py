@@ -11,21 +11,9 @@ from pathlib import Path
 from ansible import context
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible.utils.vars import load_extra_vars
+from turnout.ansible_options import options, questions
 from turnout.keeper import process_started
-
-# Options of ansible-playbook that say how hosts are found and reached: the beats and the put-back need the same.
-_VALUE_OPTIONS = {
-    "private_key_file": "--private-key",
-    "remote_user": "--user",
-    "connection": "--connection",
-    "timeout": "--timeout",
-    "ssh_common_args": "--ssh-common-args",
-    "ssh_extra_args": "--ssh-extra-args",
-    "become_method": "--become-method",
-    "become_user": "--become-user",
-    "become_password_file": "--become-password-file",
-    "connection_password_file": "--connection-password-file",
-}
 
 
 class ActionModule(ActionBase):
@@ -36,36 +24,11 @@ class ActionModule(ActionBase):
     _VALID_ARGS = frozenset({"run", "folder", "playbook", "beat_s", "edges"})
 
     def _options(self, folder: Path) -> list[str]:
-        args = context.CLIARGS
-        options: list[str] = []
-        for source in args.get("inventory") or ():
-            options += ["-i", source]
-        for name in args.get("vault_ids") or ():
-            options += ["--vault-id", name]
-        for name in args.get("vault_password_files") or ():
-            options += ["--vault-password-file", name]
-        for key, flag in _VALUE_OPTIONS.items():
-            if args.get(key):
-                options += [flag, str(args[key])]
-        if args.get("become"):
-            options.append("--become")
-        extra = folder / "extra-vars.json"
-        if args.get("extra_vars"):
-            # Variables of the command line may hold secrets: they travel in a file, never in a process's arguments.
-            loader = self._loader
-            values: dict[str, object] = {}
-            from ansible.utils.vars import load_extra_vars  # noqa: PLC0415 - only needed here
-
-            values.update(load_extra_vars(loader))
-            extra.touch(mode=0o600)
-            extra.write_text(json.dumps(values, default=str))
-            options += ["-e", f"@{extra}"]
-        return options
+        extra = load_extra_vars(self._loader) if context.CLIARGS.get("extra_vars") else {}
+        return options(context.CLIARGS, extra, folder)
 
     def _check_unattended(self) -> None:
-        args = context.CLIARGS
-        asks = [flag for flag in ("ask_pass", "become_ask_pass", "ask_vault_pass") if args.get(flag)]
-        asks += [name for name in args.get("vault_ids") or () if str(name).endswith("@prompt")]
+        asks = questions(context.CLIARGS)
         if asks:
             raise AnsibleActionFail(
                 f"observed: this run asks for a password ({', '.join(asks)}); expected: passwords from files, since "

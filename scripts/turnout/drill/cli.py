@@ -111,3 +111,21 @@ def gate_command(context: click.Context, files: tuple[Path, ...], inventory: Pat
         if absent:
             click.echo(f"  note: there is no {', '.join(absent)}")
     context.exit(EXIT_CODES[gate.outcome])
+
+
+@drill.command("metrics")
+@_files
+@_inventory
+@click.option("--out", type=click.Path(path_type=Path), help="Replace this file in one step, instead of printing.")
+def metrics_command(files: tuple[Path, ...], inventory: Path, out: Path | None) -> None:
+    """Write what Prometheus learns of drills, for node exporter's textfile folder.
+
+    A FILE that does not exist holds no drill: that none has run is a figure too.
+    """
+    from turnout.drill.metrics import render  # noqa: PLC0415 - only this command needs it
+
+    text = render(read([path for path in files if path.exists()]), recovery.load(inventory))
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        write_whole(out, text)

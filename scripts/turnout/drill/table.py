@@ -114,18 +114,15 @@ def worst_words(summary: Summary) -> str:
         f"{size(worst.wal_bytes)} of WAL {seconds(worst.replay_s)}, just before the next backup, from the last "
         f"{worst.drills} drills ({met(worst.rto_s, summary.objectives.rto_s)})."
     )
-    return f"{words} {error_words(summary.error, summary.underestimate)}"
+    return f"{words} Error of past projections: {error_words(summary.error, summary.underestimate)}."
 
 
 def error_words(error: Spread | None, underestimate: float | None) -> str:
-    """Return how far past predictions were off."""
+    """Return how far past projections were off."""
     if error is None:
-        return "Error of past projections: not known before the second drill."
+        return "not known before the second drill"
     low = "none was too low" if underestimate is None else f"the lowest was {percent(-underestimate)} off"
-    return (
-        f"Error of past projections: median {100 * error.p50:.0f} %, at most {100 * error.max:.0f} % in {error.count}; "
-        f"{low}."
-    )
+    return f"median {100 * error.p50:.0f} %, at most {100 * error.max:.0f} % in {error.count}; {low}"
 
 
 def gate_lines(gate: Gate) -> list[str]:

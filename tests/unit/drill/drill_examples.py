@@ -102,7 +102,7 @@ def drills(draw: st.DrawFn) -> Drill:
         id=draw(st.text(min_size=1, max_size=10)),
         mode=draw(st.sampled_from(Mode)),
         started=started,
-        ended=draw(moments.filter(lambda moment: moment >= started)),
+        ended=started + timedelta(seconds=draw(durations)),
         failure=Failure(*failure) if failure else None,
         recovered=Recovered(*recovered) if recovered else None,
         phases=draw(phase_lists()),

@@ -1,0 +1,53 @@
+"""The options of the running Ansible command line, for further commands that must reach the same hosts the same way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+# Options of ansible-playbook that say how hosts are found and reached.
+_VALUE_OPTIONS = {
+    "private_key_file": "--private-key",
+    "remote_user": "--user",
+    "connection": "--connection",
+    "timeout": "--timeout",
+    "ssh_common_args": "--ssh-common-args",
+    "ssh_extra_args": "--ssh-extra-args",
+    "become_method": "--become-method",
+    "become_user": "--become-user",
+    "become_password_file": "--become-password-file",
+    "connection_password_file": "--connection-password-file",
+}
+
+
+def options(arguments: Mapping[str, Any], extra_vars: Mapping[str, Any], folder: Path) -> list[str]:
+    """Return the options for another command. `arguments` are Ansible's own (`context.CLIARGS`).
+
+    `extra_vars` may hold secrets: they travel in a private file in `folder`, never in a process's arguments.
+    """
+    words: list[str] = []
+    for source in arguments.get("inventory") or ():
+        words += ["-i", source]
+    for name in arguments.get("vault_ids") or ():
+        words += ["--vault-id", name]
+    for name in arguments.get("vault_password_files") or ():
+        words += ["--vault-password-file", name]
+    for key, flag in _VALUE_OPTIONS.items():
+        if arguments.get(key):
+            words += [flag, str(arguments[key])]
+    if arguments.get("become"):
+        words.append("--become")
+    if extra_vars:
+        file = folder / "extra-vars.json"
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(dict(extra_vars), default=str))
+        words += ["-e", f"@{file}"]
+    return words
+
+
+def questions(arguments: Mapping[str, Any]) -> list[str]:
+    """Return the options by which the command line asks a person for a password: nobody answers a further command."""
+    asks = [flag for flag in ("ask_pass", "become_ask_pass", "ask_vault_pass") if arguments.get(flag)]
+    return asks + [name for name in arguments.get("vault_ids") or () if str(name).endswith("@prompt")]
