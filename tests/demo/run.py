@@ -76,6 +76,16 @@ def main() -> int:
     steps.append(Step("rollback under load", run.seconds, served(turnout, run, "1.0.0"), requests, failed))
     expect(failed == 0, "requests were lost")
 
+    say("back up, under load")
+    run, requests, failed = under_load(turnout, lambda: turnout.playbook("backup", "-e", "type=full", show=True))
+    expect(run.rc == 0, "the backup failed")
+    steps.append(Step("backup under load", run.seconds, "PostgreSQL and Redis", requests, failed))
+
+    say("declare a failure, restore, prove it by the release's own API and worker, remove it all")
+    run, requests, failed = under_load(turnout, lambda: turnout.playbook("restore_drill", show=True))
+    expect(run.rc == 0, "the drill did not pass")
+    steps.append(Step("restore drill", run.seconds, drilled(turnout), requests, failed))
+
     say("release 1.2.0, which fails one answer in two")
     run = turnout.deploy("1.2.0", show=True)
     expect(run.rc != 0, "the faulty release was let in")
@@ -127,6 +137,14 @@ def served(turnout: Turnout, run: Run, version: str) -> str:
     expect(run.rc == 0, "the playbook failed")
     expect(turnout.in_service() == version, f"{version} is not in service")
     return f"{version} serves"
+
+
+def drilled(turnout: Turnout) -> str:
+    """Return RPO and RTO of the last drill in the ledger, as words."""
+    entries = [entry for entry in turnout.edge("edge1")["ledger"] if entry.get("kind") == "drill"]
+    last = entries[-1]
+    measured = sum(phase["seconds"] for phase in last["phases"] if phase["source"] == "measured")
+    return f"RPO {last['rpo']['seconds']:.1f} s, RTO {last['rto_seconds']:.1f} s, {measured:.1f} s of it measured"
 
 
 def expect(holds: bool, what: str) -> None:
