@@ -34,7 +34,7 @@ EDGES = ("edge1", "edge2")
 APPS = ("app1", "app2")
 SERVICE_FILE = ROOT / "inventories" / "lab" / "group_vars" / "all" / "service.yml"
 REDIS = "redis-cli --no-auth-warning -a \"$(grep -hoP '^requirepass \\K.*' -r /etc/redis/ | tail -1)\""
-PLAYBOOK_LIMIT_S = 900  # no playbook on the lab takes longer; one that does is a failure, not a wait
+PLAYBOOK_LIMIT_S = 300  # no playbook on the lab takes longer; one that does is a failure, not a wait
 
 
 def sample_digest() -> str:
