@@ -39,7 +39,7 @@ SHARED = (
 )  # fmt: skip
 SERVICE_FILE = ROOT / "inventories" / "lab" / "group_vars" / "all" / "service.yml"
 REDIS = "redis-cli --no-auth-warning -a \"$(grep -hoP '^requirepass \\K.*' -r /etc/redis/ | tail -1)\""
-PLAYBOOK_LIMIT_S = 900  # no playbook on the lab takes longer; one that does is a failure, not a wait
+PLAYBOOK_LIMIT_S = 300  # no playbook on the lab takes longer; one that does is a failure, not a wait
 
 
 def sample_digest() -> str:

@@ -1,14 +1,9 @@
-"""The judge on the lab: real traffic, a real Prometheus, and what it does when either is not as it should be."""
+"""The judge on the lab: real traffic and a real Prometheus."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
-import subprocess
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +11,6 @@ from harness import EDGES, Run, Turnout
 from turnout.judge import meeting
 
 RATE = 40.0
-LEASE_S = 10.0
-SHORT = {"patience_s": 8, "bake_s": 10}
 
 
 def lines(folder: Path, name: str) -> list[dict[str, Any]]:
@@ -46,7 +39,7 @@ def refused(run: Run, *words: str) -> None:
         assert word in last, f"{word!r} is not in:\n{last}"
 
 
-def test_a_release_whose_jobs_fail_is_rolled_back_once_and_then_needs_a_word(turnout: Turnout) -> None:
+def test_a_release_whose_jobs_fail_is_rolled_back_and_quarantined(turnout: Turnout) -> None:
     """HAProxy sees nothing of it: only the SLO of the workers can."""
     turnout.ensure("1.0.0")
     version = f"7.1.{int(time.time())}"
@@ -63,137 +56,3 @@ def test_a_release_whose_jobs_fail_is_rolled_back_once_and_then_needs_a_word(tur
         entry = turnout.edge(name)["quarantine"]
         assert [held["release"] for held in entry.values() if held["release"] == version] == [version]
     refused(turnout.deploy(version), "automatic rollback", "worker-success", "again=")
-    run = turnout.deploy(version, "-e", 'again="the queue was broken"')
-    assert run.rc == 0, run.tail
-    assert turnout.in_service() == version
-    edge = turnout.edge("edge1")
-    said = [entry for entry in edge["ledger"] if entry["kind"] == "again"]
-    assert said[-1]["reason"] == "the queue was broken"
-    # It went without the judge, as all deploys of these tests that do not say otherwise: that is on the record too.
-    assert "no SLO is judged" in run.out
-    given_up = [line for line in edge["journal"] if line.get("action") == "canary-off"]
-    assert "no SLO is judged" in given_up[-1]["detail"]["gives_up"]
-    assert edge["ledger"][-1]["judged"] is False
-    assert turnout.rollback().rc == 0
-    assert turnout.in_service() == "1.0.0"
-
-
-def test_an_outage_of_the_database_is_not_blamed_on_the_candidate(turnout: Turnout) -> None:
-    turnout.ensure("1.0.0")
-    turnout.until_scraped()
-
-    def outage() -> None:
-        turnout.ssh("data1", "systemctl stop postgresql")
-        time.sleep(4)
-        turnout.ssh("data1", "systemctl start postgresql")
-
-    with turnout.load(rate=RATE, new_connections="0.3") as load:
-        run = turnout.judged("1.1.0", [("has 5 % of the traffic", outage)])
-    assert run.rc == 0, run.tail
-    assert turnout.in_service() == "1.1.0"
-    assert load.report["failed"] > 0, "the outage was not felt"
-    seen = verdicts(turnout, run)
-    assert "rollback" not in seen
-    assert "promote" in seen
-    assert turnout.edge("edge1")["ledger"][-1]["judged"] is True
-    assert turnout.rollback().rc == 0
-
-
-def test_a_prometheus_that_is_down_is_never_a_pass(turnout: Turnout) -> None:
-    """Before any share moves it stops the release; afterwards it holds, and after the patience all is put back."""
-    turnout.ensure("1.0.0")
-    prometheus = "systemctl {} prometheus"
-    short = turnout.with_service(judge=SHORT)
-    try:
-        turnout.ssh("mon1", prometheus.format("stop"))
-        run = turnout.judged("1.1.0", [], *short)
-        refused(run, "prometheus-unreachable", "gave no answer", "No traffic has moved")
-        assert "has 5 % of the traffic" not in run.out
-        turnout.ssh("mon1", prometheus.format("start"))
-        turnout.until_scraped()
-        stop = ("has 5 % of the traffic", lambda: turnout.ssh("mon1", prometheus.format("stop")))
-        with turnout.load(rate=RATE) as load:
-            run = turnout.judged("1.1.0", [stop], *short)
-        refused(run, "undecided at 5 %", "gave no answer", "canary=off")
-        assert verdicts(turnout, run)[-1] == "blind"
-    finally:
-        turnout.ssh("mon1", prometheus.format("start"))
-    assert turnout.in_service() == "1.0.0"
-    assert load.report["failed"] == 0, load.report["failures"]
-    held = turnout.edge("edge1")["quarantine"].values()
-    assert "1.1.0" not in {entry["release"] for entry in held}, "a release that nobody judged is not to blame"
-
-
-def test_a_dead_controller_in_mid_canary_ends_on_stable_within_the_lease(turnout: Turnout) -> None:
-    """SIGKILL of playbook, keeper and judge, as when the machine under them dies."""
-    turnout.until_scraped()
-    turnout.ensure("1.0.0")
-    with turnout.load(rate=RATE) as load:
-        process = turnout.start("deploy", "-e", "release=1.1.0", "-e", "canary=on")
-        assert process.stdout is not None
-        seen = ""
-        for line in process.stdout:
-            seen += line
-            if "has 5 % of the traffic" in line:
-                break
-        killed = kill_all(turnout, process)
-        while any(turnout.edge(name)["share_bp"] for name in EDGES):
-            assert time.time() - killed < LEASE_S + 20, "the lease did not go back"
-            time.sleep(0.2)
-        went_back = [at - killed for name in EDGES for at in lease_rollbacks(turnout, name) if at > killed]
-    assert len(went_back) == len(EDGES)
-    assert 0 < max(went_back) <= LEASE_S + 1, went_back
-    assert load.report["failed"] == 0, load.report["failures"]
-    run = turnout.deploy("1.1.0")
-    refused(run, "left by an earlier run", "rollback.yml")
-    assert turnout.rollback().rc == 0
-    assert turnout.in_service() == "1.0.0"
-
-
-def kill_all(turnout: Turnout, process: subprocess.Popen[str]) -> float:
-    """Kill a playbook with all its workers, its keeper and its judge; return when."""
-    folder = turnout.run_folder(process)
-    beside = [pid_of("turnout.keeper", folder), pid_of("turnout.judge.process", folder)]
-    for pid in [process.pid, *descendants(process.pid), *beside]:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    killed = time.time()
-    process.wait(timeout=10)
-    return killed
-
-
-def descendants(pid: int) -> list[int]:
-    """Return the processes below one, the nearest first."""
-    parents = {int(path.parent.name): parent_of(path) for path in Path("/proc").glob("[0-9]*/stat")}
-    found = [pid]
-    for one in found:
-        found += [child for child, parent in parents.items() if parent == one]
-    return found[1:]
-
-
-def parent_of(stat: Path) -> int:
-    """Return a process's parent, 0 where it has just ended."""
-    fields = contents(stat).rpartition(b")")[2].split()
-    return int(fields[1]) if fields else 0
-
-
-def pid_of(module: str, folder: Path) -> int:
-    """Return the process that runs a module on a run's folder."""
-    words = f"-m\0{module}\0{folder}\0".encode()
-    return min(int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if words in contents(path))
-
-
-def contents(path: Path) -> bytes:
-    """Return a file's bytes, none where its process has just ended."""
-    with contextlib.suppress(OSError):
-        return path.read_bytes()
-    return b""
-
-
-def lease_rollbacks(turnout: Turnout, name: str) -> list[float]:
-    """Return when an edge went back by itself because its lease ran out, of its last lines; seconds since 1970."""
-    return [
-        datetime.fromisoformat(line["ts"]).timestamp()
-        for line in turnout.edge(name)["journal"][-12:]
-        if line.get("actor") == "lease" and line.get("event") == "result"
-    ]

@@ -25,7 +25,7 @@ from turnout.keeper import process_started
 
 PROGRAM = "/usr/local/sbin/turnout-edge"
 POLL_S = 0.05
-STILL_S = 60.0  # a judge that records nothing for so long, or for five scrapes, hangs
+STILL_S = 120.0  # a judge that has judged nothing for so long hangs; its own reads give up after seconds
 GUARD_ENDS_S = 5.0  # how long the guard is waited for once it was told that the step is over
 PROBES_S = 10.0  # one module's worth of synthetic requests: nothing that runs on an edge outlives its step by more
 COLORS = ("blue", "green")
