@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, isfinite
 from statistics import median
 
 from turnout.drill.record import Drill, Source
@@ -134,7 +134,7 @@ class Worst:
 
 
 def worst_case(drills: Sequence[Drill]) -> Worst | None:
-    """Return the projection from all drills so far, or None where sizes, interval or rate are not known."""
+    """Return the projection from all drills so far, or None where sizes, interval or rate are not known or no number."""
     known = model(drills)
     sized = [drill for drill in drills if costs(drill) is not None]
     intervals = [drill.sizes.backup_interval_s for drill in sized if drill.sizes.backup_interval_s]
@@ -144,8 +144,11 @@ def worst_case(drills: Sequence[Drill]) -> Worst | None:
     # A backup that was late makes more WAL than the schedule promises: the longest age seen counts too.
     ages = [drill.sizes.backup_age_s for drill in sized[-LOOK_BACK:] if drill.sizes.backup_age_s]
     wal = known.costs.wal_bytes_per_s * max([intervals[-1], *ages])
+    rto_s = declared_s(sized[-1]) + known.measured_s(data, wal)
+    if not isfinite(rto_s):  # a drill of next to no time makes any rate, and the projection from it, infinite
+        return None
     return Worst(
-        rto_s=declared_s(sized[-1]) + known.measured_s(data, wal),
+        rto_s=rto_s,
         declared_s=declared_s(sized[-1]),
         fixed_s=known.costs.fixed_s,
         copy_s=known.costs.copy_s_per_byte * data,
