@@ -18,6 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lab"))
 
 from harness import BIN, ROOT, Run, Turnout, sample_digest
 
+# A name of its own at every run: what was taken back once is quarantined.
+FAULTY = f"1.2.{int(time.time())}"
 RATE = 100  # requests a second over both edges while versions change
 
 
@@ -46,10 +48,21 @@ def main() -> int:
     expect(site.rc == 0, "site.yml failed")
     steps.append(Step("site.yml", site.seconds, "hosts are provisioned"))
 
-    say("build, sign and publish 1.0.0, 1.1.0 and 1.2.0 (which fails one answer in two)")
+    say(f"build, sign and publish 1.0.0, 1.1.0 and {FAULTY}")
     took = timed(lambda: publish(turnout))
     steps.append(Step("build and publish", took, f"3 releases in {turnout.source.partition('/demo')[0]}"))
 
+    releases(turnout, steps)
+    recovery(turnout, steps)
+
+    say("how it stands: playbooks/status.yml")
+    turnout.playbook("status", show=True)
+    show_summary(steps, time.monotonic() - started)
+    return 0
+
+
+def releases(turnout: Turnout, steps: list[Step]) -> None:
+    """Show a release, a checklist that stops one, a judged release, a rollback, and a release that is taken back."""
     say("release 1.0.0")
     run = turnout.deploy("1.0.0", show=True)
     steps.append(Step("deploy 1.0.0", run.seconds, served(turnout, run, "1.0.0")))
@@ -66,8 +79,8 @@ def main() -> int:
     expect(turnout.in_service() == "1.0.0", "1.0.0 is no longer in service")
     steps.append(Step("deploy 1.1.0, three failures", run.seconds, "stopped before anything was touched"))
 
-    say(f"release 1.1.0 over it, under {RATE} requests/s")
-    run, requests, failed = under_load(turnout, lambda: turnout.deploy("1.1.0", show=True))
+    say(f"release 1.1.0 over it, judged under {RATE} requests/s")
+    run, requests, failed = under_load(turnout, lambda: turnout.judged("1.1.0", [], show=True))
     steps.append(Step("deploy 1.1.0 under load", run.seconds, served(turnout, run, "1.1.0"), requests, failed))
     expect(failed == 0, "requests were lost")
 
@@ -76,6 +89,18 @@ def main() -> int:
     steps.append(Step("rollback under load", run.seconds, served(turnout, run, "1.0.0"), requests, failed))
     expect(failed == 0, "requests were lost")
 
+    say(f"release {FAULTY}, which fails one answer in two once users reach it")
+    run, requests, failed = under_load(
+        turnout,
+        lambda: turnout.judged(FAULTY, [("has 5 % of the traffic", lambda: turnout.arm(FAULTY))], show=True),
+    )
+    expect(run.rc != 0, "the faulty release was let in")
+    expect(turnout.in_service() == "1.0.0", "1.0.0 is no longer in service")
+    steps.append(Step(f"deploy faulty {FAULTY}", run.seconds, "taken back by itself; 1.0.0 serves", requests, failed))
+
+
+def recovery(turnout: Turnout, steps: list[Step]) -> None:
+    """Show a backup and a drill while users are served."""
     say("back up, under load")
     run, requests, failed = under_load(turnout, lambda: turnout.playbook("backup", "-e", "type=full", show=True))
     expect(run.rc == 0, "the backup failed")
@@ -86,23 +111,12 @@ def main() -> int:
     expect(run.rc == 0, "the drill did not pass")
     steps.append(Step("restore drill", run.seconds, drilled(turnout), requests, failed))
 
-    say("release 1.2.0, which fails one answer in two")
-    run = turnout.deploy("1.2.0", show=True)
-    expect(run.rc != 0, "the faulty release was let in")
-    expect(turnout.in_service() == "1.0.0", "1.0.0 is no longer in service")
-    steps.append(Step("deploy faulty 1.2.0", run.seconds, "refused; 1.0.0 serves"))
-
-    say("how it stands: playbooks/status.yml")
-    turnout.playbook("status", show=True)
-    show_summary(steps, time.monotonic() - started)
-    return 0
-
 
 def publish(turnout: Turnout) -> None:
     """Build and publish the three releases where the store lacks them."""
     turnout.publish("1.0.0")
     turnout.publish("1.1.0")
-    turnout.publish("1.2.0", "5xx=0.5")
+    turnout.publish(FAULTY, "5xx=0.5", armed=True)
 
 
 STOPPERS = ("FAIL postgres-transactions@data1", "FAIL outgoing@push from app1", "FAIL freeze@holidays")

@@ -134,7 +134,7 @@ class Worst:
 
 
 def worst_case(drills: Sequence[Drill]) -> Worst | None:
-    """Return the projection from all drills so far, or None where sizes, interval or rate are not known or no number."""
+    """Return the projection from all drills so far, or None where it would be no number or something is not known."""
     known = model(drills)
     sized = [drill for drill in drills if costs(drill) is not None]
     intervals = [drill.sizes.backup_interval_s for drill in sized if drill.sizes.backup_interval_s]
