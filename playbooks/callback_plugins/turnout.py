@@ -281,9 +281,24 @@ class CallbackModule(CallbackBase):
             self._show_put_back()
         if how == "failed" and self._causes:
             self._print_first_cause()
+        self._report()
         outcome = "done" if how == "ok" else "NOT done"
         self._print(f"\n{self._seconds():>7}  {outcome}   events: {self._record.folder}/events.jsonl")
         self._record.prune()
+
+    def _report(self):
+        """Write the page of a judged release; one that cannot be written takes nothing away from the run."""
+        if not self._record.has("judgements.jsonl"):
+            return
+        try:
+            from turnout.judge import meeting, release_page  # noqa: PLC0415 - only a judged run needs them
+            from turnout.slo import parse  # noqa: PLC0415
+
+            folder = self._record.folder
+            page = release_page.write(folder, parse.load(Path(meeting.told(folder).slos)))
+            self._print(f"\n{'':9}report: {page}")
+        except Exception as error:
+            self._print(f"\n{'':9}no report could be written: {type(error).__name__}: {error}", C.COLOR_WARN)
 
     def _show_put_back(self):
         """Show the keeper's put-back as it goes, until it is done."""

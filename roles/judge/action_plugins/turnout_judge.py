@@ -20,7 +20,7 @@ class ActionModule(ActionBase):
 
     TRANSFERS_FILES = False
     _requires_connection = False
-    _VALID_ARGS = frozenset({"state", "run", "folder", "service", "stable", "candidate", "since_s"})
+    _VALID_ARGS = frozenset({"state", "run", "folder", "service", "stable", "candidate", "since_s", "release"})
 
     def run(self, tmp=None, task_vars=None):
         """Return the judge's notes, or fail with what it cannot see."""
@@ -52,6 +52,7 @@ class ActionModule(ActionBase):
                 since_s=float(args.get("since_s") or 0.0),
                 parent_pid=parent,
                 parent_started=process_started(parent),
+                release=str(args.get("release") or ""),
             ),
         )
         with (folder / meeting.LOG).open("ab") as log:

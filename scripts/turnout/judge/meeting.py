@@ -30,7 +30,7 @@ RECORDING, JUDGEMENTS = "release.jsonl", "judgements.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the judge of one run is told.
+    """What the judge of one run is told; `release` is the version that is judged.
 
     `since_s` is when stable's release was declared, in seconds since the epoch: what its color counted before was
     another release's. `probes_per_s` synthetic requests a second and color go through every edge. `parent_pid` and
@@ -49,6 +49,7 @@ class Told:
     probes_per_s: float
     parent_pid: int
     parent_started: int
+    release: str = ""
 
 
 def write(folder: Path, name: str, content: object) -> None:
