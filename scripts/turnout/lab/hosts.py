@@ -22,6 +22,7 @@ from turnout.lab.topology import HOSTS, STORE1, Host, Lab
 
 LAB_LABEL = "turnout.lab"
 SPEC_LABEL = "turnout.spec"
+PAUSE_ATTEMPTS = 5
 
 # Marks the firewall rules of `cut_off`, so that `heal` removes these and no other.
 _FAULT_COMMENT = "turnout-fault"
@@ -322,8 +323,18 @@ class Hosts:
     # -- faults ---------------------------------------------------------------------------------------------
 
     def pause(self, host: Host) -> None:
-        """Freeze all processes; the host still answers ping, and no service."""
-        self.podman.run("pause", self.lab.container(host))
+        """Freeze all processes; the host still answers ping, and no service.
+
+        Tried again where the runtime gives up: with cgroup v1 the kernel may not freeze a busy host in one go.
+        """
+        for attempt in range(PAUSE_ATTEMPTS):
+            try:
+                self.podman.run("pause", self.lab.container(host))
+                return
+            except PodmanError:
+                if attempt == PAUSE_ATTEMPTS - 1:
+                    raise
+                time.sleep(0.5)
 
     def unpause(self, host: Host) -> None:
         """Thaw a paused host."""

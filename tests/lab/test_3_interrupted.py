@@ -8,22 +8,9 @@ import time
 
 import pytest
 from conftest import snapshot
-from harness import Turnout
+from harness import Turnout, until
 
 PHASES = range(1, 8)
-
-
-def until(process: subprocess.Popen[str], text: str, limit_s: float = 120) -> str:
-    """Read the output of a playbook until a line has `text`; return what was read."""
-    assert process.stdout is not None
-    seen = ""
-    deadline = time.monotonic() + limit_s
-    for line in process.stdout:
-        seen += line
-        if text in line:
-            return seen
-        assert time.monotonic() < deadline, seen
-    raise AssertionError(f"the playbook ended before {text!r}:\n{seen}")
 
 
 @pytest.mark.parametrize("phase", PHASES)

@@ -27,12 +27,16 @@ def on_1_1_0(turnout: Turnout) -> Turnout:
 
 @pytest.fixture
 def half_the_systems_down(on_1_1_0: Turnout, hosts: Hosts) -> Iterator[None]:
-    for name in ("data1", "mon1", "store1"):
-        hosts.pause(host_named(name))
-    yield
-    for name in ("data1", "mon1", "store1"):
-        hosts.unpause(host_named(name))
-    time.sleep(2)
+    paused = []
+    try:
+        for name in ("data1", "mon1", "store1"):
+            hosts.pause(host_named(name))
+            paused.append(name)
+        yield
+    finally:
+        for name in paused:
+            hosts.unpause(host_named(name))
+        time.sleep(2)
 
 
 @pytest.mark.usefixtures("half_the_systems_down")
