@@ -32,13 +32,12 @@ BIN = Path(sys.executable).parent
 SAMPLE = ROOT / "examples" / "sample_service"
 EDGES = ("edge1", "edge2")
 APPS = ("app1", "app2")
+SERVICE_FILE = ROOT / "inventories" / "lab" / "group_vars" / "all" / "service.yml"
 # One connection a host for all that a test asks; it ends soon after a host that was killed under it.
 SHARED = (
     "-o", "ControlMaster=auto", "-o", "ControlPersist=60", "-o", "ControlPath=/tmp/turnout-test-%C",
     "-o", "ServerAliveInterval=1", "-o", "ServerAliveCountMax=3",
 )  # fmt: skip
-SERVICE_FILE = ROOT / "inventories" / "lab" / "group_vars" / "all" / "service.yml"
-REDIS = "redis-cli --no-auth-warning -a \"$(grep -hoP '^requirepass \\K.*' -r /etc/redis/ | tail -1)\""
 PLAYBOOK_LIMIT_S = 300  # no playbook on the lab takes longer; one that does is a failure, not a wait
 
 
@@ -216,14 +215,6 @@ class Turnout:
             self.disarm(version)
         return Run(process.wait(), "".join(lines), time.monotonic() - started)
 
-    def arm(self, version: str) -> None:
-        """Let the faults of an armed release begin."""
-        self.ssh("data1", f"{REDIS} set sample:armed:{version} 1")
-
-    def disarm(self, version: str) -> None:
-        """Let them end."""
-        self.ssh("data1", f"{REDIS} del sample:armed:{version}", check=False)
-
     def folder(self, run: Run) -> Path:
         """Return the run's folder on the controller, from the line that ends its output."""
         return Path(run.out.rpartition("events: ")[2].split()[0]).parent
@@ -330,6 +321,18 @@ class Turnout:
             for unit in self.units(host)
             if unit.startswith("scheduler@")
         ]
+
+    def arm(self, version: str) -> None:
+        """Wake the faults of a release that was built with `armed`."""
+        self._redis(f"set sample:armed:{version} 1")
+
+    def disarm(self, version: str) -> None:
+        """Let them sleep again."""
+        self._redis(f"del sample:armed:{version}")
+
+    def _redis(self, words: str) -> None:
+        password = "$(grep -hoP '^requirepass \\K.*' -r /etc/redis/ | tail -1)"
+        self.ssh("data1", f'REDISCLI_AUTH="{password}" redis-cli {words}')
 
     def kill(self, process: subprocess.Popen[str], what: signal.Signals) -> None:
         """Send a signal to a playbook's process group, as the terminal does for Ctrl-C."""

@@ -203,15 +203,6 @@ def test_a_query_without_series_is_refused_and_named(bench: Bench) -> None:
     assert "http_reqests_total" in said["error"]
 
 
-def test_a_query_with_several_series_is_refused_and_names_the_labels(bench: Bench) -> None:
-    bench.world.apps["blue1"].set(**{series(200, path="/other"): 5.0})
-    bench.world.scraped("blue1")
-    bench.start()
-    said = refused(bench)
-    assert said["code"] == "query-several"
-    assert "path" in said["error"]
-
-
 def test_a_candidate_that_is_not_scraped_is_refused(bench: Bench) -> None:
     bench.world.apps["green1"].stop()
     try:
@@ -219,3 +210,12 @@ def test_a_candidate_that_is_not_scraped_is_refused(bench: Bench) -> None:
         assert refused(bench)["code"] == "sample-stale"
     finally:
         bench.world.apps["green1"].start()
+
+
+def test_a_query_with_several_series_is_refused_and_names_the_labels(bench: Bench) -> None:
+    bench.world.apps["blue1"].set(**{series(200, path="/other"): 5.0})
+    bench.world.scraped("blue1")
+    bench.start()
+    said = refused(bench)
+    assert said["code"] == "query-several"
+    assert "path" in said["error"]
