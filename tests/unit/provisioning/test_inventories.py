@@ -26,7 +26,8 @@ def read(environment: str, name: str) -> dict[str, Any]:
 def role_variables() -> set[str]:
     specs = [yaml.safe_load(path.read_text()) for path in PROJECT.glob("roles/*/meta/argument_specs.yml")]
     assert specs
-    return {name for spec in specs for name in spec["argument_specs"].get("main", {}).get("options") or {}}
+    entries = [entry for spec in specs for entry in spec["argument_specs"].values()]
+    return {name for entry in entries for name in entry.get("options") or {}}
 
 
 @pytest.mark.parametrize("environment", TEMPLATES)
