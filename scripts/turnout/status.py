@@ -160,7 +160,8 @@ def _lock(lock: Facts) -> str:
 def _entry(entry: Facts) -> str:
     what = entry.get("kind", "?")
     place = entry.get("to") or {"release": entry.get("release"), "color": entry.get("color")}
-    return f"{entry.get('ts', '')}  {what}  {place.get('release')} on {place.get('color')}  run {entry.get('run')}"
+    where = f" on {place['color']}" if place.get("color") else ""
+    return f"{entry.get('ts', '')}  {what}  {place.get('release')}{where}  run {entry.get('run')}"
 
 
 def _block(title: str, rows: Sequence[str]) -> list[str]:

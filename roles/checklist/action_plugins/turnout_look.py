@@ -10,7 +10,7 @@ import json
 import time
 from pathlib import Path
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from turnout.checklist import config as checklist_config
 from turnout.checklist import engine, plan
@@ -52,12 +52,17 @@ class ActionModule(ActionBase):
             found = engine.run(plan.tasks(config, situation, Path(args["artifact"]) if args.get("artifact") else None))
             own = [plan.as_plain(one) for one in found]
             return {**result, "changed": False, "asked_s": asked_s, "answered_s": time.time(), "own": own}
-        clock = self._clock()
         probes = plan.probes(config, situation, args["salt"]).get(task_vars["inventory_hostname"], [])
         listed = [probe.as_dict() for probe in probes] + list(args.get("extra_probes") or [])
-        answer = self._execute_module(
-            module_name="turnout_probe", module_args={"probes": json.dumps(listed)}, task_vars=task_vars
-        )
+        try:
+            clock = self._clock()
+            answer = self._execute_module(
+                module_name="turnout_probe", module_args={"probes": json.dumps(listed)}, task_vars=task_vars
+            )
+        except AnsibleConnectionFailure as error:
+            # A host that is away is a row of the table. As Ansible's own "unreachable" it would end a play whose errors
+            # are fatal, without a word of judgement.
+            return {**result, "changed": False, "away": str(error), "asked_s": asked_s, "answered_s": time.time()}
         return {**result, **answer, "asked_s": asked_s, "answered_s": time.time(), "clock": clock}
 
     def _clock(self):

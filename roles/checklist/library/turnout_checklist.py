@@ -68,7 +68,7 @@ from turnout.service import load
 def host_seen(answer):
     """Return what a host answered, from its registered result."""
     if answer.get("unreachable") or "answers" not in answer:
-        reason = str(answer.get("msg") or "it gave no answer").strip() or "it gave no answer"
+        reason = str(answer.get("away") or answer.get("msg") or "it gave no answer").strip() or "it gave no answer"
         return HostSeen(unreachable=reason)
     return HostSeen(
         answers=answer["answers"],

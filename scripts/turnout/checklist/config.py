@@ -174,6 +174,7 @@ class Checklist:
     prometheus: Prometheus | None
     slos: Slos | None
     alert_severities: tuple[str, ...]
+    alert_ignore: tuple[str, ...]
     restore: Objectives | None
     freeze: tuple[freeze.Window, ...]
     forge: Forge | None
@@ -205,7 +206,7 @@ def _checklist(reader: Reader, service: Service, base_dir: Path) -> Checklist:
     waived, waiver_faults = waivers.read(_items(reader, "waivers"), known=NAMES, path=f"{reader.path}.waivers")
     reader.faults.extend([*window_faults, *waiver_faults])
     alerts = reader.mapping("alerts")
-    severities = _texts(alerts, "severities", ("page",))
+    severities, ignored = _texts(alerts, "severities", ("page",)), _texts(alerts, "ignore", ())
     alerts.done()
     environment = reader.mapping("environment")
     extra = _texts(environment, "extra", ())
@@ -233,6 +234,7 @@ def _checklist(reader: Reader, service: Service, base_dir: Path) -> Checklist:
         prometheus=_prometheus(reader.mapping("prometheus")) if reader.has("prometheus") else None,
         slos=_slos(reader.mapping("slos"), base_dir) if reader.has("slos") else None,
         alert_severities=severities,
+        alert_ignore=ignored,
         restore=_restore(reader.mapping("restore")) if reader.has("restore") else None,
         freeze=tuple(windows),
         forge=_forge(reader.mapping("forge"), base_dir) if reader.has("forge") else None,

@@ -26,7 +26,7 @@ def test_its_example_can_be_read_and_names_every_part() -> None:
     config = read(value, {**SERVICE, "environment": {**SERVICE["environment"], "LOG_LEVEL": "info"}})
     assert config.limit_of("ci") == 20
     assert len(config.freeze) == 2
-    named = {"environment_extra": "environment", "alert_severities": "alerts"}
+    named = {"environment_extra": "environment", "alert_severities": "alerts", "alert_ignore": "alerts"}
     assert {named.get(field.name, field.name) for field in fields(Checklist)} == set(value)
 
 

@@ -15,13 +15,13 @@ def passing(name: str, after_s: float = 0.0) -> Task:
         time.sleep(after_s)
         return [Result(name, Verdict.PASS, "seen")]
 
-    return Task(name, 5.0, look)
+    return Task(name, 25.0, look)
 
 
 def test_a_hundred_checks_take_as_long_as_the_slowest() -> None:
     started = time.monotonic()
     results = run([passing(f"check{number}", 0.3) for number in range(100)])
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 10  # one after the other they would take 30
     assert [result.check for result in results] == [f"check{number}" for number in range(100)]
     assert {result.verdict for result in results} == {Verdict.PASS}
 
@@ -37,7 +37,7 @@ def test_one_that_hangs_is_cut_at_its_own_limit_and_holds_up_nobody() -> None:
     results = run([Task("hangs", 0.4, hang), passing("quick")])
     took_s = time.monotonic() - started
     release.set()
-    assert 0.4 <= took_s < 1.5
+    assert 0.4 <= took_s < 15  # it would hang for 30
     by_name = {result.check: result for result in results}
     assert by_name["hangs"].verdict is Verdict.UNKNOWN
     assert "0.4 s" in by_name["hangs"].evidence

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from checklist_bed import GROUPS, NOW_S, SERVICE, manifest, read, situation
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from turnout.checklist import plan, render
 from turnout.checklist.catalog import NAMES
@@ -60,6 +60,7 @@ def test_memory_and_hosts_that_could_not_be_reached() -> None:
 
 
 @given(st.floats(-100, 100), st.floats(0.001, 10), st.floats(0, 1))
+@settings(deadline=None)
 def test_a_clock_passes_only_where_it_cannot_be_off_by_more(off_s: float, window_s: float, part: float) -> None:
     before = NOW_S
     wall = before + part * window_s + off_s
@@ -235,6 +236,7 @@ def test_queue(facts: Any, expected: Verdict) -> None:
 
 
 @given(st.floats(0, 1e6), st.floats(0, 1e4), st.floats(0, 1e4))
+@settings(deadline=None)
 def test_time_to_drain_is_depth_over_what_is_left_of_the_service_rate(
     depth: float, arrived: float, served: float
 ) -> None:
@@ -296,6 +298,17 @@ def alert(severity: str, state: str = "firing") -> dict[str, Any]:
 def test_alerts(facts: Any, expected: Verdict) -> None:
     found = list(monitoring.judge(read({"prometheus": {}}), situation({"mon1": {"prometheus-alerts": facts}})))
     assert [result.verdict for result in found] == [expected]
+
+
+def test_pages_that_are_ignored_are_told_and_others_still_count() -> None:
+    config = read({"prometheus": {}, "alerts": {"ignore": ["Host*"]}})
+    ignored = prometheus({"alerts": [alert("page")]})
+    (result,) = monitoring.judge(config, situation({"mon1": {"prometheus-alerts": ignored}}))
+    assert (result.verdict, "HostDown" in result.evidence) == (PASS, True)
+    other = {**alert("page"), "labels": {"alertname": "RedisDown", "severity": "page"}}
+    both = prometheus({"alerts": [alert("page"), other]})
+    (result,) = monitoring.judge(config, situation({"mon1": {"prometheus-alerts": both}}))
+    assert (result.verdict, result.evidence) == (FAIL, "RedisDown (-)")
 
 
 def test_alerts_without_a_host_to_ask_from_are_not_known() -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from turnout.checklist import waivers
 from turnout.checklist.catalog import NAMES
@@ -75,6 +75,7 @@ def test_expired_too_long_or_for_another_release(change: dict[str, Any], word: s
 
 
 @given(offset_s=st.integers(-10_000_000, 10_000_000), release=st.sampled_from(["1.4.2", "1.4.3"]))
+@settings(deadline=None)
 def test_nothing_counts_but_before_its_end_and_for_its_release(offset_s: int, release: str) -> None:
     waiver = Waiver("disk", "a good reason", "ada", "1.4.2", NOW.timestamp() + offset_s)
     refused = waivers.refusals([waiver], release=release, now_s=NOW.timestamp())

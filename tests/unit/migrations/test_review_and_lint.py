@@ -15,7 +15,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "checklist"))
 
 from checklist_bed import NOW_S, manifest, read, situation
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from turnout.checklist.checks import migrations as check
 from turnout.checklist.model import Result, Verdict
@@ -107,6 +107,7 @@ def test_a_statement_of_a_stranger_or_without_a_signature_does_not_count(
 
 
 @given(st.booleans(), st.booleans(), st.booleans())
+@settings(deadline=None)
 def test_a_pull_request_counts_only_merged_and_approved(merged: bool, approved: bool, stale: bool) -> None:
     one = Review(7, ("bob",) if approved else (), "ada", merged, stale)
     assert review.by_pull_request([one])[0] == (merged and approved)

@@ -6,6 +6,7 @@ import math
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from fnmatch import fnmatchcase
 
 from turnout.checklist.checks.redis import judge_queue
 from turnout.checklist.config import Checklist, Queue
@@ -93,14 +94,17 @@ def _alerts(config: Checklist, situation: Situation, asker: str | None) -> Resul
     at_s = seen_at(situation, asker) if asker else None
     if data is None:
         return Result("alerts", verdict, words, _REMEDY, at_s=at_s, seconds=seconds)
-    firing = [
+    pages = [
         alert
         for alert in data["alerts"]
         if alert["state"] == "firing" and alert["labels"].get("severity") in config.alert_severities
     ]
+    firing = [alert for alert in pages if not _ignored(config, str(alert["labels"].get("alertname")))]
+    passed_over = sorted({str(alert["labels"].get("alertname")) for alert in pages if alert not in firing})
     severities = "/".join(config.alert_severities)
     if not firing:
         evidence = f"no {severities} fires ({len(data['alerts'])} alerts in all)"
+        evidence += f"; fire and are ignored here: {', '.join(passed_over)}" if passed_over else ""
         return Result("alerts", Verdict.PASS, evidence, at_s=at_s, seconds=seconds)
     told = ", ".join(
         f"{alert['labels'].get('alertname')} ({alert['labels'].get('slo') or alert['labels'].get('instance') or '-'})"
@@ -110,6 +114,10 @@ def _alerts(config: Checklist, situation: Situation, asker: str | None) -> Resul
     return Result(
         "alerts", Verdict.FAIL, f"{told}{more}", "mend what pages before changing more", at_s=at_s, seconds=seconds
     )
+
+
+def _ignored(config: Checklist, name: str) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in config.alert_ignore)
 
 
 def scalar(data: Facts) -> float | None:

@@ -1,0 +1,99 @@
+"""The parts of a rehearsal that need no database: the plan, the judgement of locks, the comparison of schemas."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+sys.path.insert(0, str(Path(__file__).parents[1] / "checklist"))
+
+import ansible.module_utils
+from checklist_bed import SERVICE, manifest
+
+ansible.module_utils.__path__.append(str(ROOT / "roles/migration_check/module_utils"))
+for _part in ("library", "filter_plugins"):
+    sys.path.insert(0, str(ROOT / "roles/migration_check" / _part))
+
+import turnout_migration_check as filters
+import turnout_rehearse as module
+from ansible.errors import AnsibleFilterError
+
+MIGRATOR = "postgresql://shop_migrate:m-secret@10.0.0.3:5432/shop"
+
+
+def plan(**options: Any) -> dict[str, Any]:
+    service = {**SERVICE, "migrate": {**SERVICE["migrate"], "environment": {"MIGRATE_DATABASE_URL": MIGRATOR}}}
+    candidate = {"manifest": manifest(), "id": "1.4.2-aaa"}
+    stable = {"manifest": manifest(version="1.4.1"), "id": "1.4.1-bbb"}
+    bounds = {"base_version": 1, "busy": ["tasks"], "max_busy_lock_s": 0.2, "max_lock_s": 2.0, "max_up_s": 60.0}
+    made = filters.turnout_migration_plan(service, "/inventory", candidate, stable, {**bounds, **options})
+    return dict(json.loads(made))
+
+
+def test_the_plan_names_what_is_pending_and_asks_the_migrator_s_database_first() -> None:
+    made = plan()
+    assert made["pending"] == ["0002_more"]
+    assert made["database_urls"] == [MIGRATOR, SERVICE["environment"]["DATABASE_URL"]]
+    assert made["candidate"]["environment"]["MIGRATE_DATABASE_URL"] == MIGRATOR
+    assert made["stable"]["environment"]["TURNOUT_RELEASE"] == "1.4.1"
+    assert plan(base_version=2)["pending"] == []
+
+
+def test_a_service_without_migrations_or_database_is_told() -> None:
+    without = {key: value for key, value in SERVICE.items() if key != "migrate"}
+    one = {"manifest": manifest(), "id": "x"}
+    with pytest.raises(AnsibleFilterError):
+        filters.turnout_migration_plan(without, "/inventory", one, {}, {"base_version": 0})
+    nowhere = {**SERVICE, "environment": {"KEY": "x"}}
+    with pytest.raises(AnsibleFilterError):
+        filters.turnout_migration_plan(nowhere, "/inventory", one, {}, {"base_version": 0})
+
+
+@pytest.fixture
+def rehearsal() -> module.Rehearsal:
+    made = module.Rehearsal.__new__(module.Rehearsal)
+    made.plan = plan()
+    made.causes, made.figures, made.locks = [], {}, []
+    return made
+
+
+def done(seconds: float = 1.0) -> dict[str, Any]:
+    state = {"bytes": 10, "wal_bytes": 5, "tables": {}}
+    return {"seconds": seconds, "before": state, "after": {**state, "bytes": 30, "wal_bytes": 9}, "rewritten": {}}
+
+
+@pytest.mark.parametrize(
+    ("table", "seconds", "caught"),
+    [("tasks", 0.19, False), ("tasks", 0.21, True), ("users", 1.9, False), ("users", 2.1, True)],
+)
+def test_a_lock_is_judged_by_its_table(rehearsal: module.Rehearsal, table: str, seconds: float, caught: bool) -> None:
+    rehearsal.locks = [{"table": table, "mode": "AccessExclusiveLock", "seconds": seconds, "rows": 9}]
+    rehearsal._after_up(done())
+    assert [table in cause and "reads and writes" in cause for cause in rehearsal.causes] == [True] * caught
+    assert rehearsal.figures["grown_bytes"] == 20
+    assert rehearsal.figures["wal_bytes"] == 4
+
+
+def test_one_that_takes_too_long_is_a_cause(rehearsal: module.Rehearsal) -> None:
+    rehearsal._after_up(done(61))
+    assert len(rehearsal.causes) == 1
+
+
+def test_schemas_that_differ_are_shown_by_their_lines(rehearsal: module.Rehearsal) -> None:
+    rehearsal._same("a\nb\nc", "a\nb\nc", "no")
+    assert rehearsal.causes == []
+    rehearsal._same("a\nb\nc", "a\nX\nc", "the down script does not restore the schema")
+    assert rehearsal.causes == ["the down script does not restore the schema: -b | +X"]
+
+
+def test_secrets_in_what_a_command_printed_are_replaced() -> None:
+    made = module.Rehearsal.__new__(module.Rehearsal)
+    made._secrets = sorted(module.Rehearsal._hidden(plan()["candidate"]), key=len, reverse=True)
+    said = made._clean(f"could not connect to {MIGRATOR} with m-secret and s3cret-db")
+    assert "m-secret" not in said
+    assert "s3cret" not in said
