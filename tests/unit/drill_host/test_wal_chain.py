@@ -59,3 +59,11 @@ def test_a_replay_reached_the_chains_end_only_inside_its_last_segment() -> None:
     assert found.ends_in_last(6 * size)  # a switched segment ends where the next begins
     assert not found.ends_in_last(5 * size)
     assert not found.ends_in_last(6 * size + 1)
+
+
+def test_the_segment_where_a_replay_ended_is_named() -> None:
+    size = 16 * MB
+    held = [segment_name(1, 4, size) + STORED, segment_name(1, 5, size) + STORED, segment_name(2, 5, size) + STORED]
+    found = chain(segment_name(1, 4, size), [*held, "00000002.history"], size)
+    assert found.name_at(5 * size + 7) == segment_name(2, 5, size)
+    assert found.name_at(9 * size) is None

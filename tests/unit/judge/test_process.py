@@ -206,6 +206,7 @@ def test_a_query_without_series_is_refused_and_named(bench: Bench) -> None:
 def test_a_candidate_that_is_not_scraped_is_refused(bench: Bench) -> None:
     bench.world.apps["green1"].stop()
     try:
+        time.sleep(4 * INTERVAL_S)  # until its last sample is stale: an older one than two scrapes
         bench.start()
         assert refused(bench)["code"] == "sample-stale"
     finally:

@@ -54,8 +54,9 @@ def reached(measured: Measured, chain: Chain, replayed_to: str, target: dict[str
     if target is None:
         fault = None
         if not chain.ends_in_last(position):
-            fault = f"replay ended at {replayed_to}, inside WAL that the repository holds further"
-            fault += f": {wal_said}" if wal_said else ": a segment is damaged"
+            segment = chain.name_at(position) or "after it"
+            fault = f"replay ended at {replayed_to}, inside WAL that the repository holds further: segment {segment} is"
+            fault += f" damaged{': ' + wal_said if wal_said else ''}"
     elif target["type"] == "lsn":
         fault = None if position >= lsn_number(target["value"]) else f"replay ended at {replayed_to}, before the target"
     else:

@@ -55,6 +55,14 @@ class Chain:
         """Return the position of the chain's first byte."""
         return self.first * self.segment_bytes
 
+    def name_at(self, lsn: int) -> str | None:
+        """Return the name of the newest timeline's segment that holds a position, None where the chain has none."""
+        number = lsn // self.segment_bytes
+        found = [
+            name for name in self.names if _SEGMENT.match(name) and segment_number(name, self.segment_bytes) == number
+        ]
+        return max(found, default=None)
+
     def ends_in_last(self, lsn: int) -> bool:
         """Tell whether a replay that ended at `lsn` reached the chain's last segment."""
         return self.last * self.segment_bytes < lsn <= self.end
