@@ -23,6 +23,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import sys
 import time
@@ -57,6 +58,16 @@ def runs_home():
 def now():
     """Return the present moment for an event line."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _leave_quietly_on_ctrl_c():
+    """Let Ansible's worker processes end without a word on Ctrl-C, which the terminal sends to all of them at once.
+
+    What there is to say is said by the main process; a worker would print a traceback. Programs that a worker starts
+    have their own handling of the signal back.
+    """
+    with contextlib.suppress(ValueError):  # not in the main thread: nobody sends it a signal
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 
 class Record:
@@ -130,6 +141,7 @@ class CallbackModule(CallbackBase):
         self._finished = False
         self._silent = False
         atexit.register(self._at_exit)
+        os.register_at_fork(after_in_child=_leave_quietly_on_ctrl_c)
 
     # What is printed -------------------------------------------------------------------------------------------
 
