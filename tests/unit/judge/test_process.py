@@ -100,6 +100,7 @@ class Bench:
 
 @pytest.fixture
 def bench(fresh: Any, tmp_path: Path) -> Iterator[Bench]:
+    time.sleep(3 * INTERVAL_S)  # a judge asks for some history, also of a Prometheus that was started just now
     made = Bench(fresh, tmp_path)
     yield made
     if made.process is not None and made.process.poll() is None:
@@ -109,7 +110,9 @@ def bench(fresh: Any, tmp_path: Path) -> Iterator[Bench]:
 
 def test_a_sound_release_goes_up_is_watched_and_replays_to_the_same_verdicts(bench: Bench) -> None:
     bench.start(probes_per_s=2.5)
-    notes = bench.ready()["notes"]
+    said = bench.ready()
+    assert "error" not in said, said
+    notes = said["notes"]
     assert "judged by api" in notes[0]
     assert "synthetic probes are on: 2.5 requests/s" in notes[1]
     actions = []
