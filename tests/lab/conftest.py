@@ -33,7 +33,8 @@ def turnout() -> Turnout:
 
 def _provisioned(lab: Turnout) -> bool:
     marks = {"edge1": "/usr/local/sbin/turnout-edge", "app1": "/etc/systemd/system/sample-api@.service"}
-    marks |= {"edge2": marks["edge1"], "app2": marks["app1"], "data1": "/etc/postgresql"}
+    marks |= {"edge2": marks["edge1"], "app2": marks["app1"]}
+    marks |= {"data1": "/etc/pgbackrest/pgbackrest.conf", "mon1": "/usr/local/sbin/turnout-drill"}
     return all("yes" in lab.ssh(host, f"test -e {path} && echo yes", check=False) for host, path in marks.items())
 
 
