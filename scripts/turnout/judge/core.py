@@ -168,7 +168,6 @@ class Judge:
         constants: Constants = DEFAULT,
     ) -> None:
         """Prepare to judge by `objectives`, at least one of them."""
-        """Prepare to judge by `objectives`, at least one of them."""
         if not objectives:
             raise ValueError("a judge needs at least one objective")
         self.objectives = tuple(objectives)
