@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from turnout.errors import TurnoutError
@@ -29,6 +30,8 @@ _FAULT_COMMENT = "turnout-fault"
 
 # What is done to a host that is as it should be but for podman's word for its state; any other is made anew.
 _WAY_UP = {"running": "kept", "paused": "unpaused", "exited": "started", "stopped": "started"}
+# Podman's words for a container that has a process.
+_ALIVE = ("running", "paused")
 
 # The first step inside a host, through podman and not through the network: it lets the lab's key in, waits
 # until systemd has finished starting, and answers with a line of failed units and with the host's public keys,
@@ -56,7 +59,11 @@ cat /etc/ssh/ssh_host_ed25519_key.pub /etc/ssh/ssh_host_ecdsa_key.pub /etc/ssh/s
 
 @dataclass(frozen=True)
 class HostState:
-    """A host as podman reports it; `state` is podman's word or `missing`, `container` the container's id."""
+    """A host as podman reports it; `container` is the container's id.
+
+    `state` is podman's word, `missing`, or `dead` where podman takes a host to run whose process is gone: its monitor
+    was killed with it, and nobody told podman.
+    """
 
     host: Host
     state: str
@@ -98,7 +105,9 @@ class Hosts:
                 states.append(HostState(host, "missing"))
             else:
                 labels = entry.get("Labels") or {}
-                states.append(HostState(host, entry["State"], labels.get(SPEC_LABEL, ""), entry["Id"]))
+                gone = entry["State"] in _ALIVE and not Path(f"/proc/{entry['Pid']}").exists()
+                state = "dead" if gone else entry["State"]
+                states.append(HostState(host, state, labels.get(SPEC_LABEL, ""), entry["Id"]))
         return states
 
     def systemd_state(self, host: Host) -> tuple[str, list[str]]:
