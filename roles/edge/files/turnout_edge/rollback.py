@@ -108,7 +108,9 @@ def command_rollback(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
         raise Trouble("reason", EXIT_USAGE, "--force without --reason", "why", '--reason "..."')
     started = time.monotonic()
     keep_lock = who.run is not None  # a playbook goes on with the workers, and releases the lock itself
-    who.run = who.run or f"rollback-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}"
+    # Never the same twice, also after a reboot: a second rollback must know the lock of a first that was cut short
+    # for somebody else's.
+    who.run = who.run or f"rollback-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(3).hex()}"
     state = edge.load_state()
     stamp = {"run": who.run, "at": edge.clock.stamp()}
     if options.put_back:
