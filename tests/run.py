@@ -3,12 +3,15 @@
     python tests/run.py            all layers: unit, lint, molecule, lab
     python tests/run.py lint unit  only these
 
+Unit tests and linters run beside each other; what needs a lab runs alone, since it measures.
+
 A suite that finds nothing to check is a failure, so that a misspelt folder cannot pass for a clean one. Exit code 0
 only where everything passed; the last line is `N passed, N failed`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -17,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -29,6 +33,8 @@ UNIT_LIMIT_S = 600
 SCENARIO_LIMIT_S = 1200
 LAB_UP_LIMIT_S = 600
 LAB_LIMIT_S = 3000
+# Most unit tests that take long wait for a server: more of them at a time than there are cores.
+UNIT_WORKERS = 4
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,9 @@ class Finished:
         return f"exit code {self.code}" if self.code else None
 
 
+_running: set[subprocess.Popen[str]] = set()
+
+
 def run(command: list[str], limit_s: float, *, catch: bool = False) -> Finished:
     """Run a command from the project's root with its own tools first on PATH.
 
@@ -71,6 +80,7 @@ def run(command: list[str], limit_s: float, *, catch: bool = False) -> Finished:
         stdout=subprocess.PIPE if catch else None, stderr=subprocess.STDOUT if catch else None,
     ) as process:
         # fmt: on
+        _running.add(process)
         try:
             output, _ = process.communicate(timeout=limit_s)
             code: int | None = process.returncode
@@ -79,6 +89,8 @@ def run(command: list[str], limit_s: float, *, catch: bool = False) -> Finished:
         except BaseException:
             _end(process)
             raise
+        finally:
+            _running.discard(process)
     return Finished(code, output or "", time.monotonic() - started)
 
 
@@ -92,6 +104,17 @@ def _end(process: subprocess.Popen[str]) -> str:
             continue
         return output or ""
     return ""
+
+
+def _end_all() -> None:
+    """Tell every process group that other threads wait for to end; those threads collect them."""
+    for sign, patience_s in ((signal.SIGINT, 60), (signal.SIGKILL, 10)):
+        for process in list(_running):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, sign)
+        deadline = time.monotonic() + patience_s
+        while _running and time.monotonic() < deadline:
+            time.sleep(0.1)
 
 
 # -- lint --------------------------------------------------------------------------------------------------------
@@ -129,7 +152,6 @@ def lint_checks() -> list[Check]:
 def lint() -> Iterator[Result]:
     """Run every linter to its end, so that all that is wrong is seen at once."""
     for check in lint_checks():
-        print(f"-- {check.name}", flush=True)
         done = run(list(check.command), LINT_LIMIT_S, catch=True)
         found = re.search(check.looked_at, done.output, re.MULTILINE)
         wrong = done.why_not()
@@ -144,11 +166,11 @@ def lint() -> Iterator[Result]:
 # -- pytest ------------------------------------------------------------------------------------------------------
 
 
-def pytest(layer: str, folder: str, limit_s: float) -> Result:
+def pytest(layer: str, folder: str, limit_s: float, *options: str) -> Result:
     """Run one folder of tests; the counts come from pytest's own report."""
     with tempfile.TemporaryDirectory(prefix="turnout-test-") as place:
         report = Path(place) / "report.xml"
-        command = [sys.executable, "-m", "pytest", folder, "--durations=8", f"--junit-xml={report}"]
+        command = [sys.executable, "-m", "pytest", folder, "--durations=8", f"--junit-xml={report}", *options]
         done = run(command, limit_s)
         passed, failures, skipped = _read(report)
     wrong = done.why_not()
@@ -176,7 +198,7 @@ def _read(report: Path) -> tuple[int, list[str], int]:
 
 def unit() -> Iterator[Result]:
     """Run the tests of the Python core: seconds, no lab."""
-    yield pytest("unit", "tests/unit", UNIT_LIMIT_S)
+    yield pytest("unit", "tests/unit", UNIT_LIMIT_S, f"--numprocesses={UNIT_WORKERS}", "--dist=worksteal")
 
 
 # -- on the lab --------------------------------------------------------------------------------------------------
@@ -207,6 +229,8 @@ def lab() -> Iterator[Result]:
         yield pytest("lab", "tests/lab", LAB_LIMIT_S)
 
 
+# Those that need no lab can run beside each other.
+BESIDE = ("unit", "lint")
 LAYERS: dict[str, Callable[[], Iterator[Result]]] = {
     "unit": unit,
     "lint": lint,
@@ -252,6 +276,26 @@ def totals(results: list[Result]) -> tuple[int, int, int]:
     )
 
 
+def results_of(names: list[str]) -> list[Result]:
+    """Run layers in order, those of BESIDE that are named together; return what their suites came to."""
+    together = [name for name in names if name in BESIDE]
+    results: list[Result] = []
+    if together:
+        print(f"\n== {' and '.join(together)}", flush=True)
+        with ThreadPoolExecutor(len(together)) as pool:
+            parts = pool.map(lambda name: list(LAYERS[name]()), together)
+            try:
+                results += [result for part in parts for result in part]
+            except BaseException:
+                _end_all()
+                raise
+    for name in names:
+        if name not in BESIDE:
+            print(f"\n== {name}", flush=True)
+            results.extend(LAYERS[name]())
+    return results
+
+
 def main(arguments: list[str]) -> int:
     """Run the layers named, or all; return the exit code."""
     unknown = [name for name in arguments if name not in LAYERS]
@@ -259,12 +303,10 @@ def main(arguments: list[str]) -> int:
         print(f"error[test-layer]: there is no layer {', '.join(unknown)}", file=sys.stderr)
         print(f"  expected: any of {', '.join(LAYERS)}\n  to mend:  make test", file=sys.stderr)
         return 2
-    results: list[Result] = []
-    for number, name in enumerate(chosen := arguments or list(LAYERS), start=1):
-        print(f"\n== {number}/{len(chosen)} {name}", flush=True)
-        results.extend(LAYERS[name]())
+    started = time.monotonic()
+    results = results_of(arguments or list(LAYERS))
     passed, failed, skipped = totals(results)
-    print(f"\n== where the time went\n{table(results)}")
+    print(f"\n== where the time went\n{table(results)}\n{time.monotonic() - started:.0f} s in all, as a clock counts")
     for result in results:
         for failure in result.failures:
             print(f"FAILED {failure}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 
 import numpy as np
 
@@ -97,7 +98,8 @@ def run(
     """
     sizes = [min(CHUNK, releases - start) for start in range(0, releases, CHUNK)]
     results = []
-    with ProcessPoolExecutor(max_workers=jobs) as pool:
+    # Not forked: the process that asks may have threads of its own.
+    with ProcessPoolExecutor(max_workers=jobs, mp_context=get_context("forkserver")) as pool:
         parts = [
             [
                 pool.submit(play, scenario, size, np.random.SeedSequence((seed, index, chunk)))
