@@ -32,6 +32,7 @@ from pathlib import Path
 
 from ansible import constants as C
 from ansible.plugins.callback import CallbackBase
+from ansible.plugins.loader import action_loader, connection_loader, filter_loader, shell_loader, test_loader
 
 RUNS_KEPT = 100  # folders of past runs on the controller
 PUT_BACK_LIMIT_S = 600  # how long the screen waits for a put-back; the keeper itself has no such limit
@@ -46,6 +47,8 @@ QUIET_ACTIONS = (  # what they do is seen in what follows them; they are told on
     "ansible.builtin.debug",
     "ansible.builtin.validate_argument_spec",
 )
+# What most tasks run through; others are loaded when they are needed.
+ACTIONS = ("ansible.builtin.normal", "ansible.builtin.validate_argument_spec", "ansible.builtin.assert")
 _PHASE = re.compile(r"^(?P<story>[\w ]+?) \| (?P<number>\d+/\d+) \| (?P<what>.+)$")
 
 
@@ -68,6 +71,20 @@ def _leave_quietly_on_ctrl_c():
     """
     with contextlib.suppress(ValueError):  # not in the main thread: nobody sends it a signal
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
+
+def _load_for_every_worker():
+    """Load in the main process what each of its workers would load anew: a worker lives for one task on one host.
+
+    A release has some 350 of them. Loading again is needed only where a role has brought plugins of its own: the
+    loaders keep what they have, and forget it by themselves then.
+    """
+    for loader in (filter_loader, test_loader):
+        for _plugin in loader.all():
+            break
+    for loader, names in ((connection_loader, ("ssh", "local")), (shell_loader, ("sh",)), (action_loader, ACTIONS)):
+        for name in names:
+            loader.get(name, class_only=True)
 
 
 class Record:
@@ -174,6 +191,7 @@ class CallbackModule(CallbackBase):
         self._flush_task()
         self._task = task
         self._task_started = time.monotonic()
+        _load_for_every_worker()
 
     v2_playbook_on_handler_task_start = lambda self, task: self.v2_playbook_on_task_start(task, False)  # noqa: E731
 
@@ -202,7 +220,7 @@ class CallbackModule(CallbackBase):
         if result.task.action in ("ansible.builtin.debug", "debug") and "msg" in values:
             text = values["msg"] if isinstance(values["msg"], str) else "\n".join(map(str, values["msg"]))
             self._print("\n".join(f"{'':9}{line}" for line in text.splitlines()))
-        elif values.get("changed") and values.get("message"):
+        elif (values.get("changed") or values.get("recorded")) and values.get("message"):
             self._print(f"{'':9}{result.host.get_name()}: {values['message']}")
             self._record.event("said", phase=self._phase, host=result.host.get_name(), message=values["message"])
         if values.get("report"):

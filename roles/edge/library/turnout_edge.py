@@ -113,6 +113,8 @@ message: {description: What was done, for a person., type: str, returned: succes
 before: {description: "Where traffic went before: stable, previous, candidate, share_bp, green_bp.", type: dict,
   returned: for commands that change traffic}
 after: {description: Where it goes now., type: dict, returned: for commands that change traffic}
+recorded: {description: Whether something was written down; such commands change nothing else., type: bool,
+  returned: for journal, ledger, beat and the lock}
 rc: {description: "Exit code of the program: 0 done, 2 usage, 3 refused, 4 lock, 5 put back, 6 on disk only,
   7 in HAProxy only.", type: int, returned: always}
 error: {description: "What went wrong: code, observed, expected, remedy.", type: dict, returned: failure}
@@ -146,6 +148,8 @@ COMMANDS = [
     "lease_renew",
     "lease_disarm",
 ]
+# What a run writes down about itself. It changes nothing that serves, so a run that finds nothing to do changes nothing.
+RECORDS = ["journal", "ledger", "beat", "lock_take", "lock_beat", "lock_release"]
 FLAGS = ["force", "further", "put_back", "keep_confirmed", "previous_restored", "break_lock"]
 JSON_VALUES = {"release": "--release", "data": "--json"}
 VALUES = [
@@ -246,6 +250,8 @@ def main():
         if given.get("_ansible_check_mode"):
             words.append("--dry-run")
         result = result_of(*ask(words), given.get("_ansible_diff"))
+        if options["command"] in RECORDS:
+            result["recorded"], result["changed"] = result.get("changed", False), False
     except OptionError as fault:
         result = {"failed": True, "changed": False, "rc": 2, "msg": f"observed: {fault}"}
     print(json.dumps(result))
