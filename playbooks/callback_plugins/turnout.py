@@ -26,6 +26,7 @@ import shutil
 import signal
 import socket
 import sys
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,14 +64,46 @@ def now():
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def _leave_quietly_on_ctrl_c():
-    """Let Ansible's worker processes end without a word on Ctrl-C, which the terminal sends to all of them at once.
+class _CtrlCAroundForks:
+    """Ctrl-C, which the terminal sends to all of Ansible's processes at once, at the moment when a worker is forked.
 
-    What there is to say is said by the main process; a worker would print a traceback. Programs that a worker starts
-    have their own handling of the signal back.
+    The worker ends without a word: what there is to say is said by the main process, and a worker would print a
+    traceback. (Programs that it starts have their own handling of the signal back.) In the main process Python drops
+    an exception that is raised while it forks, so a Ctrl-C of that moment would be lost, and the run would go on: it is
+    kept, and sent again a moment later.
     """
-    with contextlib.suppress(ValueError):  # not in the main thread: nobody sends it a signal
-        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
+    def __init__(self):
+        self._seen = False
+        self._handler = None
+
+    def register(self):
+        """Take part in every fork from now on. Last of all hooks before it, so the others run under its handler."""
+        os.register_at_fork(before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child)
+
+    def _note(self, *_):
+        self._seen = True
+
+    def _before(self):
+        self._seen = False
+        with contextlib.suppress(ValueError):  # not in the main thread: nobody sends it a signal
+            self._handler = signal.signal(signal.SIGINT, self._note)
+
+    def _in_parent(self):
+        with contextlib.suppress(ValueError):
+            if self._handler is not None:
+                signal.signal(signal.SIGINT, self._handler)
+        self._handler = None
+        if self._seen:
+            again = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
+            again.daemon = True
+            again.start()
+
+    def _in_child(self):
+        with contextlib.suppress(ValueError):
+            signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+        if self._seen:
+            os._exit(130)
 
 
 def _load_for_every_worker():
@@ -158,7 +191,7 @@ class CallbackModule(CallbackBase):
         self._finished = False
         self._silent = False
         atexit.register(self._at_exit)
-        os.register_at_fork(after_in_child=_leave_quietly_on_ctrl_c)
+        _CtrlCAroundForks().register()
 
     # What is printed -------------------------------------------------------------------------------------------
 

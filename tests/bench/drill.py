@@ -117,9 +117,9 @@ def main() -> int:
     rows += [(f"drill: {name}", seconds) for name, seconds in phases.items()]
     for name, seconds in rows:
         print(f"{name:<44}{seconds:>9.2f}")
-    print(json.dumps(result))
     good = not wrong and own <= MOST_OVERHEAD * by_hand_s and abs(summed - end_to_end) <= 0.01 * end_to_end
     print("holds" if good else "does NOT hold")
+    print(json.dumps(result))
     return 0 if good else 1
 
 

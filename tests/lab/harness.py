@@ -264,11 +264,24 @@ class Turnout:
         return serving.pop()
 
     def ensure(self, version: str) -> None:
-        """Bring a version into service if it is not."""
+        """Bring a version into service if it is not: by a rollback, which is quick, where it was the last replaced."""
         self.publish(version)
+        if self.in_service() == version and self._serves_published(version):
+            return
+        if self._was_replaced(version):
+            run = self.rollback()
+            assert run.rc == 0, run.tail
         if self.in_service() != version or not self._serves_published(version):
             run = self.deploy(version)
             assert run.rc == 0, run.tail
+
+    def _was_replaced(self, version: str) -> bool:
+        """Tell whether rollback.yml would go back to this version on every edge."""
+        edges = [self.edge(name) for name in EDGES]
+        return all(
+            edge["previous"] and not edge["undone"] and edge["releases"][edge["previous"]]["release"] == version
+            for edge in edges
+        )
 
     def _serves_published(self, version: str) -> bool:
         """Tell whether what serves is the artifact of the store, not one of an earlier session by the same name."""

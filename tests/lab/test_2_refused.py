@@ -130,20 +130,28 @@ def test_port_taken(untouched: Turnout) -> None:
 
 @pytest.fixture
 def small_disk(untouched: Turnout) -> Iterator[None]:
-    """Give app2 a disk for releases that is nearly full."""
-    untouched.ssh("app2", "mount -t tmpfs -o size=600k tmpfs /opt/sample/releases")
+    """Give app2 a disk for releases that holds what is laid already, and has no room for one release more."""
+    place, disk = "/opt/sample/releases", "/run/small-disk"
+    untouched.ssh(
+        "app2",
+        f"mkdir -p {disk} && mount -t tmpfs -o size=200m tmpfs {disk} && cp -a {place}/. {disk}/ &&"
+        f" fallocate -l $(($(df --output=avail -B1 {disk} | tail -1) - 65536)) {disk}/.filler &&"
+        f" mount --bind {disk} {place}",
+    )
     yield
-    untouched.ssh("app2", "umount /opt/sample/releases")
+    untouched.ssh("app2", f"umount {place} && umount {disk} && rmdir {disk}")
 
 
 @pytest.mark.usefixtures("small_disk")
 def test_disk_full_on_one_host(untouched: Turnout) -> None:
-    refused(untouched.deploy("1.1.0"), "app2", "MB free")
+    untouched.publish("2.0.7")  # laid nowhere yet
+    refused(untouched.deploy("2.0.7"), "app2", "MB free")
 
 
 @pytest.mark.usefixtures("small_disk")
 def test_disk_that_fills_while_the_release_is_laid(untouched: Turnout) -> None:
-    run = untouched.deploy("1.1.0", "-e", "preflight_disk_reserve_bytes=-10000000000")
+    untouched.publish("2.0.7")
+    run = untouched.deploy("2.0.7", "-e", "preflight_disk_reserve_bytes=-10000000000")
     refused(run, "app2", "disk")
 
 

@@ -82,6 +82,25 @@ def test_a_random_point_and_the_longest_chain_are_restored_too(bed: Bed) -> None
     assert told(measured) == ""
 
 
+def test_a_full_disaster_needs_the_repository_and_the_store_alone(bed: Bed) -> None:
+    """The release too is fetched, verified and laid after the failure, and counts in the RTO."""
+    run = bed.turnout.playbook("restore_drill", "-e", "mode=disaster", "-e", "release=1.0.0")
+    assert run.rc == 0, run.tail
+    record = record_of(bed.turnout, run)
+    assert (record["mode"], record["verdict"]) == ("disaster", "pass")
+    usual = bed.turnout.playbook("restore_drill")
+    assert usual.rc == 0, usual.tail
+    whole, part = (
+        {phase["name"]: phase["seconds"] for phase in drill["phases"]}
+        for drill in (record, record_of(bed.turnout, usual))
+    )
+    assert whole["provision"] > part["provision"]
+    run = bed.turnout.playbook("restore_drill", "-e", "mode=disaster")
+    assert run.rc != 0
+    assert "release=VERSION" in run.tail
+    bed.nothing_left()
+
+
 def test_a_missing_wal_segment_is_named(bed: Bed) -> None:
     key = _middle_segment(bed)
     with bed.object_changed(key, lambda _: None):

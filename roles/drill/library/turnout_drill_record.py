@@ -32,6 +32,12 @@ options:
     description: Declared seconds until a restore is decided.
     type: float
     required: true
+  rpo_target_s:
+    description: Seconds of data that may be lost; what measured more fails.
+    type: float
+  rto_target_s:
+    description: Seconds until the service answers again; what measured more fails.
+    type: float
   lost:
     description: What is known of a drill host that returned nothing.
     type: str
@@ -112,6 +118,8 @@ def complete(params, raw):
         ),
         egress_blocked=raw["egress_blocked"],
         causes=raw["causes"],
+        rpo_target_s=params["rpo_target_s"],
+        rto_target_s=params["rto_target_s"],
     )
 
 
@@ -143,6 +151,8 @@ def main():
             "mode": {"type": "str", "required": True},
             "detect_s": {"type": "float", "required": True},
             "decide_s": {"type": "float", "required": True},
+            "rpo_target_s": {"type": "float"},
+            "rto_target_s": {"type": "float"},
             "lost": {"type": "str", "default": ""},
             "earlier": {"type": "str", "default": "[]"},
         },

@@ -148,7 +148,7 @@ COMMANDS = [
     "lease_renew",
     "lease_disarm",
 ]
-# What a run writes down about itself. It changes nothing that serves, so a run that finds nothing to do changes nothing.
+# What a run writes down about itself. It changes nothing that serves: a run that finds nothing to do changes nothing.
 RECORDS = ["journal", "ledger", "beat", "lock_take", "lock_beat", "lock_release"]
 FLAGS = ["force", "further", "put_back", "keep_confirmed", "previous_restored", "break_lock"]
 JSON_VALUES = {"release": "--release", "data": "--json"}

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "roles" / "drill" / "files"))
 
-from turnout_drill.wal import chain, lsn_number, lsn_text, segment_name, segment_number
+from turnout_drill.wal import (
+    Span,
+    chain,
+    lineage,
+    lsn_number,
+    lsn_text,
+    newest_timeline,
+    segment_name,
+    segment_number,
+)
 
 MB = 1 << 20
 SIZES = st.sampled_from([1 * MB, 16 * MB, 64 * MB, 1024 * MB])
@@ -46,7 +55,7 @@ def test_history_files_are_kept_and_older_segments_are_not() -> None:
     size = 16 * MB
     held = [segment_name(1, number, size) + STORED for number in (3, 4, 5)] + ["00000002.history", "x.backup"]
     held += [segment_name(2, 5, size) + STORED, segment_name(2, 6, size) + STORED]
-    found = chain(segment_name(1, 4, size), held, size)
+    found = chain(segment_name(1, 4, size), held, size, (Span(1, 0, 5 * size + 9), Span(2, 5 * size + 9, None)))
     assert (found.first, found.last, found.missing) == (4, 6, None)
     assert "00000002.history" in found.names
     assert segment_name(1, 3, size) not in found.names
@@ -64,6 +73,42 @@ def test_a_replay_reached_the_chains_end_only_inside_its_last_segment() -> None:
 def test_the_segment_where_a_replay_ended_is_named() -> None:
     size = 16 * MB
     held = [segment_name(1, 4, size) + STORED, segment_name(1, 5, size) + STORED, segment_name(2, 5, size) + STORED]
-    found = chain(segment_name(1, 4, size), [*held, "00000002.history"], size)
+    spans = (Span(1, 0, 5 * size + 3), Span(2, 5 * size + 3, None))
+    found = chain(segment_name(1, 4, size), [*held, "00000002.history"], size, spans)
     assert found.name_at(5 * size + 7) == segment_name(2, 5, size)
     assert found.name_at(9 * size) is None
+
+
+# As PostgreSQL writes it, after two restores.
+HISTORY = '1\t1/18000110\tbefore 2026-11-25 13:58:23+00\n\n2\t1/1B0000A0\tat restore point "before-1.1.0"\n'
+
+
+def test_a_history_file_says_whose_each_stretch_is() -> None:
+    left = lsn_number("1/18000110"), lsn_number("1/1B0000A0")
+    assert lineage(3, HISTORY) == (Span(1, 0, left[0]), Span(2, *left), Span(3, left[1], None))
+    assert lineage(1, "") == (Span(1, 0, None),)
+
+
+def test_the_newest_timeline_is_the_last_without_a_gap() -> None:
+    held = ["00000002.history", "00000003.history", "00000005.history"]
+    assert [newest_timeline(timeline, held) for timeline in (1, 2, 3, 4)] == [3, 3, 3, 5]
+    assert newest_timeline(1, []) == 1
+
+
+def test_what_an_abandoned_timeline_wrote_after_it_was_left_is_passed_over() -> None:
+    """The cluster that a restore replaced wrote on for a while, further than the new one has come yet."""
+    size = 16 * MB
+    spans = lineage(3, HISTORY)
+    at = spans[2].begin // size
+    held = [segment_name(1, number, size) for number in range(spans[0].end // size - 2, spans[0].end // size + 3)]
+    held += [segment_name(2, number, size) for number in range(spans[1].begin // size, at + 6)]
+    held += [segment_name(3, number, size) for number in (at, at + 1, at + 2)]
+    held = [name + STORED for name in held] + ["00000002.history", "00000003.history"]
+    found = chain(segment_name(2, at - 1, size), held, size, spans)
+    assert (found.last, found.missing) == (at + 2, None)
+    assert segment_name(2, at + 1, size) not in found.names
+    assert found.name_at(at * size) == segment_name(3, at, size)
+    # One that is missing on the timeline that counts is missing, though an abandoned one has its number.
+    gap = segment_name(3, at + 1, size)
+    found = chain(segment_name(2, at - 1, size), [n for n in held if not n.startswith(gap)], size, spans)
+    assert (found.last, found.missing) == (at, gap)

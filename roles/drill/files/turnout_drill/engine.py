@@ -10,7 +10,7 @@ from typing import Any
 from .errors import BrokenOff
 from .place import Place
 from .shell import ProgramError, run
-from .wal import Chain, chain, segment_number
+from .wal import Chain, Span, chain, lineage, newest_timeline, segment_number
 
 _GET_SEGMENT = """\
 #!/bin/sh
@@ -117,7 +117,19 @@ class Engine:
         if before is not None:
             limit = before // self.segment_bytes
             names = [name for name in names if name.endswith(".history") or self._number(name) < limit]
-        return chain(backup["archive"]["start"], names, self.segment_bytes)
+        first = backup["archive"]["start"]
+        return chain(first, names, self.segment_bytes, self._spans(int(first[:8], 16), names))
+
+    def _spans(self, timeline: int, names: list[str]) -> tuple[Span, ...] | None:
+        """Return which timeline each stretch of the WAL belongs to, as PostgreSQL will follow them from a backup's."""
+        newest = newest_timeline(timeline, names)
+        if newest == 1:
+            return None
+        path = f"archive/{self.stanza}/{self.archive_id}/{newest:08X}.history"
+        try:
+            return lineage(newest, self.call("repo-get", path, timeout_s=60).decode())
+        except (ProgramError, ValueError, IndexError) as error:
+            raise BrokenOff(f"the history of timeline {newest} cannot be read: {error}", "wal_chain") from None
 
     def _number(self, name: str) -> int:
         try:

@@ -17,6 +17,9 @@ SELECT json_build_object(
     'lsn', pg_current_wal_flush_lsn(),
     'heartbeat', (SELECT max(beat) FROM turnout_heartbeat.beats),
     'segment_bytes', (SELECT setting::bigint FROM pg_settings WHERE name = 'wal_segment_size'),
+    'archiver', (SELECT json_build_object('fails', coalesce(last_failed_time > last_archived_time, failed_count > 0),
+        'segment', last_failed_wal, 'since', last_archived_time, 'archived', last_archived_wal)
+        FROM pg_stat_archiver),
     'extensions', (SELECT json_object_agg(extname, extversion) FROM pg_extension))
 """
 
@@ -45,3 +48,14 @@ def declare(primary: dict[str, Any]) -> dict[str, Any]:
 def epoch(text: str) -> float:
     """Return a time as the primary wrote it in seconds since 1970."""
     return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
+def archiving(declared: dict[str, Any]) -> str | None:
+    """Return what is wrong with the primary's archiving at F, or None: its last attempt must not have failed."""
+    seen = declared["archiver"]
+    if not seen["fails"]:
+        return None
+    return (
+        f"the primary could not archive {seen['segment']}; the last that it did was {seen['archived'] or 'none'} at "
+        f"{seen['since'] or 'no time'}: see its server's log, and pgbackrest --stanza=NAME check there"
+    )

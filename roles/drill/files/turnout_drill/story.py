@@ -94,6 +94,7 @@ class Story:
             self.engine.segment_bytes = int(self.f["segment_bytes"])
             self.measured.data["failure"] = {name: self.f[name] for name in ("at", "lsn", "heartbeat")}
             self.measured.data["began_s"] = self.f["began_s"]
+            self.measured.check("archiving", failure.archiving(self.f))
         else:
             self.measured.data["began_s"] = time.monotonic()
 

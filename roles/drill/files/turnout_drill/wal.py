@@ -36,6 +36,41 @@ def segment_name(timeline: int, number: int, segment_bytes: int) -> str:
 
 
 @dataclass(frozen=True)
+class Span:
+    """The part of the WAL that is a timeline's own: from byte `begin` to before byte `end`, None for no end yet."""
+
+    timeline: int
+    begin: int
+    end: int | None
+
+
+def newest_timeline(timeline: int, held: Iterable[str]) -> int:
+    """Return the timeline that a replay from `timeline` ends on: PostgreSQL takes the next one as long as there is a
+    history file of it (recovery_target_timeline = latest)."""
+    names = set(held)
+    while f"{timeline + 1:08X}.history" in names:
+        timeline += 1
+    return timeline
+
+
+def lineage(timeline: int, history: str) -> tuple[Span, ...]:
+    """Return the spans of a timeline and of those before it, oldest first, from the text of its history file.
+
+    A line of it names a timeline before, and the position at which the next one left it. What the older one wrote from
+    there on, in a cluster that is no more, is not part of this history. Raises ValueError for another text.
+    """
+    spans, begin = [], 0
+    for line in history.splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        words = line.split()
+        end = lsn_number(words[1])
+        spans.append(Span(int(words[0]), begin, end))
+        begin = end
+    return (*spans, Span(timeline, begin, None))
+
+
+@dataclass(frozen=True)
 class Chain:
     """The unbroken segments from a backup's first one on. `missing` is the first gap before later segments."""
 
@@ -68,18 +103,23 @@ class Chain:
         return self.last * self.segment_bytes < lsn <= self.end
 
 
-def chain(first_name: str, held: Iterable[str], segment_bytes: int) -> Chain:
+def chain(first_name: str, held: Iterable[str], segment_bytes: int, spans: tuple[Span, ...] | None = None) -> Chain:
     """Return the chain that begins with `first_name` among the files that the repository held.
 
-    `held` are names as they lie in the repository: segments with their checksum, history files, others.
+    `held` are names as they lie in the repository: segments with their checksum, history files, others. `spans` say
+    which timeline each stretch belongs to; without them all is on that of `first_name`. Segments of other timelines
+    are passed over: a restore or a failover leaves such behind.
     """
-    first = segment_number(first_name, segment_bytes)
+    timeline, first = int(first_name[:8], 16), segment_number(first_name, segment_bytes)
+    spans = spans or (Span(timeline, 0, None),)
     segments: dict[int, set[str]] = {}
     others = set()
     for name in held:
         match = _SEGMENT.match(name)
         if match:
-            segments.setdefault(segment_number(name, segment_bytes), set()).add(name[:24])
+            number = segment_number(name, segment_bytes)
+            if _belongs(int(match[1], 16), number, segment_bytes, spans):
+                segments.setdefault(number, set()).add(name[:24])
         elif _HISTORY.match(name):
             others.add(name)
     last = first - 1
@@ -88,6 +128,18 @@ def chain(first_name: str, held: Iterable[str], segment_bytes: int) -> Chain:
     later = [number for number in segments if number > last + 1]
     missing = None
     if later or last < first:
-        missing = segment_name(int(first_name[:8], 16), last + 1, segment_bytes)
+        number = last + 1
+        owner = max(span.timeline for span in spans if span.begin // segment_bytes <= number)
+        missing = segment_name(owner, number, segment_bytes)
     names = {name for number, some in segments.items() if first <= number <= last for name in some}
     return Chain(first, last, segment_bytes, frozenset(names | others), missing)
+
+
+def _belongs(timeline: int, number: int, segment_bytes: int, spans: tuple[Span, ...]) -> bool:
+    """Tell whether a segment holds something of a timeline's own span; the one in which it was left belongs to both."""
+    return any(
+        span.timeline == timeline
+        and span.begin // segment_bytes <= number
+        and (span.end is None or number <= span.end // segment_bytes)
+        for span in spans
+    )

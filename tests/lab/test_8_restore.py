@@ -1,0 +1,157 @@
+"""The bad day itself: the service's database restored for real, and back in service. Each prints how long it took."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import threading
+import time
+
+import psycopg
+import pytest
+from drill_bed import Bed, make_bed
+from harness import BIN, ROOT, Run, Turnout
+from turnout.lab.topology import host_named
+
+
+@pytest.fixture(scope="module")
+def bed(turnout: Turnout) -> Bed:
+    """Return the lab with 1.0.0 in service, a table that people care for, and a full backup."""
+    turnout.ensure("1.0.0")
+
+    def cared_for(bed: Bed) -> None:
+        bed.sql("DROP TABLE IF EXISTS precious; CREATE TABLE precious AS SELECT generate_series(1, 1000) AS id")
+
+    return make_bed(turnout, before_backup=cared_for)
+
+
+class Absence:
+    """Asks PostgreSQL twenty times a second, as the service's own user, and knows for how long it did not answer."""
+
+    def __init__(self, turnout: Turnout) -> None:
+        self._password = (turnout.lab.state_dir / "secrets" / "postgres_app").read_text().strip()
+        self._reach = f"host={turnout.address('data1')} dbname=sample user=sample_app connect_timeout=1"
+        self.longest_s = 0.0
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+
+    def _ask(self) -> None:
+        last = time.monotonic()
+        while not self._stopped.wait(0.05):
+            try:
+                with psycopg.connect(self._reach, password=self._password) as connection:
+                    connection.execute("SELECT 1")
+            except psycopg.Error:
+                continue
+            now = time.monotonic()
+            self.longest_s, last = max(self.longest_s, now - last), now
+
+    def __enter__(self) -> Absence:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join(timeout=5)
+
+
+def restored(bed: Bed, *options: str) -> tuple[Run, Absence]:
+    """Restore and cut over; see that it went well and that the service works on it."""
+    with Absence(bed.turnout) as absence:
+        run = bed.turnout.playbook("restore", *options, "-e", "confirm=sample")
+    assert run.rc == 0, run.tail
+    said = re.search(r"PostgreSQL was away for ([0-9.]+) s", run.out)
+    assert said is not None, run.tail
+    print(
+        f"{' '.join(options)}: {run.seconds:.1f} s in all, PostgreSQL away for {said[1]} s,"
+        f" seen from outside {absence.longest_s:.1f} s"
+    )
+    serves(bed.turnout)
+    return run, absence
+
+
+def serves(turnout: Turnout) -> None:
+    """See the service answer from its database, through an edge."""
+    edge = turnout.address("edge1")
+    deadline = time.monotonic() + 30
+    while True:
+        done = subprocess.run(
+            ["curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", f"http://{edge}/api/tasks/"],
+            capture_output=True, text=True, check=False, timeout=20,
+        )  # fmt: skip
+        if done.stdout == "200":
+            return
+        assert time.monotonic() < deadline, done.stdout
+        time.sleep(0.5)
+
+
+def test_a_dropped_table_is_back_as_it_was_before(bed: Bed) -> None:
+    """Time target: the rows from before the accident, none from after it; the old data is kept aside."""
+    bed.sql("INSERT INTO precious VALUES (1001)")
+    time.sleep(1.5)
+    before = bed.sql("SELECT now()")
+    time.sleep(1.5)
+    bed.sql("DROP TABLE precious")
+    bed.sql("CREATE TABLE after_the_accident ()")
+    bed.archived()
+    run, absence = restored(bed, "-e", "target=time", "-e", f'at="{before}"')
+    assert bed.sql("SELECT count(*) FROM precious") == "1001"
+    assert bed.sql("SELECT to_regclass('after_the_accident') IS NULL") == "t"
+    assert absence.longest_s < 15
+    kept = re.search(r"the old data lies in (\S+);", run.out)
+    assert kept is not None, run.tail
+    assert "PG_VERSION" in bed.turnout.ssh("data1", f"ls {kept[1]}")
+    bed.turnout.ssh("data1", f"rm -rf {kept[1]}")
+
+
+def test_a_bad_migration_is_undone_by_the_restore_point_before_its_release(bed: Bed) -> None:
+    """Every deploy names a point: what its migration destroyed is there again."""
+    run = bed.turnout.playbook("backup", "-e", "type=full")
+    assert run.rc == 0, run.tail
+    bed.sql("INSERT INTO precious VALUES (2000)")
+    run = bed.turnout.deploy("1.1.0")
+    assert run.rc == 0, run.tail
+    bed.sql("UPDATE precious SET id = 0")
+    bed.archived()
+    # The old version first: the data goes back to where it ran.
+    run = bed.turnout.rollback()
+    assert run.rc == 0, run.tail
+    restored(bed, "-e", "target=release", "-e", "before=1.1.0")
+    assert bed.sql("SELECT max(id) FROM precious") == "2000"
+    assert bed.sql("SELECT count(*) FROM precious WHERE id = 0") == "0"
+
+
+def test_a_wrong_confirmation_and_a_point_that_nobody_knows_change_nothing(bed: Bed) -> None:
+    before = bed.sql("SELECT pg_postmaster_start_time()")
+    run = bed.turnout.playbook("restore", "-e", "target=latest", "-e", "confirm=another")
+    assert run.rc != 0
+    assert "confirm=sample" in run.tail
+    run = bed.turnout.playbook("restore", "-e", "target=point", "-e", "point=never-made", "-e", "confirm=sample")
+    assert run.rc != 0
+    assert "no restore point" in run.tail
+    assert bed.sql("SELECT pg_postmaster_start_time()") == before
+
+
+def test_a_new_host_takes_the_place_of_a_primary_that_is_gone(bed: Bed) -> None:
+    """The machine with the database and all on it is gone; an empty one with its name gets the data back."""
+    turnout = bed.turnout
+    run = turnout.playbook("backup", "-e", "type=full")
+    assert run.rc == 0, run.tail
+    bed.sql("INSERT INTO precious VALUES (3000)")
+    bed.archived()
+    turnout.hosts.kill(host_named("data1"))
+    container = turnout.lab.container(host_named("data1"))
+    subprocess.run(["podman", "rm", "--force", "--volumes", container], check=True, capture_output=True)
+    began = time.monotonic()
+    subprocess.run([str(BIN / "turnout"), "lab", "up"], check=True, cwd=ROOT, env=turnout.env(), capture_output=True)
+    run = turnout.playbook("site", "--tags", "postgres,redis,backup", "--limit", "data1")
+    assert run.rc == 0, run.tail
+    restored(bed, "-e", "target=latest")
+    print(f"a new host serves {time.monotonic() - began:.1f} s after it was there, empty")
+    assert bed.sql("SELECT max(id) FROM precious") == "3000"
+    # What it writes from now on is backed up as before.
+    run = turnout.playbook("site", "--tags", "backup", "--limit", "data1")
+    assert run.rc == 0, run.tail
+    run = turnout.playbook("backup", "-e", "type=full")
+    assert run.rc == 0, run.tail
+    bed.archived()
