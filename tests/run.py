@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,16 +67,20 @@ class Finished:
 _running: set[subprocess.Popen[str]] = set()
 
 
-def run(command: list[str], limit_s: float, *, catch: bool = False) -> Finished:
+def run(command: list[str], limit_s: float, *, catch: bool = False, env: Mapping[str, str] | None = None) -> Finished:
     """Run a command from the project's root with its own tools first on PATH.
 
     It gets a process group of its own, which is ended as a whole at the time limit and on Ctrl-C.
     """
-    env = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}", "PYTHONUNBUFFERED": "1"}
+    whole_env = (
+        os.environ
+        | dict(env or {})
+        | {"PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}", "PYTHONUNBUFFERED": "1"}
+    )
     started = time.monotonic()
     # fmt: off
     with subprocess.Popen(
-        command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, text=True, start_new_session=True,
+        command, cwd=ROOT, env=whole_env, stdin=subprocess.DEVNULL, text=True, start_new_session=True,
         stdout=subprocess.PIPE if catch else None, stderr=subprocess.STDOUT if catch else None,
     ) as process:
         # fmt: on
@@ -205,13 +209,20 @@ def unit() -> Iterator[Result]:
 
 
 def molecule() -> Iterator[Result]:
-    """Run every Molecule scenario, each on a lab of its own."""
+    """Run every Molecule scenario, on the lab that the next layer goes on with: it is provisioned only once."""
+    lab = {
+        name: os.environ.get(name) or default
+        for name, default in (("TURNOUT_LAB", "turnout"), ("TURNOUT_LAB_SUBNET", "10.77.0"))
+    }
     scenarios = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
     if not scenarios:
         yield Result("molecule", "molecule", 0, ("molecule: there is no scenario",), 0, 0.0)
     for name in scenarios:
         print(f"-- molecule {name}", flush=True)
-        done = run([str(BIN / "molecule"), "test", "--scenario-name", name], SCENARIO_LIMIT_S)
+        # Molecule would take a lab that an earlier run left for its own, and create none.
+        run([str(BIN / "molecule"), "reset", "--scenario-name", name], SCENARIO_LIMIT_S, catch=True)
+        command = [str(BIN / "molecule"), "test", "--scenario-name", name, "--destroy=never"]
+        done = run(command, SCENARIO_LIMIT_S, env=lab)
         wrong = done.why_not()
         if not (ROOT / "molecule" / name / "verify.yml").exists():
             wrong = "it verifies nothing: it has no verify.yml"

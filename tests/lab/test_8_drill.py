@@ -130,6 +130,40 @@ def _damage(body: bytes) -> bytes:
     return body[:middle] + bytes(byte ^ 0xFF for byte in body[middle : middle + 64]) + body[middle + 64 :]
 
 
+def test_an_archive_that_is_broken_is_named_however_little_is_lost_yet(bed: Bed) -> None:
+    bed.sql("ALTER SYSTEM SET archive_command = '/bin/false';", "postgres")
+    try:
+        bed.sql("SELECT pg_reload_conf(), pg_sleep(0.5), pg_switch_wal()", "postgres")
+        deadline = time.monotonic() + 30
+        while bed.sql("SELECT failed_count > 0 FROM pg_stat_archiver", "postgres") != "t":
+            assert time.monotonic() < deadline, "archiving goes on"
+            time.sleep(0.5)
+        assert "archiving: the primary could not archive" in told(bed.drill())
+        # An hour of it is more than may be lost: as here, where next to nothing may be.
+        run = bed.turnout.playbook("restore_drill", "-e", "drill_rpo_target_s=0.001")
+        assert run.rc != 0, run.tail
+        assert "check rpo_target failed" in run.tail
+        assert "the target is 0.001 s" in run.tail
+    finally:
+        bed.sql("ALTER SYSTEM RESET archive_command;", "postgres")
+        bed.sql("SELECT pg_reload_conf(), pg_stat_reset_shared('archiver')", "postgres")
+    bed.archived()
+    assert told(bed.drill()) == ""
+
+
+def test_a_changed_collation_is_named(bed: Bed) -> None:
+    """As after an upgrade of the system's locales: indexes on text may be in another order than their server thinks."""
+    bed.sql("UPDATE pg_collation SET collversion = '0.1' WHERE collname = 'und-x-icu'")
+    try:
+        bed.archived()
+        said = told(bed.drill())
+        assert "collations: " in said
+        assert "und-x-icu in sample" in said
+    finally:
+        bed.sql('ALTER COLLATION pg_catalog."und-x-icu" REFRESH VERSION')
+        bed.archived()
+
+
 def test_a_corrupted_block_in_the_backup_is_named(bed: Bed) -> None:
     files = [key for key in bed.keys("backup/sample/2") if "/pg_data/" in key]
     newest = max(key.split("/")[3] for key in files)

@@ -21,6 +21,7 @@ from turnout.drill.arithmetic import (
     verdict_of,
     worse,
 )
+from turnout.drill.finish import finish
 from turnout.drill.record import PHASES, Check, Failure, Mode, Outcome, Recovered, Source, Verdict, lsn_number
 from turnout.errors import TurnoutError
 
@@ -178,3 +179,21 @@ def test_a_chosen_point_measures_no_rpo_and_can_pass(lost_s: float) -> None:
     for mode in (Mode.RANDOM, Mode.TIME):
         one = drill(mode=mode, lost_s=lost_s % 900)
         assert (one.rpo, one.verdict) == (None, Verdict.PASS)
+
+
+@pytest.mark.parametrize(
+    ("rpo_s", "rto_s", "failed"),
+    [(None, None, set()), (1e6, 1e6, set()), (0.001, 1e6, {"rpo_target"}), (1e6, 0.001, {"rto_target"})],
+)
+def test_a_drill_that_measures_more_than_its_target_fails(
+    rpo_s: float | None, rto_s: float | None, failed: set[str]
+) -> None:
+    good = drill()
+    assert good.rpo is not None
+    assert good.rpo.seconds > 0.001
+    keep = ("id", "mode", "started", "ended", "failure", "recovered", "phases", "sizes", "checks", "egress_blocked")
+    parts = {name: getattr(good, name) for name in keep}
+    again = finish(**parts, rpo_target_s=rpo_s, rto_target_s=rto_s)
+    assert {check.name for check in again.checks if check.outcome is Outcome.FAIL} == failed
+    assert again.verdict is (Verdict.FAIL if failed else Verdict.PASS)
+    assert all(any(name in cause and "the target is" in cause for cause in again.causes) for name in failed)

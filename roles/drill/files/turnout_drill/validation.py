@@ -41,10 +41,17 @@ def live_instance(measured: Measured, database: Database) -> None:
         told(None if mode == "off" and command in ("", "(disabled)") else fault)
     with measured.checking("collations") as told:
         changed = database.ask(
-            "SELECT string_agg(name, ', ') FROM (SELECT datname AS name FROM pg_database"
-            " WHERE datcollversion <> pg_database_collation_actual_version(oid) UNION ALL"
-            " SELECT collname FROM pg_collation WHERE collversion <> pg_collation_actual_version(oid)) changed"
+            "SELECT string_agg(datname, ', ') FROM pg_database"
+            " WHERE datcollversion <> pg_database_collation_actual_version(oid)"
         )
+        # Each database has collations of its own.
+        for name in database.ask("SELECT datname FROM pg_database WHERE datallowconn ORDER BY datname").splitlines():
+            own = database.ask(
+                "SELECT string_agg(collname, ', ') FROM pg_collation"
+                " WHERE collversion <> pg_collation_actual_version(oid)",
+                name,
+            )
+            changed = ", ".join(filter(None, (changed, f"{own} in {name}" if own else "")))
         told(f"the C library of this host sorts otherwise than the primary's: {changed}" if changed else None)
 
 
