@@ -20,7 +20,7 @@ from harness import BIN, ROOT, Run, Turnout, sample_digest
 
 # A name of its own at every run: what was taken back once is quarantined.
 FAULTY = f"1.2.{int(time.time())}"
-RATE = 100  # requests a second over both edges while versions change
+RATE = 200.0
 
 
 @dataclass
@@ -132,11 +132,14 @@ def stopped_by_three(turnout: Turnout) -> Run:
     file = turnout.work / "demo-checklist.yml"
     file.write_text(yaml.safe_dump({"checklist": checklist}))
     forgotten = "BEGIN; LOCK TABLE static_data IN SHARE UPDATE EXCLUSIVE MODE; SELECT pg_sleep(600);"
-    turnout.ssh("data1", f"systemd-run --collect --unit=forgotten --uid=postgres psql -d sample -c '{forgotten}'")
+    as_postgres = "--collect --uid=postgres --setenv=PGAPPNAME=forgotten"
+    turnout.ssh("data1", f"systemd-run {as_postgres} --unit=forgotten psql -d sample -c '{forgotten}'")
     try:
         return turnout.deploy("1.1.0", "-e", f"@{file}", show=True)
     finally:
-        turnout.ssh("data1", "systemctl stop forgotten")
+        # Its server process goes on without its client, until it has slept.
+        end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'forgotten'"
+        turnout.ssh("data1", f'cd / && sudo -u postgres psql -q -c "{end}"')
 
 
 def under_load(turnout: Turnout, action: Callable[[], Run]) -> tuple[Run, int, int]:
