@@ -121,6 +121,26 @@ def test_a_bad_migration_is_undone_by_the_restore_point_before_its_release(bed: 
     assert bed.sql("SELECT count(*) FROM precious WHERE id = 0") == "0"
 
 
+def test_two_restores_with_the_same_target_give_the_same_data(bed: Bed) -> None:
+    """Beside the old cluster both times, and compared as logical dumps; then thrown away."""
+    before = bed.sql("SELECT now()")
+    time.sleep(1.5)
+    bed.sql("INSERT INTO precious VALUES (2500)")
+    bed.archived()
+    sums = []
+    for _ in range(2):
+        run = bed.turnout.playbook("restore", "-e", "target=time", "-e", f'at="{before}"')
+        assert run.rc == 0, run.tail
+        place = re.search(r"on socket (/run/turnout-drill/(\S+));", run.out)
+        assert place is not None, run.tail
+        # pg_dump puts a random word around what it writes, against injection.
+        dump = f"sudo -u postgres pg_dump -h {place[1]} sample | grep -v 'restrict '"
+        sums.append(bed.turnout.ssh("data1", f"set -o pipefail; cd / && {dump} | sha256sum"))
+        bed.turnout.ssh("data1", f"turnout-drill remove {place[2]}")
+    assert sums[0] == sums[1]
+    bed.sql("DELETE FROM precious WHERE id = 2500")
+
+
 def test_a_wrong_confirmation_and_a_point_that_nobody_knows_change_nothing(bed: Bed) -> None:
     before = bed.sql("SELECT pg_postmaster_start_time()")
     run = bed.turnout.playbook("restore", "-e", "target=latest", "-e", "confirm=another")
