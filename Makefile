@@ -25,7 +25,7 @@ lab-status: ## show the lab's hosts
 demo: setup ## a release, a release under load, a rollback and a refused release, on the lab
 	@tests/demo/run
 
-test: setup ## run every check and test, in order, and show where the time goes
+test: setup ## run the checks and tests, and show where the time goes (tests/pending has more)
 	@python tests/run.py
 
 lint: ## linters and type checks only (needs no lab)

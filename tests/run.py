@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from turnout.lab.topology import Lab
+
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 # Generous: a limit is there so that nothing hangs for ever, not to measure.
@@ -72,15 +74,12 @@ def run(command: list[str], limit_s: float, *, catch: bool = False, env: Mapping
 
     It gets a process group of its own, which is ended as a whole at the time limit and on Ctrl-C.
     """
-    whole_env = (
-        os.environ
-        | dict(env or {})
-        | {"PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}", "PYTHONUNBUFFERED": "1"}
-    )
+    tools_first = {"PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}", "PYTHONUNBUFFERED": "1"}
     started = time.monotonic()
     # fmt: off
     with subprocess.Popen(
-        command, cwd=ROOT, env=whole_env, stdin=subprocess.DEVNULL, text=True, start_new_session=True,
+        command, cwd=ROOT, env={**os.environ, **(env or {}), **tools_first}, stdin=subprocess.DEVNULL, text=True,
+        start_new_session=True,
         stdout=subprocess.PIPE if catch else None, stderr=subprocess.STDOUT if catch else None,
     ) as process:
         # fmt: on
@@ -210,10 +209,8 @@ def unit() -> Iterator[Result]:
 
 def molecule() -> Iterator[Result]:
     """Run every Molecule scenario, on the lab that the next layer goes on with: it is provisioned only once."""
-    lab = {
-        name: os.environ.get(name) or default
-        for name, default in (("TURNOUT_LAB", "turnout"), ("TURNOUT_LAB_SUBNET", "10.77.0"))
-    }
+    lab = Lab.from_environment()
+    env = {"TURNOUT_LAB": lab.name, "TURNOUT_LAB_SUBNET": lab.subnet}
     scenarios = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
     if not scenarios:
         yield Result("molecule", "molecule", 0, ("molecule: there is no scenario",), 0, 0.0)
@@ -222,7 +219,7 @@ def molecule() -> Iterator[Result]:
         # Molecule would take a lab that an earlier run left for its own, and create none.
         run([str(BIN / "molecule"), "reset", "--scenario-name", name], SCENARIO_LIMIT_S, catch=True)
         command = [str(BIN / "molecule"), "test", "--scenario-name", name, "--destroy=never"]
-        done = run(command, SCENARIO_LIMIT_S, env=lab)
+        done = run(command, SCENARIO_LIMIT_S, env=env)
         wrong = done.why_not()
         if not (ROOT / "molecule" / name / "verify.yml").exists():
             wrong = "it verifies nothing: it has no verify.yml"

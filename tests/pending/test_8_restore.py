@@ -62,6 +62,7 @@ def restored(bed: Bed, *options: str) -> tuple[Run, Absence]:
     assert run.rc == 0, run.tail
     said = re.search(r"PostgreSQL was away for ([0-9.]+) s", run.out)
     assert said is not None, run.tail
+    assert float(said[1]) < 15
     print(
         f"{' '.join(options)}: {run.seconds:.1f} s in all, PostgreSQL away for {said[1]} s,"
         f" seen from outside {absence.longest_s:.1f} s"

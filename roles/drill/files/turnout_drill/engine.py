@@ -120,11 +120,11 @@ class Engine:
         first = backup["archive"]["start"]
         return chain(first, names, self.segment_bytes, self._spans(int(first[:8], 16), names))
 
-    def _spans(self, timeline: int, names: list[str]) -> tuple[Span, ...] | None:
+    def _spans(self, timeline: int, names: list[str]) -> tuple[Span, ...]:
         """Return which timeline each stretch of the WAL belongs to, as PostgreSQL will follow them from a backup's."""
         newest = newest_timeline(timeline, names)
-        if newest == 1:
-            return None
+        if newest == 1:  # the first has no history
+            return lineage(newest, "")
         path = f"archive/{self.stanza}/{self.archive_id}/{newest:08X}.history"
         try:
             return lineage(newest, self.call("repo-get", path, timeout_s=60).decode())
