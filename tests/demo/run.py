@@ -16,11 +16,12 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lab"))
 
-from harness import BIN, ROOT, Run, Turnout, sample_digest
+from harness import BIN, ROOT, Load, Run, Turnout, sample_digest
 
 # A name of its own at every run: what was taken back once is quarantined.
 FAULTY = f"1.2.{int(time.time())}"
-RATE = 200  # requests a second over both edges while versions change
+FAULTY_STEP = f"deploy faulty {FAULTY}"
+RATE = 120  # requests a second over both edges while versions change
 
 
 @dataclass
@@ -30,6 +31,7 @@ class Step:
     what: str
     seconds: float
     outcome: str
+    under_load: bool = False
     requests: int | None = None
     failed: int | None = None
 
@@ -52,8 +54,11 @@ def main() -> int:
     took = timed(lambda: publish(turnout))
     steps.append(Step("build and publish", took, f"3 releases in {turnout.source.partition('/demo')[0]}"))
 
-    releases(turnout, steps)
-    recovery(turnout, steps)
+    before_users(turnout, steps)
+    say(f"from here on users are served: {RATE} requests/s over both edges")
+    with turnout.load(rate=RATE) as load:
+        under_load(turnout, load, steps)
+    count(load, steps)
 
     say("how it stands: playbooks/status.yml")
     turnout.playbook("status", show=True)
@@ -61,8 +66,8 @@ def main() -> int:
     return 0
 
 
-def releases(turnout: Turnout, steps: list[Step]) -> None:
-    """Show a release, a checklist that stops one, a judged release, a rollback, and a release that is taken back."""
+def before_users(turnout: Turnout, steps: list[Step]) -> None:
+    """Show the first release, a checklist that is green, and one that stops a release."""
     say("release 1.0.0")
     run = turnout.deploy("1.0.0", show=True)
     steps.append(Step("deploy 1.0.0", run.seconds, served(turnout, run, "1.0.0")))
@@ -79,37 +84,57 @@ def releases(turnout: Turnout, steps: list[Step]) -> None:
     expect(turnout.in_service() == "1.0.0", "1.0.0 is no longer in service")
     steps.append(Step("deploy 1.1.0, three failures", run.seconds, "stopped before anything was touched"))
 
-    say(f"release 1.1.0 over it, judged under {RATE} requests/s")
-    run, requests, failed = under_load(turnout, lambda: turnout.judged("1.1.0", [], show=True))
-    steps.append(Step("deploy 1.1.0 under load", run.seconds, served(turnout, run, "1.1.0"), requests, failed))
-    expect(failed == 0, "requests were lost")
 
-    say("roll back, under load")
-    run, requests, failed = under_load(turnout, lambda: turnout.rollback(show=True))
-    steps.append(Step("rollback under load", run.seconds, served(turnout, run, "1.0.0"), requests, failed))
-    expect(failed == 0, "requests were lost")
+def under_load(turnout: Turnout, load: Load, steps: list[Step]) -> None:
+    """Show a judged release, a rollback, a release that is taken back, a backup and a drill, while users are served."""
+
+    def step(what: str, action: Callable[[], Run], outcome: Callable[[Run], str]) -> None:
+        with load.mark(what):
+            run = action()
+        steps.append(Step(what, run.seconds, outcome(run), under_load=True))
+
+    say("release 1.1.0 over it, judged")
+    step(
+        "deploy 1.1.0 under load",
+        lambda: turnout.judged("1.1.0", [], show=True),
+        lambda run: served(turnout, run, "1.1.0"),
+    )
+
+    say("roll back")
+    step("rollback under load", lambda: turnout.rollback(show=True), lambda run: served(turnout, run, "1.0.0"))
 
     say(f"release {FAULTY}, which fails one answer in two once users reach it")
-    run, requests, failed = under_load(
-        turnout,
+    step(
+        FAULTY_STEP,
         lambda: turnout.judged(FAULTY, [("has 5 % of the traffic", lambda: turnout.arm(FAULTY))], show=True),
+        lambda run: taken_back(turnout, run),
     )
-    expect(run.rc != 0, "the faulty release was let in")
-    expect(turnout.in_service() == "1.0.0", "1.0.0 is no longer in service")
-    steps.append(Step(f"deploy faulty {FAULTY}", run.seconds, "taken back by itself; 1.0.0 serves", requests, failed))
 
-
-def recovery(turnout: Turnout, steps: list[Step]) -> None:
-    """Show a backup and a drill while users are served."""
-    say("back up, under load")
-    run, requests, failed = under_load(turnout, lambda: turnout.playbook("backup", "-e", "type=full", show=True))
-    expect(run.rc == 0, "the backup failed")
-    steps.append(Step("backup under load", run.seconds, "PostgreSQL and Redis", requests, failed))
+    say("back up")
+    step(
+        "backup under load",
+        lambda: turnout.playbook("backup", "-e", "type=full", show=True),
+        lambda run: succeeded(run, "PostgreSQL and Redis"),
+    )
 
     say("declare a failure, restore, prove it by the release's own API and worker, remove it all")
-    run, requests, failed = under_load(turnout, lambda: turnout.playbook("restore_drill", show=True))
-    expect(run.rc == 0, "the drill did not pass")
-    steps.append(Step("restore drill", run.seconds, drilled(turnout), requests, failed))
+    step(
+        "restore drill under load",
+        lambda: turnout.playbook("restore_drill", show=True),
+        lambda run: succeeded(run, drilled(turnout)),
+    )
+
+
+def count(load: Load, steps: list[Step]) -> None:
+    """Fill in what users saw of each step; only the faulty release may have failed them, and nobody between steps."""
+    report = load.report
+    for row in steps:
+        if row.under_load:
+            seen = report["windows"][row.what]
+            row.requests, row.failed = seen["count"], seen["failed"]
+            expect(row.failed == 0 or row.what == FAULTY_STEP, f"requests were lost: {row.what}")
+    in_steps = sum(row.failed or 0 for row in steps)
+    expect(report["failed"] == in_steps, "requests were lost between the steps")
 
 
 def publish(turnout: Turnout) -> None:
@@ -142,18 +167,24 @@ def stopped_by_three(turnout: Turnout) -> Run:
         turnout.ssh("data1", f'cd / && sudo -u postgres psql -q -c "{end}"')
 
 
-def under_load(turnout: Turnout, action: Callable[[], Run]) -> tuple[Run, int, int]:
-    """Do something while users are served; return its run, the requests and those that failed."""
-    with turnout.load(rate=RATE) as load:
-        run = action()
-    return run, int(load.report["requests"]), int(load.report["failed"])
-
-
 def served(turnout: Turnout, run: Run, version: str) -> str:
     """Check that a run succeeded and a version is in service on both edges; return the words for it."""
     expect(run.rc == 0, "the playbook failed")
     expect(turnout.in_service() == version, f"{version} is not in service")
     return f"{version} serves"
+
+
+def taken_back(turnout: Turnout, run: Run) -> str:
+    """Check that a release was refused and the one before is in service."""
+    expect(run.rc != 0, "the faulty release was let in")
+    expect(turnout.in_service() == "1.0.0", "1.0.0 is no longer in service")
+    return "taken back by itself; 1.0.0 serves"
+
+
+def succeeded(run: Run, outcome: str) -> str:
+    """Check that a playbook succeeded; return what came of it."""
+    expect(run.rc == 0, "the playbook failed")
+    return outcome
 
 
 def drilled(turnout: Turnout) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from conftest import snapshot
-from harness import APPS, EDGES, Turnout
+from harness import APPS, EDGES, OTHER, Turnout
 from turnout.lab.topology import host_named
 
 
@@ -94,7 +94,7 @@ def test_a_reload_a_restart_and_a_reboot_of_an_edge_keep_the_share(turnout: Turn
     if not turnout.edge("edge2")["previous"]:
         turnout.ensure("1.0.0" if turnout.in_service() == "1.1.0" else "1.1.0")
     edge = turnout.edge("edge2")
-    stable, idle = edge["stable"], {"blue": "green", "green": "blue"}[edge["stable"]]
+    stable, idle = edge["stable"], OTHER[edge["stable"]]
     assert edge["backends"][idle]["up"], "the replaced release is warm"
     record = json.dumps({**edge["releases"][idle], "complete": True})
     say = "turnout-edge --run keeps --actor test"

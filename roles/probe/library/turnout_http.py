@@ -50,7 +50,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 sent: {description: Requests sent during O(for_s)., returned: with for_s, type: int}
-failed: {description: How many of them were not answered as expected., returned: with for_s, type: int}
+unexpected: {description: How many of them were not answered as expected., returned: with for_s, type: int}
 answers:
   description: Per request, its path, status and seconds.
   returned: success
@@ -131,18 +131,18 @@ def one_round(params, context):
 
 
 def go_on(params, context):
-    """Ask the requests in turn for a while, at a steady rate; return (sent, failed)."""
+    """Ask the requests in turn for a while, at a steady rate; return (sent, unexpected)."""
     started = time.monotonic()
-    sent = failed = 0
+    sent = unexpected = 0
     while True:
         due = started + sent / params["per_s"]
         if due - started >= params["for_s"] or time.monotonic() - started >= params["for_s"]:
-            return sent, failed
+            return sent, unexpected
         time.sleep(max(0.0, due - time.monotonic()))
         request = params["requests"][sent % len(params["requests"])]
         _, faults = one_round({**params, "requests": [request]}, context)
         sent += 1
-        failed += bool(faults)
+        unexpected += bool(faults)
 
 
 def main():
@@ -167,8 +167,8 @@ def main():
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if params["for_s"] > 0:
-        sent, failed = go_on(params, context)
-        module.exit_json(changed=False, sent=sent, failed=failed)
+        sent, unexpected = go_on(params, context)
+        module.exit_json(changed=False, sent=sent, unexpected=unexpected)
     started = time.monotonic()
     good = 0
     while True:

@@ -238,14 +238,14 @@ def tests(slo: Slo) -> list[dict[str, object]]:
     ]
     if twice < 1.0:
         slow = [burn for burn in burns if burn.factor < 2.0]
-        found.append(_burn_test(slo, "twice the budget must be a ticket, and no page", [(twice, 130)], "2h", slow))
+        found.append(_burn_test(slo, "twice the budget must be a ticket, and no page", [(twice, 30)], "20m", slow))
     for burn in burns:
         # Close to each threshold, so that one that has moved is noticed.
         for word, ratio in (("over", 1.05 * burn.threshold(slo)), ("under", 0.95 * burn.threshold(slo))):
             if ratio < 1.0:
                 firing = [other for other in burns if other.threshold(slo) <= ratio]
                 name = f"five percent {word} the threshold of {burn.long}"
-                found.append(_burn_test(slo, name, [(ratio, 130)], "2h", firing))
+                found.append(_burn_test(slo, name, [(ratio, 30)], "20m", firing))
     if burns and burns[0].long == "1h" and burns[0].threshold(slo) < 9.0 / 60.0 * 0.95:
         found.append(_spell_test(slo, burns[0]))
     if slo.part.absent_is_zero:

@@ -267,6 +267,6 @@ def test_requests_in_turn_at_a_steady_rate_count_what_failed(load: Load, address
         "base_url": address, "requests": requests, "headers": {"X-Turnout-Color": "green"}, "timeout_s": 2,
         "for_s": 0.5, "per_s": 20,
     }  # fmt: skip
-    sent, failed = http.go_on(params, None)
+    sent, unexpected = http.go_on(params, None)
     assert 2 <= sent <= 10
-    assert failed == sent // 2
+    assert unexpected == sent // 2
