@@ -25,7 +25,8 @@ lab-status: ## show the lab's hosts
 demo: setup ## a release, a release under load, a rollback and a refused release, on the lab
 	@tests/demo/run
 
-test: setup ## run the checks and tests, and show where the time goes (tests/pending has more)
+test: ## run the checks and tests, and show where the time goes (tests/pending has more)
+	@scripts/setup.sh --no-image
 	@python tests/run.py
 
 lint: ## linters and type checks only (needs no lab)

@@ -1,9 +1,10 @@
 """Run every check and test, layer by layer, and show where the time goes.
 
-    python tests/run.py            all layers: unit, lint, molecule, lab
+    python tests/run.py            all layers: unit, lint, image, molecule, lab
     python tests/run.py lint unit  only these
 
-Unit tests and linters run beside each other; what needs a lab runs alone, since it measures.
+Unit tests, linters and the making of the lab's image run beside each other; what needs a lab runs alone, since it
+measures.
 
 A suite that finds nothing to check is a failure, so that a misspelt folder cannot pass for a clean one. Exit code 0
 only where everything passed; the last line is `N passed, N failed`.
@@ -32,6 +33,7 @@ BIN = Path(sys.executable).parent
 # Generous: a limit is there so that nothing hangs for ever, not to measure.
 LINT_LIMIT_S = 600
 UNIT_LIMIT_S = 600
+IMAGE_LIMIT_S = 1200
 SCENARIO_LIMIT_S = 1200
 LAB_UP_LIMIT_S = 600
 LAB_LIMIT_S = 3000
@@ -204,6 +206,17 @@ def unit() -> Iterator[Result]:
     yield pytest("unit", "tests/unit", UNIT_LIMIT_S, f"--numprocesses={UNIT_WORKERS}", "--dist=worksteal")
 
 
+# -- the lab's image ---------------------------------------------------------------------------------------------
+
+
+def image() -> Iterator[Result]:
+    """Make the image of the lab's hosts where it is not there."""
+    done = run([str(BIN / "turnout"), "lab", "image"], IMAGE_LIMIT_S)
+    wrong = done.why_not()
+    failures = () if wrong is None else (f"turnout lab image: {wrong}",)
+    yield Result("image", "turnout lab image", 1 - len(failures), failures, 0, done.seconds)
+
+
 # -- on the lab --------------------------------------------------------------------------------------------------
 
 
@@ -238,10 +251,11 @@ def lab() -> Iterator[Result]:
 
 
 # Those that need no lab can run beside each other.
-BESIDE = ("unit", "lint")
+BESIDE = ("unit", "lint", "image")
 LAYERS: dict[str, Callable[[], Iterator[Result]]] = {
     "unit": unit,
     "lint": lint,
+    "image": image,
     "molecule": molecule,
     "lab": lab,
 }
@@ -289,7 +303,7 @@ def results_of(names: list[str]) -> list[Result]:
     together = [name for name in names if name in BESIDE]
     results: list[Result] = []
     if together:
-        print(f"\n== {' and '.join(together)}", flush=True)
+        print(f"\n== {', '.join(together)}", flush=True)
         with ThreadPoolExecutor(len(together)) as pool:
             parts = pool.map(lambda name: list(LAYERS[name]()), together)
             try:

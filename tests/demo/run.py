@@ -156,15 +156,8 @@ def stopped_by_three(turnout: Turnout) -> Run:
     checklist["outgoing"] = [{"name": "push", "url": f"http://{turnout.address('mon1')}:9/health"}]
     file = turnout.work / "demo-checklist.yml"
     file.write_text(yaml.safe_dump({"checklist": checklist}))
-    forgotten = "BEGIN; LOCK TABLE static_data IN SHARE UPDATE EXCLUSIVE MODE; SELECT pg_sleep(600);"
-    as_postgres = "--collect --uid=postgres --setenv=PGAPPNAME=forgotten"
-    turnout.ssh("data1", f"systemd-run {as_postgres} --unit=forgotten psql -d sample -c '{forgotten}'")
-    try:
+    with turnout.forgotten_transaction():
         return turnout.deploy("1.1.0", "-e", f"@{file}", show=True)
-    finally:
-        # Its server process goes on without its client, until it has slept.
-        end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'forgotten'"
-        turnout.ssh("data1", f'cd / && sudo -u postgres psql -q -c "{end}"')
 
 
 def served(turnout: Turnout, run: Run, version: str) -> str:

@@ -390,6 +390,19 @@ class Turnout:
         password = "$(grep -hoP '^requirepass \\K.*' -r /etc/redis/ | tail -1)"
         self.ssh("data1", f'REDISCLI_AUTH="{password}" redis-cli {words}')
 
+    @contextlib.contextmanager
+    def forgotten_transaction(self) -> Iterator[None]:
+        """Hold a lock in the service's database, by a transaction that somebody forgot, for the time of the block."""
+        forgotten = "BEGIN; LOCK TABLE static_data IN SHARE UPDATE EXCLUSIVE MODE; SELECT pg_sleep(600);"
+        as_postgres = "--collect --uid=postgres --setenv=PGAPPNAME=forgotten"
+        self.ssh("data1", f"systemd-run {as_postgres} --unit=forgotten psql -d sample -c '{forgotten}'")
+        try:
+            yield
+        finally:
+            # Its server process goes on without its client, until it has slept.
+            end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'forgotten'"
+            self.ssh("data1", f'cd / && sudo -u postgres psql -q -c "{end}"')
+
     def kill(self, process: subprocess.Popen[str], what: signal.Signals) -> None:
         """Send a signal to a playbook's process group, as the terminal does for Ctrl-C."""
         with contextlib.suppress(ProcessLookupError):
@@ -466,3 +479,13 @@ def until(process: subprocess.Popen[str], text: str, limit_s: float = 120) -> st
             return seen
         assert time.monotonic() < deadline, seen
     raise AssertionError(f"the playbook ended before {text!r}:\n{seen}")
+
+
+def refused(run: Run, *words: str) -> None:
+    """Assert that a run failed for the reason that it tells in `words`, in its last lines and without a traceback."""
+    assert run.rc != 0, run.tail
+    assert "Traceback" not in run.out, run.tail
+    last = run.out[run.out.rfind("First cause") :]
+    assert "First cause" in last, run.tail
+    for word in words:
+        assert word in last, f"{word!r} is not in:\n{last}"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 
 from conftest import snapshot
-from harness import APPS, EDGES, OTHER, Turnout
+from harness import APPS, EDGES, OTHER, Turnout, refused
 from turnout.lab.topology import host_named
 
 
@@ -121,3 +122,17 @@ def test_a_reload_a_restart_and_a_reboot_of_an_edge_keep_the_share(turnout: Turn
         turnout.ssh("edge2", f"{say} settle --previous-restored")
         turnout.ssh("edge2", f"{say} lock release")
     assert turnout.edge("edge2")["stable"] == stable
+
+
+def test_a_candidate_that_answers_5xx_is_taken_out_again(on_1_0_0: Turnout) -> None:
+    """Its own share of the users may see its errors, until the guard goes back; nobody else may."""
+    # Good in the smoke tests, bad for users. Of a name of its own, since what was rolled back is quarantined.
+    version = f"3.0.{int(time.time())}"
+    on_1_0_0.publish(version, "5xx=0.5", armed=True)
+    with on_1_0_0.load(rate=60) as load:
+        run = on_1_0_0.judged(version, [("has 5 % of the traffic", lambda: on_1_0_0.arm(version))], "-e", "canary=off")
+    refused(run, "5xx", "went back at once")
+    assert on_1_0_0.in_service() == "1.0.0"
+    report = load.report
+    assert {release for release, seen in report["releases"].items() if seen["failed"]} <= {version}, report
+    assert report["failed"] == sum(seen["failed"] for seen in report["releases"].values()), "a request had no answer"

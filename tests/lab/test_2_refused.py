@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from harness import ROOT, Run, Turnout
+from harness import ROOT, Turnout, refused
 
 SERVICE_FILE = ROOT / "inventories" / "lab" / "group_vars" / "all" / "service.yml"
-
-
-def refused(run: Run, *words: str) -> None:
-    """Assert that a run failed for the reason that it tells in `words`, in its last lines and without a traceback."""
-    assert run.rc != 0, run.tail
-    assert "Traceback" not in run.out, run.tail
-    last = run.out[run.out.rfind("First cause") :]
-    assert "First cause" in last, run.tail
-    for word in words:
-        assert word in last, f"{word!r} is not in:\n{last}"
 
 
 def artifact(turnout: Turnout, version: str) -> Path:
@@ -185,31 +173,7 @@ def test_a_candidate_with_a_fault(untouched: Turnout, version: str, fault: str, 
     refused(untouched.deploy(version), *words)
 
 
-def test_a_candidate_that_answers_5xx_is_taken_out_again(on_1_0_0: Turnout) -> None:
-    """Its own share of the users may see its errors, until the guard goes back; nobody else may."""
-    # Good in the smoke tests, bad for users. Of a name of its own, since what was rolled back is quarantined.
-    version = f"3.0.{int(time.time())}"
-    on_1_0_0.publish(version, "5xx=0.5", armed=True)
-    with on_1_0_0.load(rate=60) as load:
-        run = on_1_0_0.judged(version, [("has 5 % of the traffic", lambda: on_1_0_0.arm(version))], "-e", "canary=off")
-    refused(run, "5xx", "went back at once")
-    assert on_1_0_0.in_service() == "1.0.0"
-    report = load.report
-    assert {release for release, seen in report["releases"].items() if seen["failed"]} <= {version}, report
-    assert report["failed"] == sum(seen["failed"] for seen in report["releases"].values()), "a request had no answer"
-
-
 # --- other people ----------------------------------------------------------------------------------------------------
-
-
-def test_two_deploys_at_once(on_1_0_0: Turnout) -> None:
-    first, second = on_1_0_0.start("deploy", "-e", "release=1.1.0"), on_1_0_0.start("deploy", "-e", "release=1.1.0")
-    outs = [first.communicate(timeout=280)[0], second.communicate(timeout=280)[0]]
-    codes = [first.returncode, second.returncode]
-    assert sorted(code == 0 for code in codes) == [False, True], outs
-    loser = outs[0] if codes[0] else outs[1]
-    assert "the lock is held" in loser or "lock" in loser[loser.rfind("First cause") :]
-    assert on_1_0_0.in_service() == "1.1.0"
 
 
 def test_deploy_while_the_locks_holder_is_dead(untouched: Turnout) -> None:
@@ -222,24 +186,3 @@ def test_deploy_while_the_locks_holder_is_dead(untouched: Turnout) -> None:
     finally:
         run = untouched.playbook("unlock", "-e", "break_glass=its holder is gone")
     assert run.rc == 0, run.tail
-
-
-def test_an_abandoned_lock_is_taken_over(on_1_0_0: Turnout) -> None:
-    for edge in ("edge1", "edge2"):
-        on_1_0_0.ssh(edge, "turnout-edge lock take --run dead --owner ann@laptop --purpose deploy --ttl-s 1")
-    on_1_0_0.ssh("edge1", "sleep 1.5")
-    run = on_1_0_0.deploy("1.1.0")
-    assert run.rc == 0, run.tail
-    assert "ann@laptop" in run.out
-
-
-def test_the_store_can_be_removed(turnout: Turnout) -> None:
-    """What was laid needs no store: the same release again is nothing to do, and a rollback asks nobody."""
-    turnout.ensure("1.1.0")
-    moved = Path(turnout.source).with_suffix(".away")
-    shutil.move(turnout.source, moved)
-    try:
-        run = turnout.rollback()
-        assert run.rc == 0, run.tail
-    finally:
-        shutil.move(moved, turnout.source)

@@ -7,28 +7,23 @@ import subprocess
 import time
 
 import pytest
-from conftest import snapshot
+from conftest import SHORT_ANSWERS
 from harness import Turnout, until
 
 PHASES = range(1, 8)
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_ctrl_c_in_each_phase_puts_everything_back(turnout: Turnout, phase: int) -> None:
+def test_ctrl_c_in_each_phase_puts_everything_back(untouched: Turnout, phase: int) -> None:
     """Each run begins on what the one before left behind, and gets one phase further."""
-    turnout.ensure("1.0.0")
-    before = snapshot(turnout)
-    with turnout.load(rate=30, new_connections="0.3") as load:
-        process = turnout.start("deploy", "-e", "release=1.1.0")
-        seen = until(process, f"  {phase}/7 ")
-        time.sleep(0.7)
-        turnout.kill(process, signal.SIGINT)
-        seen += process.communicate(timeout=200)[0]
+    process = untouched.start("deploy", "-e", "release=1.1.0")
+    seen = until(process, f"  {phase}/7 ")
+    time.sleep(0.7)
+    untouched.kill(process, signal.SIGINT)
+    seen += process.communicate(timeout=200)[0]
     assert process.returncode not in (0, None), seen
     assert "Traceback" not in seen
     assert "interrupted" in seen
-    assert snapshot(turnout) == before, seen
-    assert load.report["failed"] == 0, load.report
 
 
 def test_after_all_of_that_the_same_command_releases(turnout: Turnout) -> None:
@@ -37,26 +32,21 @@ def test_after_all_of_that_the_same_command_releases(turnout: Turnout) -> None:
     assert turnout.in_service() == "1.1.0"
 
 
-def test_a_killed_controller_takes_nothing_with_it(turnout: Turnout) -> None:
+def test_a_killed_controller_takes_nothing_with_it(untouched: Turnout) -> None:
     """SIGKILL of the whole playbook, in the middle of the shift: the keeper puts everything back."""
-    turnout.ensure("1.0.0")
-    before = snapshot(turnout)
-    with turnout.load(rate=30) as load:
-        process = turnout.start("deploy", "-e", "release=1.1.0")
-        until(process, "has 5 % of the traffic")
-        turnout.kill(process, signal.SIGKILL)
-        process.wait(timeout=10)
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and turnout.edge("edge1")["lock"]["held"]:
-            time.sleep(1)
-    assert snapshot(turnout) == before
-    assert load.report["failed"] == 0, load.report
+    process = untouched.start("deploy", "-e", "release=1.1.0")
+    until(process, "has 5 % of the traffic")
+    untouched.kill(process, signal.SIGKILL)
+    process.wait(timeout=10)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and untouched.edge("edge1")["lock"]["held"]:
+        time.sleep(1)
 
 
 def test_a_dead_controller_machine_ends_in_the_old_version(turnout: Turnout) -> None:
     """Playbook and keeper both gone, as when the machine under them dies: the edges' own leases go back."""
     turnout.ensure("1.0.0")
-    with turnout.load(rate=30) as load:
+    with turnout.load(rate=30, mix=SHORT_ANSWERS) as load:
         process = turnout.start("deploy", "-e", "release=1.1.0")
         seen = until(process, "has 5 % of the traffic")
         subprocess.run(["pkill", "-KILL", "-f", "turnout.keeper .*" + run_of(seen)], check=True)
@@ -70,7 +60,8 @@ def test_a_dead_controller_machine_ends_in_the_old_version(turnout: Turnout) -> 
     refused = turnout.deploy("1.1.0")
     assert refused.rc != 0
     assert "rollback.yml" in refused.out
-    assert "did not end" in turnout.playbook("status").out or "unfinished" in turnout.playbook("status").out
+    unfinished = next(line for line in turnout.playbook("status").out.splitlines() if "unfinished" in line)
+    assert run_of(seen) in unfinished, unfinished
     run = turnout.rollback()
     assert run.rc == 0, run.tail
     assert turnout.in_service() == "1.0.0"

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harness import EDGES, Run, Turnout
+from harness import EDGES, Run, Turnout, refused
 from turnout.judge import meeting
 
 RATE = 40.0
@@ -28,15 +28,6 @@ def verdicts(turnout: Turnout, run: Run) -> list[str]:
     again = [json.loads(line) for line in replayed.splitlines()]
     assert [(j["t"], j["verdict"], j["value"]) for j in again] == [(j["t"], j["verdict"], j["value"]) for j in live]
     return [judgement["verdict"] for judgement in live]
-
-
-def refused(run: Run, *words: str) -> None:
-    """Assert that a run failed with these words in its last lines."""
-    assert run.rc != 0, run.tail
-    assert "Traceback" not in run.out, run.tail
-    last = run.out[run.out.rfind("First cause") :]
-    for word in words:
-        assert word in last, f"{word!r} is not in:\n{last}"
 
 
 def test_a_release_whose_jobs_fail_is_rolled_back_and_quarantined(turnout: Turnout) -> None:

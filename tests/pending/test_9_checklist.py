@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from drill_bed import make_bed
 from harness import EDGES, ROOT, Run, Turnout
 from turnout.lab.topology import host_named
 
@@ -61,18 +62,6 @@ def put(turnout: Turnout, host: str, path: str, text: str) -> None:
     """Lay a small program on a host."""
     content = base64.b64encode(text.encode()).decode()
     turnout.ssh(host, f"echo {content} | base64 -d >{path} && chmod 755 {path}")
-
-
-@contextlib.contextmanager
-def a_lock_held(turnout: Turnout) -> Iterator[None]:
-    """Hold a table in a transaction that somebody forgot."""
-    sql = "BEGIN; LOCK TABLE static_data IN SHARE UPDATE EXCLUSIVE MODE; SELECT pg_sleep(120);"
-    command = f"systemd-run --collect --unit=forgotten --uid=postgres psql -d sample -c '{sql}'"
-    turnout.ssh("data1", command)
-    try:
-        yield
-    finally:
-        turnout.ssh("data1", "systemctl stop forgotten; pkill -u postgres -x psql", check=False)
 
 
 @contextlib.contextmanager
@@ -140,7 +129,8 @@ def test_what_is_wrong_for_real_fails_and_all_of_it_is_shown(on_1_0_0: Turnout, 
         migrations={"allowed": []},
     )  # fmt: skip
     with (
-        a_lock_held(turnout), a_full_disk(turnout), an_expired_certificate(turnout), a_clock_that_is_off(turnout),
+        turnout.forgotten_transaction(), a_full_disk(turnout), an_expired_certificate(turnout),
+        a_clock_that_is_off(turnout),
         a_filled_queue(turnout),
     ):  # fmt: skip
         run, rows = look(turnout, "-e", option, "-vvv")
@@ -385,3 +375,30 @@ def test_a_down_script_that_restores_nothing_and_one_that_breaks_the_old_version
     cause = run.out[run.out.rfind("First cause") :]
     assert "1.0.0, which is in service, breaks on the new schema: GET /api/tasks/" in cause, run.tail
     assert turnout.in_service() == "1.0.0"
+
+
+def test_a_rehearsal_on_a_copy_from_the_latest_backup_meets_the_rows_of_users(
+    on_1_0_0: Turnout, tmp_path: Path
+) -> None:
+    """What an empty database cannot show: a migration that one row of the real one violates."""
+    bed = make_bed(on_1_0_0)
+    up = "ALTER TABLE tasks ADD CONSTRAINT no_drafts CHECK (title NOT LIKE 'draft %');"
+    release_with(on_1_0_0, "1.1.64", up, "ALTER TABLE tasks DROP CONSTRAINT no_drafts;")
+    run = rehearse(on_1_0_0, "1.1.64", "-e", "copy=true")
+    assert run.rc == 0, run.tail
+    entry = [one for one in on_1_0_0.edge("edge1")["ledger"] if one["kind"] == "migration-rehearsal"][-1]
+    assert (entry["verdict"], entry["release"]) == ("pass", "1.1.64")
+    assert 0 < entry["at_s"] - entry["backup_s"] < 600
+    bed.nothing_left()
+    _, rows = look(on_1_0_0, "-e", changed(tmp_path, migrations={"copy": True}), release="1.1.64")
+    assert verdicts(rows, "migrations-rehearsed") == {"migrations-rehearsed": "pass"}
+
+    bed.sql("INSERT INTO tasks (user_id, title) VALUES (1, 'draft of a test')")
+    try:
+        bed.archived()
+        run = rehearse(on_1_0_0, "1.1.64", "-e", "copy=true")
+    finally:
+        bed.sql("DELETE FROM tasks WHERE title = 'draft of a test'")
+    assert run.rc != 0
+    assert "no_drafts" in run.out[run.out.rfind("First cause") :], run.tail
+    bed.nothing_left()

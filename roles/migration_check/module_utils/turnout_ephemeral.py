@@ -35,11 +35,20 @@ class EphemeralError(Exception):
     """The database could not be made or asked; the message holds no secret."""
 
 
-def binaries() -> str:
-    """Return the folder of the newest PostgreSQL server of this host."""
+def binaries(data_directory: str | None = None) -> str:
+    """Return the folder of the server programs that a data directory is of; of the newest ones without it."""
     found = sorted(glob.glob("/usr/lib/postgresql/*/bin/postgres"), key=lambda path: int(path.split("/")[4]))
+    version = ""
+    if data_directory is not None:
+        try:
+            with open(os.path.join(data_directory, "PG_VERSION"), encoding="ascii") as file:
+                version = file.read().strip()
+        except (OSError, ValueError):
+            raise EphemeralError(f"{data_directory} is no data directory: it has no PG_VERSION") from None
+        found = [path for path in found if path.split("/")[4] == version]
     if not found:
-        raise EphemeralError("no PostgreSQL server is installed here: apt-get install postgresql")
+        package = f"postgresql-{version}" if version else "postgresql"
+        raise EphemeralError(f"no PostgreSQL server {version} is installed here: apt-get install {package}")
     return os.path.dirname(found[-1])
 
 
@@ -47,7 +56,7 @@ class Ephemeral:
     """One cluster in a folder of its own, removed at the end. `urls` are the addresses that must lead to it."""
 
     def __init__(self, urls: list, data_directory: str | None = None) -> None:
-        self._bin = binaries()
+        self._bin = binaries(data_directory)
         self._account = account("postgres")
         self._home = tempfile.mkdtemp(prefix="turnout-rehearsal-", dir="/var/lib")
         os.chown(self._home, self._account["user"], self._account["group"])
@@ -70,7 +79,11 @@ class Ephemeral:
             self._run(
                 [f"{self._bin}/initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8"]
             )
-        self._say_hba("local all postgres trust\n")
+        self._say("pg_hba.conf", "local all postgres trust\n")
+        if not self._own:
+            # Debian keeps it in /etc, and settings of the host that it came from are not for this one.
+            for name in ("postgresql.conf", "postgresql.auto.conf", "pg_ident.conf"):
+                self._say(name, "")
         settings = {
             "listen_addresses": "*",
             "port": self._port,
@@ -88,8 +101,9 @@ class Ephemeral:
         )  # fmt: skip
         self._wait()
         self._make_roles()
-        self._say_hba(
-            "local all postgres trust\nhost all all 0.0.0.0/0 scram-sha-256\nhost all all ::/0 scram-sha-256\n"
+        self._say(
+            "pg_hba.conf",
+            "local all postgres trust\nhost all all 0.0.0.0/0 scram-sha-256\nhost all all ::/0 scram-sha-256\n",
         )
         self._psql("postgres", "SELECT pg_reload_conf();")
 
@@ -165,8 +179,8 @@ class Ephemeral:
             raise EphemeralError(f"{os.path.basename(command[0])} failed: {first[:200]}")
         return done.stdout
 
-    def _say_hba(self, text: str) -> None:
-        path = os.path.join(self._data, "pg_hba.conf")
+    def _say(self, name: str, text: str) -> None:
+        path = os.path.join(self._data, name)
         with open(path, "w", encoding="ascii") as file:
             file.write(text)
         os.chown(path, self._account["user"], self._account["group"])

@@ -142,10 +142,13 @@ def run(name: str) -> int:
 
 
 def finish(story: Story, measured: Measured, plan: dict[str, Any]) -> None:
-    """Remove the place (or keep a restore that succeeded), and write the record's end."""
+    """Remove the place (or keep a restore that succeeded, for `keep_s` seconds at most), and write the record's end."""
     kept = plan["keep"] and not measured.failed and not measured.data["causes"]
     if kept:
-        story.place.write("state.json", json.dumps({"kept": True}), 0o644)
+        state = {"kept": True}
+        if plan.get("keep_s"):
+            state["deadline"] = time.time() + float(plan["keep_s"])
+        story.place.write("state.json", json.dumps(state), 0o644)
     else:
         story.place.remove()
         left = story.place.left()

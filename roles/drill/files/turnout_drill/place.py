@@ -89,13 +89,16 @@ class Place:
 
 
 def reap(base: str, now: float) -> list[str]:
-    """Remove every place whose program no longer runs or whose time is over, unless it was kept on purpose."""
+    """Remove every place whose program no longer runs or whose time is over; one that was kept on purpose only where
+    its time is over.
+    """
     removed = []
     for folder in sorted(Path(base).glob("*/state.json")):
         place = Place(base, folder.parent.name)
         state = place.state()
-        runs = unit_active(f"{UNIT}{place.id}.service")
-        if state.get("kept") or (runs and now < float(state.get("deadline", 0))):
+        kept = bool(state.get("kept"))
+        until = float(state.get("deadline", "inf" if kept else 0))
+        if now < until and (kept or unit_active(f"{UNIT}{place.id}.service")):
             continue
         systemctl("kill", "--signal=SIGKILL", f"{UNIT}{place.id}.service")
         place.remove()
