@@ -5,6 +5,7 @@ Exit code 0 only where all of it came out as told; the last table says what each
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from harness import BIN, ROOT, Load, Run, Turnout, sample_digest
 # A name of its own at every run: what was taken back once is quarantined.
 FAULTY = f"1.2.{int(time.time())}"
 FAULTY_STEP = f"deploy faulty {FAULTY}"
-RATE = 120  # requests a second over both edges while versions change
+RATE = 100  # requests a second over both edges while versions change
 
 
 @dataclass
@@ -67,15 +68,11 @@ def main() -> int:
 
 
 def before_users(turnout: Turnout, steps: list[Step]) -> None:
-    """Show the first release, a checklist that is green, and one that stops a release."""
-    say("release 1.0.0")
+    """Show the first release, after a checklist that is green, and a checklist that stops a release."""
+    say("release 1.0.0, once the checklist is all green")
     run = turnout.deploy("1.0.0", show=True)
+    expect(re.search(r"\b\d+ passed, \d+ not configured", run.out) is not None, "the checklist is not green")
     steps.append(Step("deploy 1.0.0", run.seconds, served(turnout, run, "1.0.0")))
-
-    say("the checklist for 1.1.0: everything that must hold, looked at")
-    run = turnout.playbook("checklist", "-e", "release=1.1.0", show=True)
-    expect(run.rc == 0, "the checklist is not green")
-    steps.append(Step("checklist for 1.1.0", run.seconds, "nothing stands in the way"))
 
     say("1.1.0 with a table locked by a forgotten transaction, a push service that is down, and a freeze window")
     run = stopped_by_three(turnout)
