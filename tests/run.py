@@ -3,8 +3,8 @@
     python tests/run.py            all layers: unit, lint, image, molecule, lab
     python tests/run.py lint unit  only these
 
-Unit tests, linters and the making of the lab's image run beside each other; what needs a lab runs alone, since it
-measures.
+Unit tests and the making of the lab's image run beside each other, and linters, with little priority, beside all that
+comes before the lab's own tests; those run alone, since they measure.
 
 A suite that finds nothing to check is a failure, so that a misspelt folder cannot pass for a clean one. Exit code 0
 only where everything passed; the last line is `N passed, N failed`.
@@ -31,7 +31,7 @@ from turnout.lab.topology import Lab
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 # Generous: a limit is there so that nothing hangs for ever, not to measure.
-LINT_LIMIT_S = 600
+LINT_LIMIT_S = 900
 UNIT_LIMIT_S = 600
 IMAGE_LIMIT_S = 1200
 SCENARIO_LIMIT_S = 1200
@@ -71,11 +71,21 @@ class Finished:
 _running: set[subprocess.Popen[str]] = set()
 
 
-def run(command: list[str], limit_s: float, *, catch: bool = False, env: Mapping[str, str] | None = None) -> Finished:
+def run(
+    command: list[str],
+    limit_s: float,
+    *,
+    catch: bool = False,
+    behind: bool = False,
+    env: Mapping[str, str] | None = None,
+) -> Finished:
     """Run a command from the project's root with its own tools first on PATH.
 
-    It gets a process group of its own, which is ended as a whole at the time limit and on Ctrl-C.
+    It gets a process group of its own, which is ended as a whole at the time limit and on Ctrl-C. With `behind` it gets
+    what the others leave of the processors.
     """
+    if behind:
+        command = ["nice", "-n", "19", *command]
     tools_first = {"PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}", "PYTHONUNBUFFERED": "1"}
     started = time.monotonic()
     # fmt: off
@@ -86,6 +96,10 @@ def run(command: list[str], limit_s: float, *, catch: bool = False, env: Mapping
     ) as process:
         # fmt: on
         _running.add(process)
+        if behind:
+            # Where Linux shares the processors between sessions first, niceness counts only within its own.
+            with contextlib.suppress(OSError):
+                Path(f"/proc/{process.pid}/autogroup").write_text("19")
         try:
             output, _ = process.communicate(timeout=limit_s)
             code: int | None = process.returncode
@@ -157,7 +171,7 @@ def lint_checks() -> list[Check]:
 def lint() -> Iterator[Result]:
     """Run every linter to its end, so that all that is wrong is seen at once."""
     for check in lint_checks():
-        done = run(list(check.command), LINT_LIMIT_S, catch=True)
+        done = run(list(check.command), LINT_LIMIT_S, catch=True, behind=True)
         found = re.search(check.looked_at, done.output, re.MULTILINE)
         wrong = done.why_not()
         if wrong is None and (found is None or found.groups() == ("0",)):
@@ -250,8 +264,10 @@ def lab() -> Iterator[Result]:
         yield pytest("lab", "tests/lab", LAB_LIMIT_S)
 
 
-# Those that need no lab can run beside each other.
-BESIDE = ("unit", "lint", "image")
+# Those that need no lab can run beside each other; this one goes on beside what follows them, up to what measures.
+BESIDE = ("unit", "image")
+BEHIND = "lint"
+MEASURES = "lab"
 LAYERS: dict[str, Callable[[], Iterator[Result]]] = {
     "unit": unit,
     "lint": lint,
@@ -299,22 +315,28 @@ def totals(results: list[Result]) -> tuple[int, int, int]:
 
 
 def results_of(names: list[str]) -> list[Result]:
-    """Run layers in order, those of BESIDE that are named together; return what their suites came to."""
-    together = [name for name in names if name in BESIDE]
+    """Run layers in order, some beside each other (see above); return what their suites came to."""
     results: list[Result] = []
-    if together:
-        print(f"\n== {', '.join(together)}", flush=True)
-        with ThreadPoolExecutor(len(together)) as pool:
-            parts = pool.map(lambda name: list(LAYERS[name]()), together)
-            try:
-                results += [result for part in parts for result in part]
-            except BaseException:
-                _end_all()
-                raise
-    for name in names:
-        if name not in BESIDE:
-            print(f"\n== {name}", flush=True)
-            results.extend(LAYERS[name]())
+    together = [name for name in names if name in BESIDE]
+    with ThreadPoolExecutor(1 + len(BESIDE)) as pool:
+        try:
+            behind = pool.submit(lambda: list(LAYERS[BEHIND]())) if BEHIND in names else None
+            if first := [*together, *([BEHIND] if behind else [])]:
+                print(f"\n== {', '.join(first)}", flush=True)
+            for part in pool.map(lambda name: list(LAYERS[name]()), together):
+                results += part
+            for name in names:
+                if name in BESIDE or name == BEHIND:
+                    continue
+                if name == MEASURES and behind is not None:
+                    behind.result()
+                print(f"\n== {name}", flush=True)
+                results.extend(LAYERS[name]())
+            if behind is not None:
+                results += behind.result()
+        except BaseException:
+            _end_all()
+            raise
     return results
 
 

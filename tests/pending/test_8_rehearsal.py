@@ -19,16 +19,13 @@ def ledger(turnout: Turnout, name: str) -> list[dict[str, object]]:
 BUSY = ("-e", "rehearsal_url=http://127.0.0.1/api/tasks/", "-e", "rehearsal_rate=60")
 
 
-REDIS = "redis-cli --no-auth-warning -a \"$(grep -hoP '^requirepass \\K.*' -r /etc/redis/ | tail -1)\""
-
-
 def arm(turnout: Turnout) -> None:
     """Spoil 1.2.0 as soon as it has a share."""
     deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         seen = turnout.edge("edge1")
         if seen["candidate"] and seen["share_bp"]:
-            turnout.ssh("data1", f"{REDIS} set sample:armed:1.2.0 1")
+            turnout.arm("1.2.0")
             return
         time.sleep(0.3)
 
@@ -40,7 +37,7 @@ def rehearse(turnout: Turnout, *options: str) -> Run:
 def test_a_rehearsal_leaves_the_service_as_it_was_and_its_evidence_in_the_ledgers(on_1_0_0: Turnout) -> None:
     # Good until its key is set, so that it passes the smoke tests and users meet it.
     on_1_0_0.publish("1.2.0", "5xx=0.5", armed=True)
-    on_1_0_0.ssh("data1", f"{REDIS} del sample:armed:1.2.0")
+    on_1_0_0.disarm("1.2.0")
     arming = threading.Thread(target=arm, args=(on_1_0_0,), daemon=True)
     arming.start()
     before = {name: len(ledger(on_1_0_0, name)) for name in EDGES}
