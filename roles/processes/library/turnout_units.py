@@ -27,7 +27,7 @@ options:
         resume signal, else by a restart).
       - C(quiesced) sends the quiesce signal of the unit; a unit without one is left as it is.
       - C(stopped) stops the unit, waits until it is seen stopped, and clears its failures.
-      - C(steady) waits until each unit has run for O(steady_s) seconds without a restart.
+      - C(steady) is C(started), and waits until each unit has run for O(steady_s) seconds without a restart.
     type: str
     choices: [started, quiesced, stopped, steady]
     required: true
@@ -229,7 +229,7 @@ def wait_steady(units, steady_s):
 
 def would_change(state, unit, before):
     """Tell what check mode reports for one unit."""
-    if state == "started":
+    if state in ("started", "steady"):
         return before["active"] != "active" or before["quiesced"]
     if state == "quiesced":
         return bool(unit.setting("X-Turnout-Quiesce")) and before["active"] == "active" and not before["quiesced"]
@@ -238,7 +238,7 @@ def would_change(state, unit, before):
 
 def act(state, unit, before, params):
     """Do what `state` asks of one unit; return True when something was done."""
-    if state == "started":
+    if state in ("started", "steady"):
         return start(unit, before, params["start_timeout_s"])
     if state == "quiesced":
         return quiesce(unit, before)
