@@ -421,13 +421,15 @@ class Turnout:
 class Load:
     """A load generator in a process of its own, started when made, that ends with its parent or its time."""
 
-    def __init__(self, turnout: Turnout, rate: float, seconds: float, options: dict[str, str]) -> None:
+    def __init__(
+        self, turnout: Turnout, rate: float, seconds: float, options: dict[str, str], edges: Sequence[str] = EDGES
+    ) -> None:
         stamp = f"{os.getpid()}-{time.monotonic_ns()}"
         self.out = turnout.work / f"load-{stamp}.json"
         self.ready = turnout.work / f"load-{stamp}.ready"
         self.marks = turnout.work / f"load-{stamp}.marks"
         self.marks.touch()
-        words = [word for name in EDGES for word in ("--edge", turnout.address(name))]
+        words = [word for name in edges for word in ("--edge", turnout.address(name))]
         words += [word for key, value in options.items() for word in (f"--{key.replace('_', '-')}", value)]
         self.process = subprocess.Popen(
             [

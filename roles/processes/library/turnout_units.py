@@ -12,6 +12,8 @@ description:
     (C(/etc/systemd/system/<service>-<process>@<color>.service.d/turnout.conf)); a process that the color does
     not have is passed over. Signals and time limits come from that drop-in too, so that a rollback uses those
     of the release it returns to and needs no service file.
+  - It does without Ansible's module library, which takes longer to load than a unit takes to start, since a release
+    and a rollback ask it again and again.
 options:
   service: {description: Name of the service., type: str, required: true}
   color: {description: Which place., type: str, choices: [blue, green], required: true}
@@ -56,13 +58,18 @@ units:
   sample: {"sample-worker@blue.service": {"active": "active", "sub": "running", "main_pid": 812, "restarts": 0}}
 """
 
+import json
 import os
 import re
 import subprocess
+import sys
 import time
 
-from ansible.module_utils.basic import AnsibleModule
+GIVEN = r"""<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>"""  # Ansible puts the options here before it sends this file
 
+COLORS = ("blue", "green")
+PROCESSES = ("api", "worker", "scheduler")
+STATES = ("started", "quiesced", "stopped", "steady")
 SYSTEM_DIR = "/etc/systemd/system"
 QUIESCED_DIR = "/run/turnout"  # gone after a reboot, like the processes it speaks of
 PROPERTIES = ("ActiveState", "SubState", "MainPID", "NRestarts", "Result", "TimeoutStopUSec")
@@ -247,46 +254,62 @@ def act(state, unit, before, params):
     return False
 
 
-def main():
-    """Read the parameters, act, and report."""
-    module = AnsibleModule(
-        argument_spec={
-            "service": {"type": "str", "required": True},
-            "color": {"type": "str", "required": True, "choices": ["blue", "green"]},
-            "processes": {
-                "type": "list",
-                "elements": "str",
-                "required": True,
-                "choices": ["api", "worker", "scheduler"],
-            },
-            "state": {
-                "type": "str",
-                "required": True,
-                "choices": ["started", "quiesced", "stopped", "steady"],
-            },
-            "steady_s": {"type": "float", "default": 2.0},
-            "start_timeout_s": {"type": "int", "default": 30},
-        },
-        supports_check_mode=True,
-    )
-    params = module.params
-    state = params["state"]
-    units = [unit for process in params["processes"] for unit in units_of(params["service"], process, params["color"])]
-    changed = False
-    before = {}
+def options_of(given):
+    """Return the task's options with their defaults; raises UnitError for one that makes no sense."""
+    options = {name: value for name, value in given.items() if not name.startswith("_ansible_")}
+    names = ("service", "color", "processes", "state")
+    if set(options) - {*names, "steady_s", "start_timeout_s"} or not all(options.get(name) for name in names):
+        raise UnitError(f"options {', '.join(sorted(options))}; expected: those of ansible-doc turnout_units")
+    processes = options["processes"]
+    processes = processes.split(",") if isinstance(processes, str) else list(processes)
+    for name, value, known in (
+        ("color", [options["color"]], COLORS),
+        ("processes", processes, PROCESSES),
+        ("state", [options["state"]], STATES),
+    ):
+        if not set(value) <= set(known):
+            raise UnitError(f"{name} is {', '.join(map(str, value))}; expected: {', '.join(known)}")
     try:
+        seconds = {
+            "steady_s": float(options.get("steady_s", 2.0)),
+            "start_timeout_s": int(options.get("start_timeout_s", 30)),
+        }
+    except (TypeError, ValueError) as fault:
+        raise UnitError(f"{fault}; expected: steady_s and start_timeout_s as numbers of seconds") from None
+    return {**options, "processes": processes, **seconds}
+
+
+def perform(options, check_mode):
+    """Act, and return the task's result."""
+    before, changed = {}, False
+    state = options["state"]
+    try:
+        units = [
+            unit for process in options["processes"] for unit in units_of(options["service"], process, options["color"])
+        ]
         for unit in units:
             before[unit.name] = unit.show()
-            if module.check_mode:
+            if check_mode:
                 changed = would_change(state, unit, before[unit.name]) or changed
             else:
-                changed = act(state, unit, before[unit.name], params) or changed
-        if state == "steady" and not module.check_mode:
-            wait_steady(units, params["steady_s"])
+                changed = act(state, unit, before[unit.name], options) or changed
+        if state == "steady" and not check_mode:
+            wait_steady(units, options["steady_s"])
         after = {unit.name: unit.show() for unit in units}
     except UnitError as error:
-        module.fail_json(msg=str(error), units=before, changed=changed)
-    module.exit_json(changed=changed, units=after, diff={"before": before, "after": after})
+        return {"failed": True, "msg": str(error), "units": before, "changed": changed}
+    return {"changed": changed, "units": after, "diff": {"before": before, "after": after}}
+
+
+def main():
+    """Read the options, act, answer."""
+    given = json.loads(GIVEN)
+    try:
+        result = perform(options_of(given), given.get("_ansible_check_mode"))
+    except UnitError as error:
+        result = {"failed": True, "changed": False, "msg": str(error)}
+    print(json.dumps(result))
+    sys.exit(1 if result.get("failed") else 0)
 
 
 if __name__ == "__main__":

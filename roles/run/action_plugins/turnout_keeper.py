@@ -1,4 +1,4 @@
-"""Start the keeper of this run on the controller."""
+"""Start the keeper of this run on the controller, and tell it when the release stands."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ from turnout.keeper import process_started
 
 
 class ActionModule(ActionBase):
-    """Write the plan into the run's folder and start `python -m turnout.keeper` in a session of its own."""
+    """Write the plan into the run's folder and start `python -m turnout.keeper` in a session of its own.
+
+    With `state: committed` leave word in that folder that every edge has confirmed. (A copy to the controller itself
+    would take a second of a release.)
+    """
 
     TRANSFERS_FILES = False
     _requires_connection = False
-    _VALID_ARGS = frozenset({"run", "folder", "playbook", "beat_s", "edges"})
+    _VALID_ARGS = frozenset({"run", "folder", "playbook", "beat_s", "edges", "state"})
 
     def _options(self, folder: Path) -> list[str]:
         extra = load_extra_vars(self._loader) if context.CLIARGS.get("extra_vars") else {}
@@ -41,6 +45,9 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         if self._play_context.check_mode:
             return {**result, "changed": False, "skipped": True, "msg": "no keeper in check mode"}
+        if self._task.args.get("state") == "committed":
+            (Path(self._task.args["folder"]) / "committed").write_text(f"{self._task.args['run']}\n")
+            return {**result, "changed": False}
         self._check_unattended()
         folder = Path(self._task.args["folder"])
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -76,6 +76,35 @@ def _drop_in(folder: Path, unit: str, text: str = "") -> None:
     (folder / f"{unit}.d" / "turnout.conf").write_text(text)
 
 
+UNITS = {"service": "a", "color": "blue", "processes": ["api"], "state": "steady"}
+
+
+def test_options_of_units_are_taken_as_templates_give_them(load: Load) -> None:
+    units = load("processes/library/turnout_units.py")
+    given = {**UNITS, "processes": "api,worker", "steady_s": "0.5", "_ansible_check_mode": False}
+    assert units.options_of(given) == {
+        **UNITS, "processes": ["api", "worker"], "steady_s": 0.5, "start_timeout_s": 30,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"color": "red"}, "color is red; expected: blue, green"),
+        ({"processes": ["api", "cron"]}, "processes is api, cron; expected: api, worker, scheduler"),
+        ({"state": "gone"}, "state is gone; expected: started, quiesced, stopped, steady"),
+        ({"state": None}, "ansible-doc turnout_units"),
+        ({"stat": "steady"}, "ansible-doc turnout_units"),
+        ({"steady_s": "soon"}, "as numbers of seconds"),
+    ],
+)
+def test_options_of_units_that_make_no_sense_are_refused(load: Load, change: dict[str, object], words: str) -> None:
+    units = load("processes/library/turnout_units.py")
+    with pytest.raises(units.UnitError) as refused:
+        units.options_of({**UNITS, **change})
+    assert words in str(refused.value)
+
+
 def test_a_color_has_the_units_whose_drop_ins_were_laid(load: Load, tmp_path: Path) -> None:
     units = load("processes/library/turnout_units.py")
     for unit in (
