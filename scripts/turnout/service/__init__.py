@@ -3,7 +3,7 @@
 `load` turns the `service:` variable of an inventory into a `Service`, or raises one error that lists every fault.
 """
 
-from turnout.service.load import load
+from turnout.service.load import load, read_json
 from turnout.service.model import (
     COLORS,
     Api,
@@ -39,4 +39,5 @@ __all__ = [
     "Step",
     "Worker",
     "load",
+    "read_json",
 ]

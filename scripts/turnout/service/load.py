@@ -10,6 +10,7 @@ import urllib.parse
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from turnout.errors import TurnoutError
 from turnout.faults import Fault, FaultsError, Reader, kind_of, nearest, reader_of, shown, shown_key
 from turnout.service import commands
 from turnout.service.environment import KEY, METRICS_PORT, RESERVED, value_fault
@@ -68,6 +69,20 @@ _GIVEN_VARIABLES = frozenset(
 _SECRET_NAME = re.compile(
     r"PASSWORD|PASSWD|SECRET|TOKEN|CREDENTIAL|PRIVATE|API_?KEY|ACCESS_?KEY|DSN|DATABASE_URL|REDIS_URL"
 )
+
+
+def read_json(text: str) -> object:
+    """Return what the variable `service` holds, from the JSON text that a task passes; raises TurnoutError."""
+    try:
+        value: object = json.loads(text)
+    except ValueError:
+        raise TurnoutError(
+            "service-not-json",
+            observed="the parameter `service` is no JSON",
+            expected='service: "{{ service | to_json }}"',
+            remedy="pass the variable through the filter to_json",
+        ) from None
+    return value
 
 
 def load(value: object, *, base_dir: Path, path: str = "service") -> Service:
