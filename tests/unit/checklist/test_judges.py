@@ -380,6 +380,10 @@ def test_environment() -> None:
     assert verdicts(judged(edge(), manifest=unknown), "environment")["inventory"] is FAIL
     allowed = release.judge(read({"environment": {"extra": ["TASK_REMINDER_HOUR"]}}), situation({}, manifest=unknown))
     assert verdicts(allowed, "environment")["inventory"] is PASS
+    # A team that names no keys when it builds has not said which ones are too many.
+    (inventory,) = (r for r in judged(edge(), manifest=manifest(environment=[])) if r.subject == "inventory")
+    assert inventory.verdict is PASS
+    assert "--env-key" in inventory.evidence
 
 
 def test_environments_that_differ_between_hosts_fail_and_changes_are_told_by_name() -> None:

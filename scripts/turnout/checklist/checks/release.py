@@ -78,9 +78,13 @@ def _environment(config: Checklist, situation: Situation) -> Iterator[Result]:
     declared = set(situation.service.environment)
     required = set(situation.manifest.get("environment") or ())
     problems = [f"{key} is required by {situation.release} and not in the inventory" for key in _s(required - declared)]
-    unknown = declared - required - set(config.environment_extra)
-    problems += [f"{key} is in the inventory and {situation.release} does not ask for it" for key in _s(unknown)]
     evidence = f"{len(declared)} variables in the inventory, {len(required)} required by {situation.release}"
+    if required:
+        unknown = declared - required - set(config.environment_extra)
+        problems += [f"{key} is in the inventory and {situation.release} does not ask for it" for key in _s(unknown)]
+    elif declared:
+        # A team that names no keys when it builds has not said which ones are too many.
+        evidence += ", so none is too many; to have them compared: turnout release build --env-key KEY"
     remedy = "correct service.environment, or name what is optional in checklist.environment.extra"
     if problems:
         evidence = "; ".join(problems)
