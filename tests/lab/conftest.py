@@ -25,7 +25,7 @@ def turnout() -> Turnout:
     if not _provisioned(lab):
         run = lab.playbook("site")
         assert run.rc == 0, run.tail
-    _rest(lab)
+    lab.rest()
     lab.publish("1.0.0")
     lab.publish("1.1.0")
     return lab
@@ -36,13 +36,6 @@ def _provisioned(lab: Turnout) -> bool:
     marks |= {"edge2": marks["edge1"], "app2": marks["app1"]}
     marks |= {"data1": "/etc/pgbackrest/pgbackrest.conf", "mon1": "/usr/local/sbin/turnout-drill"}
     return all("yes" in lab.ssh(host, f"test -e {path} && echo yes", check=False) for host, path in marks.items())
-
-
-def _rest(lab: Turnout) -> None:
-    """Bring the edges to rest: a session that was killed may have left a lock or a candidate."""
-    if any(lab.edge(name)["candidate"] or lab.edge(name)["lock"]["held"] for name in EDGES):
-        lab.playbook("unlock", "-e", "break_glass=tests")
-        lab.rollback()
 
 
 @pytest.fixture

@@ -270,6 +270,7 @@ class Turnout:
         the edges' own commands where it is laid in the other color still; a deploy otherwise.
         """
         self.publish(version)
+        self.rest()
         if self.in_service() == version and self._as_published(version):
             return
         if self._was_replaced(version):
@@ -280,6 +281,12 @@ class Turnout:
         if self.in_service() != version or not self._as_published(version):
             run = self.deploy(version)
             assert run.rc == 0, run.tail
+
+    def rest(self) -> None:
+        """Bring the edges to rest: a test that failed or was killed may have left a lock or a candidate."""
+        if any(edge["candidate"] or edge["lock"]["held"] for edge in map(self.edge, EDGES)):
+            self.playbook("unlock", "-e", "break_glass=tests")
+            self.rollback()
 
     def _was_replaced(self, version: str) -> bool:
         """Tell whether rollback.yml would go back to this version on every edge."""
@@ -313,7 +320,7 @@ class Turnout:
             self.ssh(host, f"systemctl start sample-api@{idle}")
         for name in EDGES:
             deadline = time.monotonic() + 30
-            while not self.edge(name)["backends"][idle]["up"]:
+            while not self.edge(name)["backends"][idle]["all_up"]:
                 assert time.monotonic() < deadline, f"{version} does not get up on {idle}"
                 time.sleep(0.2)
         for name in EDGES:
