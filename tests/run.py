@@ -225,10 +225,16 @@ def unit() -> Iterator[Result]:
 
 def image() -> Iterator[Result]:
     """Make the image of the lab's hosts where it is not there."""
-    done = run([str(BIN / "turnout"), "lab", "image"], IMAGE_LIMIT_S)
+    yield turnout_lab("image", "image", IMAGE_LIMIT_S)
+
+
+def turnout_lab(layer: str, word: str, limit_s: float) -> Result:
+    """Run `turnout lab WORD`; return what came of it."""
+    command = ["turnout", "lab", word]
+    done = run([str(BIN / command[0]), *command[1:]], limit_s)
     wrong = done.why_not()
-    failures = () if wrong is None else (f"turnout lab image: {wrong}",)
-    yield Result("image", "turnout lab image", 1 - len(failures), failures, 0, done.seconds)
+    failures = () if wrong is None else (f"{' '.join(command)}: {wrong}",)
+    return Result(layer, " ".join(command), 1 - len(failures), failures, 0, done.seconds)
 
 
 # -- on the lab --------------------------------------------------------------------------------------------------
@@ -256,11 +262,9 @@ def molecule() -> Iterator[Result]:
 
 def lab() -> Iterator[Result]:
     """Bring the lab up and run what drives it from outside, as a person would."""
-    done = run([str(BIN / "turnout"), "lab", "up"], LAB_UP_LIMIT_S)
-    wrong = done.why_not()
-    failures = () if wrong is None else (f"turnout lab up: {wrong}",)
-    yield Result("lab", "turnout lab up", 1 - len(failures), failures, 0, done.seconds)
-    if not failures:
+    up = turnout_lab("lab", "up", LAB_UP_LIMIT_S)
+    yield up
+    if not up.failures:
         yield pytest("lab", "tests/lab", LAB_LIMIT_S)
 
 

@@ -50,14 +50,6 @@ QUIET_ACTIONS = (  # what they do is seen in what follows them; they are told on
 )
 # What most tasks run through; others are loaded when they are needed.
 ACTIONS = ("ansible.builtin.normal", "ansible.builtin.validate_argument_spec", "ansible.builtin.assert")
-# What a release asks besides, once each; loading them costs time that a rollback has no use for.
-ACTIONS_OF_A_RELEASE = (
-    "turnout_check_service",
-    "turnout_resolve",
-    "turnout_preflight",
-    "turnout_checklist",
-    "turnout_schema",
-)
 _PHASE = re.compile(r"^(?P<story>[\w ]+?) \| (?P<number>\d+/\d+) \| (?P<what>.+)$")
 
 
@@ -114,7 +106,7 @@ class _CtrlCAroundForks:
             os._exit(130)
 
 
-def _load_for_every_worker(actions):
+def _load_for_every_worker():
     """Load in the main process what each of its workers would load anew: a worker lives for one task on one host.
 
     A release has some 350 of them. Loading again is needed only where a role has brought plugins of its own: the
@@ -123,7 +115,7 @@ def _load_for_every_worker(actions):
     for loader in (filter_loader, test_loader):
         for _plugin in loader.all():
             break
-    for loader, names in ((connection_loader, ("ssh", "local")), (shell_loader, ("sh",)), (action_loader, actions)):
+    for loader, names in ((connection_loader, ("ssh", "local")), (shell_loader, ("sh",)), (action_loader, ACTIONS)):
         for name in names:
             loader.get(name, class_only=True)
 
@@ -232,7 +224,7 @@ class CallbackModule(CallbackBase):
         self._flush_task()
         self._task = task
         self._task_started = time.monotonic()
-        _load_for_every_worker(ACTIONS + (ACTIONS_OF_A_RELEASE if self._story in ("deploy", "checklist") else ()))
+        _load_for_every_worker()
 
     v2_playbook_on_handler_task_start = lambda self, task: self.v2_playbook_on_task_start(task, False)  # noqa: E731
 

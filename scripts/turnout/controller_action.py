@@ -24,7 +24,7 @@ def plain(value: Any) -> Any:
         return [plain(one) for one in value]
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
-            return value if kind is bool else kind(value)
+            return kind(value)
     return value
 
 

@@ -273,11 +273,12 @@ class Turnout:
         self.rest()
         if self.in_service() == version and self._as_published(version):
             return
-        if self._was_replaced(version):
+        edges = [self.edge(name) for name in EDGES]
+        if self._was_replaced(version, edges):
             run = self.rollback()
             assert run.rc == 0, run.tail
-        elif self._is_laid(version):
-            self._serve_again(version)
+        elif self._is_laid(version, edges):
+            self._serve_again(version, edges)
         if self.in_service() != version or not self._as_published(version):
             run = self.deploy(version)
             assert run.rc == 0, run.tail
@@ -288,17 +289,16 @@ class Turnout:
             self.playbook("unlock", "-e", "break_glass=tests")
             self.rollback()
 
-    def _was_replaced(self, version: str) -> bool:
+    @staticmethod
+    def _was_replaced(version: str, edges: Sequence[dict[str, Any]]) -> bool:
         """Tell whether rollback.yml would go back to this version on every edge."""
-        edges = [self.edge(name) for name in EDGES]
         return all(
             edge["previous"] and not edge["undone"] and edge["releases"][edge["previous"]]["release"] == version
             for edge in edges
         )
 
-    def _is_laid(self, version: str) -> bool:
+    def _is_laid(self, version: str, edges: Sequence[dict[str, Any]]) -> bool:
         """Tell whether the color that serves nobody holds this version, whole and as published, everywhere."""
-        edges = [self.edge(name) for name in EDGES]
         if len({edge["stable"] for edge in edges}) != 1 or not edges[0]["stable"]:
             return False
         idle = OTHER[edges[0]["stable"]]
@@ -310,12 +310,12 @@ class Turnout:
             version, records[0]["sha256"]
         )
 
-    def _serve_again(self, version: str) -> None:
+    def _serve_again(self, version: str, edges: Sequence[dict[str, Any]]) -> None:
         """Put a version that is laid in the other color into service again, as a run that confirmed it and then died.
 
         It takes seconds, a deploy thirty. What a deploy leaves is the same: it in service, the other one warm.
         """
-        idle = OTHER[self.edge(EDGES[0])["stable"]]
+        idle = OTHER[edges[0]["stable"]]
         for host in APPS:
             self.ssh(host, f"systemctl start sample-api@{idle}")
         for name in EDGES:
@@ -323,8 +323,8 @@ class Turnout:
             while not self.edge(name)["backends"][idle]["all_up"]:
                 assert time.monotonic() < deadline, f"{version} does not get up on {idle}"
                 time.sleep(0.2)
-        for name in EDGES:
-            record = json.dumps(self.edge(name)["releases"][idle])
+        for name, edge in zip(EDGES, edges, strict=True):
+            record = json.dumps(edge["releases"][idle])
             say = f"turnout-edge --run {IN_TESTS} --actor tests"
             steps = ("lock take --ttl-s 60", f"prepare --color {idle} --release '{record}'", "move --share-bp 10000")
             for step in (*steps, f"confirm --color {idle}", "lock release"):

@@ -40,17 +40,17 @@ class Absence:
 
     def _ask(self) -> None:
         last = time.monotonic()
-        answered = True
+        gone = False
         # An absence that has begun is followed to its end: the playbook may know of it before a connection succeeds.
-        while not self._stopped.wait(0.05) or not answered:
+        while not self._stopped.wait(0.05) or (gone and time.monotonic() - last < GONE_S):
             try:
                 with psycopg.connect(self._reach, password=self._password) as connection:
                     connection.execute("SELECT 1")
             except psycopg.Error:
-                answered = time.monotonic() - last > GONE_S
+                gone = True
                 continue
             now = time.monotonic()
-            self.longest_s, last, answered = max(self.longest_s, now - last), now, True
+            self.longest_s, last, gone = max(self.longest_s, now - last), now, False
 
     def __enter__(self) -> Absence:
         self._thread.start()
