@@ -6,8 +6,8 @@ no failed request, p99 while versions change at most 1.5 times p99 of the same r
 changes nothing, every job executed exactly once, the scheduler's slots neither missing nor doubled.
 
 The playbook that changes nothing is deploy.yml itself, told to release what is in service, again and again for as long
-as the deploy before it took: hosts and controller share the two cores with the service, so the baseline must ask as
-much of them.
+as the deploy before it took: hosts share the processors with each other, so the baseline must ask as much of them.
+Clients and controller would have machines of their own: here the first have the right of way, the second gives it.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Jobs:
 
 def main() -> int:
     """Run the bench; return the exit code."""
-    turnout = Turnout(source=f"s3://releases/demo-{sample_digest()}")
+    turnout = Turnout(source=f"s3://releases/demo-{sample_digest()}", controller_apart=True)
     turnout.publish("1.0.0")
     turnout.publish("1.1.0")
     turnout.ensure("1.0.0")

@@ -73,6 +73,8 @@ class Turnout:
     source: str
     lab: Lab = field(default_factory=Lab.from_environment)
     work: Path = ROOT / ".cache" / "lab"
+    controller_apart: bool = False
+    """Whether playbooks leave the processors to the hosts, as a controller does that is a machine of its own."""
 
     def __post_init__(self) -> None:
         self.work.mkdir(parents=True, exist_ok=True)
@@ -183,11 +185,14 @@ class Turnout:
         return Run(process.wait(), "".join(lines), time.monotonic() - started)
 
     def start(self, name: str, *options: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-        """Start a playbook in a process group of its own, as a terminal does."""
-        return subprocess.Popen(
+        """Start a playbook in a session of its own, as a terminal does."""
+        process = subprocess.Popen(
             self.command(name, *options), cwd=ROOT, env={**self.env(), **(env or {})}, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, process_group=0,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
+        if self.controller_apart:
+            weigh(process, 12)
+        return process
 
     def deploy(self, version: str, *options: str, show: bool = False) -> Run:
         """Deploy a version."""
@@ -445,7 +450,10 @@ class Load:
                 "--marks", str(self.marks), "--with-parent",
             ],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
         )  # fmt: skip
+        # Clients have machines of their own: a load that waits for its turn here would measure itself.
+        weigh(self.process, -15)
         deadline = time.monotonic() + 30
         while not self.ready.exists():
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -475,6 +483,15 @@ class Load:
         """Return the report; only once the load has ended."""
         answer: dict[str, Any] = json.loads(self.out.read_text())
         return answer
+
+
+def weigh(process: subprocess.Popen[str], nice: int) -> None:
+    """Give a process's session that niceness against all others of this machine, where the kernel groups sessions.
+
+    See autogroup in sched(7). Without it, or without the right to it, the session weighs as any other.
+    """
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{process.pid}/autogroup").write_text(str(nice))
 
 
 def until(process: subprocess.Popen[str], text: str, limit_s: float = 120) -> str:

@@ -57,7 +57,7 @@ def open_lab(lab: Lab, say: Callable[[str], None] | None = None, *, prepare: boo
         podman.run_as_root("sh", "-c", raised)
         if say is not None:
             say(f"{raised} (was {seen.inotify_instances}; lasts until this machine is booted)")
-    return Hosts(lab, podman, memory_limits=choice.memory_limits)
+    return Hosts(lab, podman, memory_limits=choice.memory_limits, cgroup_manager=choice.cgroup_manager)
 
 
 def up(lab: Lab, suite: str | None, say: Callable[[str], None], *, fresh: bool = False) -> None:

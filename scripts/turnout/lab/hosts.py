@@ -82,11 +82,12 @@ class FirstAnswer:
 class Hosts:
     """The hosts of one lab on this machine."""
 
-    def __init__(self, lab: Lab, podman: Podman, *, memory_limits: bool) -> None:
+    def __init__(self, lab: Lab, podman: Podman, *, memory_limits: bool, cgroup_manager: str) -> None:
         """Look at nothing yet; `memory_limits` says whether podman can cap a host's memory here."""
         self.lab = lab
         self.podman = podman
         self._memory_limits = memory_limits
+        self._cgroup_manager = cgroup_manager
 
     # -- looking --------------------------------------------------------------------------------------------
 
@@ -141,6 +142,11 @@ class Hosts:
         ]
         if host == STORE1 and self._memory_limits:
             options.append("--memory=1536m")
+        if self._cgroup_manager == "cgroupfs":
+            # podman would put all hosts below one group, and the kernel would give the seven of them together as much
+            # of a busy processor as one command in a terminal, be it the controller or the load. They are seven
+            # machines.
+            options.append("--cgroup-parent=/")
         spec = hashlib.sha256("\0".join([*options, image]).encode()).hexdigest()[:12]
         return spec, ["run", *options, f"--label={SPEC_LABEL}={spec}", image, "/sbin/init"]
 

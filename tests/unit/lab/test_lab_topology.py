@@ -138,11 +138,20 @@ def test_files_are_written_whole_with_their_mode(tmp_path: Path) -> None:
 
 def test_a_host_is_made_anew_when_its_image_or_its_options_change(tmp_path: Path) -> None:
     podman = Podman(tmp_path / "containers.conf", with_sudo=False)
-    with_caps = Hosts(lab(tmp_path), podman, memory_limits=True)
-    without = Hosts(lab(tmp_path), podman, memory_limits=False)
+    with_caps = Hosts(lab(tmp_path), podman, memory_limits=True, cgroup_manager="cgroupfs")
+    without = Hosts(lab(tmp_path), podman, memory_limits=False, cgroup_manager="cgroupfs")
     assert with_caps.spec(EDGE1, "one", "net")[0] != with_caps.spec(EDGE1, "two", "net")[0]
     assert with_caps.spec(STORE1, "one", "net")[0] != without.spec(STORE1, "one", "net")[0]
     assert with_caps.spec(EDGE1, "one", "net") == without.spec(EDGE1, "one", "net")
+
+
+@pytest.mark.parametrize(("manager", "parent"), [("cgroupfs", True), ("systemd", False)])
+def test_each_host_has_the_weight_of_a_machine_where_podman_makes_the_groups(
+    tmp_path: Path, manager: str, parent: bool
+) -> None:
+    podman = Podman(tmp_path / "containers.conf", with_sudo=False)
+    hosts = Hosts(lab(tmp_path), podman, memory_limits=True, cgroup_manager=manager)
+    assert ("--cgroup-parent=/" in hosts.spec(EDGE1, "one", "net")[1]) is parent
 
 
 def test_a_podman_command_that_fails_is_told_without_the_script_inside_it(tmp_path: Path) -> None:
