@@ -26,7 +26,7 @@ from typing import Any
 TESTS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTS / "lab"))
 
-from harness import Run, Turnout, sample_digest
+from harness import Run, Turnout, provisioned, sample_digest
 from turnout.judge import meeting
 from turnout.judge.constants import DEFAULT
 
@@ -216,7 +216,7 @@ def bounds(results: list[Seen]) -> dict[str, bool]:
 
 def main() -> int:
     """Run the bench; return the exit code."""
-    turnout = Turnout(source=f"s3://releases/demo-{sample_digest()}")
+    turnout = provisioned(f"s3://releases/demo-{sample_digest()}")
     turnout.publish("1.0.0")
     wanted = os.environ.get("KINDS")
     chosen = [kind for kind in KINDS if not wanted or kind.name in wanted.split(",")]

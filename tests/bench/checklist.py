@@ -19,7 +19,7 @@ import yaml
 TESTS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTS / "lab"))
 
-from harness import Run, Turnout, sample_digest
+from harness import Run, Turnout, provisioned, sample_digest
 
 SLOWEST_S = float(os.environ.get("SLOWEST_S", "5"))
 ALLOWED_S = 3.0
@@ -30,7 +30,7 @@ PER_HOST = 10
 
 def main() -> int:
     """Run the bench; return the exit code."""
-    turnout = Turnout(source=f"s3://releases/demo-{sample_digest()}")
+    turnout = provisioned(f"s3://releases/demo-{sample_digest()}")
     turnout.publish("1.0.0")
     turnout.ensure("1.0.0")
     quick = [(f"pause{n}", SLOWEST_S * (n + 1) / PER_HOST, SLOWEST_S + 10) for n in range(PER_HOST)]

@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lab"))
 
 from drill_bed import Bed, make_bed
-from harness import Turnout, sample_digest
+from harness import provisioned, sample_digest
 
 SIZE_MB = int(os.environ.get("SIZE_MB", "2048"))
 MOST_OVERHEAD = 0.10
@@ -88,7 +88,7 @@ def copy(bed: Bed) -> float:
 
 def main() -> int:
     """Run the bench; return the exit code."""
-    turnout = Turnout(source=f"s3://releases/demo-{sample_digest()}")
+    turnout = provisioned(f"s3://releases/demo-{sample_digest()}")
     bed = make_bed(turnout, before_backup=fill)
     size = int(bed.sql("SELECT pg_database_size('sample')"))
     copied = copy(bed)

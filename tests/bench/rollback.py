@@ -17,7 +17,7 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTS / "lab"))
 
-from harness import BIN, EDGES, ROOT, Turnout, sample_digest
+from harness import BIN, EDGES, ROOT, Turnout, provisioned, sample_digest
 from turnout.lab.topology import host_named
 
 ROLLBACKS = int(os.environ.get("ROLLBACKS", "10"))
@@ -32,7 +32,7 @@ MIX = "static=1"
 
 def main() -> int:
     """Run the bench; return the exit code."""
-    turnout = Turnout(source=f"s3://releases/demo-{sample_digest()}")
+    turnout = provisioned(f"s3://releases/demo-{sample_digest()}")
     turnout.publish("1.0.0")
     turnout.publish("1.1.0")
     hosts = turnout.hosts

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lab"))
 
 import psycopg
 from drill_bed import Bed, make_bed
-from harness import Turnout, sample_digest
+from harness import Turnout, provisioned, sample_digest
 from turnout.lab.topology import host_named
 
 TRIALS = int(os.environ.get("TRIALS", "20"))
@@ -138,7 +138,7 @@ def until_up(bed: Bed) -> None:
 
 def main() -> int:
     """Run the bench; return the exit code."""
-    turnout = Turnout(source=f"s3://releases/demo-{sample_digest()}")
+    turnout = provisioned(f"s3://releases/demo-{sample_digest()}")
     turnout.publish("1.0.0")
     turnout.ensure("1.0.0")
 

@@ -23,7 +23,7 @@ from typing import Any
 TESTS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTS / "lab"))
 
-from harness import EDGES, Load, Run, Turnout, sample_digest
+from harness import EDGES, Load, Run, Turnout, provisioned, sample_digest
 
 SWITCHES = int(os.environ.get("SWITCHES", "20"))
 RATE = float(os.environ.get("RATE", "300"))
@@ -76,7 +76,7 @@ class Jobs:
 
 def main() -> int:
     """Run the bench; return the exit code."""
-    turnout = Turnout(source=f"s3://releases/demo-{sample_digest()}", controller_apart=True)
+    turnout = provisioned(f"s3://releases/demo-{sample_digest()}", controller_apart=True)
     turnout.publish("1.0.0")
     turnout.publish("1.1.0")
     turnout.ensure("1.0.0")

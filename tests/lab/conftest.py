@@ -6,36 +6,24 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from harness import APPS, BIN, EDGES, ROOT, Turnout
+from harness import APPS, EDGES, ROOT, Turnout, provisioned
 
 
 @pytest.fixture(scope="session")
 def turnout() -> Turnout:
     """Return the lab, up and provisioned, with 1.0.0 and 1.1.0 published and one of them in service."""
-    subprocess.run([str(BIN / "turnout"), "lab", "up"], check=True, cwd=ROOT)
     store = ROOT / ".cache" / "lab" / "store"
     shutil.rmtree(store, ignore_errors=True)
     store.mkdir(parents=True)
-    lab = Turnout(source=str(store))
-    if not _provisioned(lab):
-        run = lab.playbook("site")
-        assert run.rc == 0, run.tail
+    lab = provisioned(str(store))
     lab.rest()
     lab.publish("1.0.0")
     lab.publish("1.1.0")
     return lab
-
-
-def _provisioned(lab: Turnout) -> bool:
-    marks = {"edge1": "/usr/local/sbin/turnout-edge", "app1": "/etc/systemd/system/sample-api@.service"}
-    marks |= {"edge2": marks["edge1"], "app2": marks["app1"]}
-    marks |= {"data1": "/etc/pgbackrest/pgbackrest.conf", "mon1": "/usr/local/sbin/turnout-drill"}
-    return all("yes" in lab.ssh(host, f"test -e {path} && echo yes", check=False) for host, path in marks.items())
 
 
 @pytest.fixture

@@ -430,6 +430,20 @@ class Turnout:
             load.stop()
 
 
+def provisioned(source: str, *, controller_apart: bool = False) -> Turnout:
+    """Return the lab, up and with site.yml applied where it was not yet."""
+    subprocess.run([str(BIN / "turnout"), "lab", "up"], check=True, cwd=ROOT, stdout=sys.stderr)
+    turnout = Turnout(source=source, controller_apart=controller_apart)
+    marks = {"edge1": "/usr/local/sbin/turnout-edge", "app1": "/etc/systemd/system/sample-api@.service"}
+    marks |= {"edge2": marks["edge1"], "app2": marks["app1"]}
+    marks |= {"data1": "/etc/pgbackrest/pgbackrest.conf", "mon1": "/usr/local/sbin/turnout-drill"}
+    if not all(turnout.ssh(host, f"test -e {path} && echo yes", check=False) for host, path in marks.items()):
+        print("the lab is new: applying playbooks/site.yml", file=sys.stderr, flush=True)
+        run = turnout.playbook("site")
+        assert run.rc == 0, run.tail
+    return turnout
+
+
 class Load:
     """A load generator in a process of its own, started when made, that ends with its parent or its time."""
 
