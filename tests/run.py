@@ -3,8 +3,8 @@
     python tests/run.py            all layers: unit, lint, image, molecule, lab
     python tests/run.py lint unit  only these
 
-Unit tests and the making of the lab's image run beside each other, and linters, with little priority, beside all that
-comes before the lab's own tests; those run alone, since they measure.
+Unit tests run beside the making of the lab's image and Molecule's scenarios, which mostly wait for hosts; linters, with
+little priority, beside both. The lab's own tests run alone, since they measure.
 
 A suite that finds nothing to check is a failure, so that a misspelt folder cannot pass for a clean one. Exit code 0
 only where everything passed; the last line is `N passed, N failed`.
@@ -185,13 +185,17 @@ def lint() -> Iterator[Result]:
 # -- pytest ------------------------------------------------------------------------------------------------------
 
 
-def pytest(layer: str, folder: str, limit_s: float, *options: str) -> Result:
-    """Run one folder of tests; the counts come from pytest's own report."""
+def pytest(layer: str, folder: str, limit_s: float, *options: str, catch: bool = False) -> Result:
+    """Run one folder of tests; the counts come from pytest's own report.
+
+    With `catch` its output comes in one piece at its end, where others write meanwhile.
+    """
     with tempfile.TemporaryDirectory(prefix="turnout-test-") as place:
         report = Path(place) / "report.xml"
-        command = [sys.executable, "-m", "pytest", folder, "--durations=8", f"--junit-xml={report}", *options]
-        done = run(command, limit_s)
+        command = [sys.executable, "-m", "pytest", folder, "--durations=30", f"--junit-xml={report}", *options]
+        done = run(command, limit_s, catch=catch)
         passed, failures, skipped = _read(report)
+    print(done.output, end="", flush=True)
     wrong = done.why_not()
     if passed + skipped + len(failures) == 0:
         failures = [f"{folder}: no test was collected"]
@@ -217,7 +221,7 @@ def _read(report: Path) -> tuple[int, list[str], int]:
 
 def unit() -> Iterator[Result]:
     """Run the tests of the Python core: seconds, no lab."""
-    yield pytest("unit", "tests/unit", UNIT_LIMIT_S, f"--numprocesses={UNIT_WORKERS}", "--dist=worksteal")
+    yield pytest("unit", "tests/unit", UNIT_LIMIT_S, f"--numprocesses={UNIT_WORKERS}", "--dist=worksteal", catch=True)
 
 
 # -- the lab's image ---------------------------------------------------------------------------------------------
@@ -268,10 +272,9 @@ def lab() -> Iterator[Result]:
         yield pytest("lab", "tests/lab", LAB_LIMIT_S)
 
 
-# Those that need no lab can run beside each other; this one goes on beside what follows them, up to what measures.
-BESIDE = ("unit", "image")
-BEHIND = "lint"
-MEASURES = "lab"
+# What measures runs alone, after these rows: rows run beside each other, the layers of a row in order.
+ROWS = (("unit",), ("image", "molecule"), ("lint",))
+ALONE = ("lab",)
 LAYERS: dict[str, Callable[[], Iterator[Result]]] = {
     "unit": unit,
     "lint": lint,
@@ -319,29 +322,23 @@ def totals(results: list[Result]) -> tuple[int, int, int]:
 
 
 def results_of(names: list[str]) -> list[Result]:
-    """Run layers in order, some beside each other (see above); return what their suites came to."""
-    results: list[Result] = []
-    together = [name for name in names if name in BESIDE]
-    with ThreadPoolExecutor(1 + len(BESIDE)) as pool:
-        try:
-            behind = pool.submit(lambda: list(LAYERS[BEHIND]())) if BEHIND in names else None
-            if first := [*together, *([BEHIND] if behind else [])]:
-                print(f"\n== {', '.join(first)}", flush=True)
-            for part in pool.map(lambda name: list(LAYERS[name]()), together):
-                results += part
-            for name in names:
-                if name in BESIDE or name == BEHIND:
-                    continue
-                if name == MEASURES and behind is not None:
-                    behind.result()
+    """Run layers, some beside each other (see above); return what their suites came to."""
+
+    def in_order(row: tuple[str, ...]) -> list[Result]:
+        found = []
+        for name in row:
+            if name in names:
                 print(f"\n== {name}", flush=True)
-                results.extend(LAYERS[name]())
-            if behind is not None:
-                results += behind.result()
+                found += list(LAYERS[name]())
+        return found
+
+    with ThreadPoolExecutor(len(ROWS)) as pool:
+        try:
+            results = [result for part in pool.map(in_order, ROWS) for result in part]
         except BaseException:
             _end_all()
             raise
-    return results
+    return results + in_order(ALONE)
 
 
 def main(arguments: list[str]) -> int:
