@@ -10,15 +10,24 @@ import base64
 import contextlib
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from drill_bed import make_bed
 from harness import EDGES, ROOT, Run, Turnout
 from turnout.lab.topology import host_named
+
+sys.path.insert(0, str(ROOT / "tests" / "unit" / "forge"))
+
+import forge_server
+from forge_server import FakeForge, forge
+
+__all__ = ["forge"]
 
 CHECKLIST = yaml.safe_load((ROOT / "inventories/lab/group_vars/all/checklist.yml").read_text())["checklist"]
 
@@ -44,18 +53,91 @@ def verdicts(rows: dict[str, dict[str, Any]], *names: str) -> dict[str, str]:
     return {name: rows[name]["verdict"] for name in names}
 
 
-def test_everything_passes_on_a_healthy_lab(on_1_0_0: Turnout) -> None:
-    run, rows = look(on_1_0_0)
+# One migration of our own that no test applies, so that it is pending whatever ran on this lab before.
+MINE = "0003_mine"
+PENDING = "1.1.60"
+
+
+@pytest.fixture(scope="module")
+def pending_release(turnout: Turnout) -> str:
+    """Publish a release with a pending migration that squawk finds fault with; return its version."""
+    release_with(turnout, PENDING, "CREATE INDEX tasks_by_title ON tasks (title);", "DROP INDEX tasks_by_title;")
+    return PENDING
+
+
+@pytest.fixture(scope="module")
+def lost_exporter(turnout: Turnout) -> Iterator[str]:
+    """Stop the exporter of a host: a minute later its page fires. Meanwhile other tests run."""
+    turnout.ssh("store1", "systemctl stop prometheus-node-exporter")
+    yield "store1"
+    turnout.ssh("store1", "systemctl start prometheus-node-exporter")
+
+
+def migration_of(turnout: Turnout, version: str) -> dict[str, Any]:
+    """Return what a release's manifest says of our own migration."""
+    manifest = yaml.safe_load((Path(turnout.source) / f"sample-{version}.release.yml").read_text())
+    return next(one for one in manifest["migrations"] if one["id"] == MINE)
+
+
+def reviewed(turnout: Turnout, folder: Path, version: str) -> dict[str, str]:
+    """Let somebody sign that our own migration was reviewed; return what the checklist needs to know."""
+    folder.mkdir()
+    key = folder / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(key)], check=True)
+    (folder / "reviewers").write_text(f"ada@example.org {key.with_suffix('.pub').read_text()}")
+    said = folder / MINE
+    said.write_text(f"reviewed migration {MINE} sha256 {migration_of(turnout, version)['sha256']}\n")
+    sign = ["ssh-keygen", "-q", "-Y", "sign", "-n", "turnout-migration-review", "-f", str(key), str(said)]
+    subprocess.run(sign, check=True, capture_output=True)
+    return {"reviewers": str(folder / "reviewers"), "statements": str(folder)}
+
+
+def slo(folder: Path, name: str, target: float, good: str, total: str) -> None:
+    """Write an objective."""
+    folder.mkdir(exist_ok=True)
+    source = {"metricSource": {"type": "Prometheus", "spec": {"query": good}}}
+    whole = {"metricSource": {"type": "Prometheus", "spec": {"query": total}}}
+    written = {
+        "apiVersion": "openslo/v1", "kind": "SLO", "metadata": {"name": name, "displayName": name},
+        "spec": {
+            "service": "sample", "budgetingMethod": "Occurrences", "objectives": [{"target": target}],
+            "timeWindow": [{"duration": "30d", "isRolling": True}],
+            "indicator": {
+                "metadata": {"name": name}, "spec": {"ratioMetric": {"counter": True, "good": source, "total": whole}},
+            },
+        },
+    }  # fmt: skip
+    (folder / f"{name}.yml").write_text(yaml.safe_dump(written))
+
+
+def test_everything_passes_on_a_healthy_lab(on_1_0_0: Turnout, pending_release: str, tmp_path: Path) -> None:
+    """With everything configured but what needs a drill, a rehearsal or a forge: those have tests of their own."""
+    total = 'http_request_duration_seconds_count{job="sample-api",path="/api/tasks/"}'
+    slo(tmp_path / "slos", "half", 0.5, total.replace("_count{", "_bucket{").replace("}", ',le="+Inf"}'), total)
+    with on_1_0_0.load(rate=20, seconds=8, mix="tasks=1") as load:
+        load.process.wait(timeout=60)
+    time.sleep(3)
+    signed = reviewed(on_1_0_0, tmp_path / "reviews", pending_release)
+    window = {"name": "past", "zone": "UTC", "from": "2020-01-01 00:00", "to": "2020-01-02 00:00"}
+    option = changed(
+        tmp_path,
+        slos={"folder": str(tmp_path / "slos")},
+        freeze=[window],
+        migrations={"allowed": ["require-concurrent-index-creation"], **signed},
+        waivers=[waiver(check="migrations-rehearsed", release=pending_release)],
+    )  # fmt: skip
+    run, rows = look(on_1_0_0, "-e", option, release=pending_release)
     wrong = {name: row for name, row in rows.items() if row["verdict"] not in ("pass", "not configured")}
-    assert wrong == {}
+    assert set(wrong) == {"migrations-rehearsed"}, wrong
     assert run.rc == 0, run.tail
     passed = {row["check"] for row in rows.values() if row["verdict"] == "pass"}
     assert {
         "disk", "memory", "clock", "environment", "rollback-target", "postgres", "postgres-connections",
         "postgres-transactions", "redis", "redis-memory", "redis-persistence", "queue", "outgoing", "certificate", "s3",
-        "alerts", "migrations-kind",
+        "alerts", "migrations-kind", "slo-budget", "freeze", "migrations-reviewed", "migrations-linted", "reachable",
+        "postgres-replication", "postgres-disk",
     } <= passed  # fmt: skip
-    assert "1 expand" in rows["migrations-kind"]["evidence"]
+    assert " expand, 0 contract" in rows["migrations-kind"]["evidence"]
 
 
 def put(turnout: Turnout, host: str, path: str, text: str) -> None:
@@ -110,30 +192,73 @@ def redis_cli() -> str:
     return "REDISCLI_AUTH=$(sed -n 's/^requirepass //p' /etc/redis/*.conf | tail -1 | tr -d '\"') redis-cli"
 
 
-def test_what_is_wrong_for_real_fails_and_all_of_it_is_shown(on_1_0_0: Turnout, tmp_path: Path) -> None:
+@contextlib.contextmanager
+def a_variable_too_many(turnout: Turnout) -> Iterator[None]:
+    """Let the environment that is laid on one host differ from the other's."""
+    file = f"/etc/sample/{turnout.edge('edge1')['stable']}.env"
+    turnout.ssh("app2", f"cp -p {file} /root/env.kept && echo FORGOTTEN=1 >>{file}")
+    try:
+        yield
+    finally:
+        turnout.ssh("app2", f"mv /root/env.kept {file}")
+
+
+@contextlib.contextmanager
+def a_way_back_that_is_down(turnout: Turnout) -> Iterator[None]:
+    """Stop the release in service on one host, and wait until HAProxy knows."""
+    unit = f"sample-api@{turnout.edge('edge1')['stable']}"
+    turnout.ssh("app2", f"systemctl stop {unit}")
+    try:
+        time.sleep(5)
+        yield
+    finally:
+        turnout.ssh("app2", f"systemctl start {unit}")
+        time.sleep(4)
+
+
+@contextlib.contextmanager
+def an_application_that_may_not_write(turnout: Turnout) -> Iterator[None]:
+    as_postgres = "cd / && sudo -u postgres psql -q -c"
+    turnout.ssh("data1", f"{as_postgres} 'ALTER ROLE sample_app SET default_transaction_read_only = on'")
+    try:
+        yield
+    finally:
+        turnout.ssh("data1", f"{as_postgres} 'ALTER ROLE sample_app RESET default_transaction_read_only'")
+
+
+@pytest.mark.usefixtures("lost_exporter")
+def test_what_is_wrong_for_real_fails_and_all_of_it_is_shown(
+    on_1_0_0: Turnout, pending_release: str, tmp_path: Path
+) -> None:
     turnout = on_1_0_0
+    bucket = 'http_request_duration_seconds_bucket{job="sample-api",path="/api/tasks/",le="0.005"}'
+    slo(tmp_path / "slos", "dream", 0.99999, bucket, bucket.replace("_bucket{", "_count{").replace(',le="0.005"', ""))
+    slo(tmp_path / "slos", "nothing", 0.99, "no_such_good_total", "no_such_total")
     window = {"name": "now", "zone": "Europe/Berlin", "from": "2020-01-01 00:00", "to": "2099-01-01 00:00"}
     option = changed(
         tmp_path,
-        hosts={**CHECKLIST["hosts"], "paths": ["/", "/srv/small"], "disk_free_mb": 100},
+        hosts={**CHECKLIST["hosts"], "paths": ["/", "/srv/small"], "disk_free_mb": 100, "memory_free_percent": 99.9},
         certificates=[{"name": "old", "file": "/root/old.pem", "group": "edge"}],
         queues=[{"name": "stuck", "layout": "list", "keys": ["test:stuck"], "time_field": "at", "max_depth": 5,
                  "max_oldest_s": 60, "max_drain_s": 60}],
         outgoing=[{"name": "away", "url": "http://{{ lab_subnet }}.41:9/health"},
                   {"name": "sick", "url": "http://{{ lab_subnet }}.41:9090/no-such-page"}],
-        postgres={"pool": 100},
+        postgres={"pool": 100, "replicas": 1, "disk_free_percent": 99.9},
+        slos={"folder": str(tmp_path / "slos")},
+        s3={**CHECKLIST["s3"], "endpoint": "https://{{ lab_subnet }}.51:9"},
         freeze=[window],
         environment={"extra": []},
-        restore={},
+        restore={"max_age_s": 1, "rpo_s": 1, "rto_s": 1},
         forge={"kind": "gitea", "url": "http://127.0.0.1:9", "repository": "team/shop", "token": "hunter2-token"},
         migrations={"allowed": []},
     )  # fmt: skip
     with (
         turnout.forgotten_transaction(), a_full_disk(turnout), an_expired_certificate(turnout),
         a_clock_that_is_off(turnout),
-        a_filled_queue(turnout),
+        a_filled_queue(turnout), a_variable_too_many(turnout), a_way_back_that_is_down(turnout),
+        an_application_that_may_not_write(turnout),
     ):  # fmt: skip
-        run, rows = look(turnout, "-e", option, "-vvv")
+        run, rows = look(turnout, "-e", option, "-vvv", release=pending_release)
     assert run.rc != 0
     expected = {
         "disk@app2": "fail",
@@ -149,16 +274,27 @@ def test_what_is_wrong_for_real_fails_and_all_of_it_is_shown(on_1_0_0: Turnout, 
         "postgres-transactions@data1": "fail",
         "freeze@now": "fail",
         "environment@inventory": "fail",
-        "restore-proof": "unknown",
+        "environment@app2": "fail",
+        "memory@data1": "fail",
+        "rollback-target@edge1": "fail",
+        "postgres-replication@data1": "fail",
+        "postgres-disk@data1": "fail",
+        "s3": "fail",
+        "slo-budget@dream": "fail",
+        "slo-budget@nothing": "unknown",
         "ci": "unknown",
         "branch-policy@main": "unknown",
         "migrations-reviewed": "unknown",
-        "migrations-linted@0002_task_priority": "fail",
+        f"migrations-linted@{MINE}": "fail",
         "migrations-rehearsed": "fail",
-        "postgres@app1": "pass",
+        "postgres@app1": "fail",
         "redis@app1": "pass",
     }
     assert verdicts(rows, *expected) == expected
+    assert rows["restore-proof"]["verdict"] in ("fail", "unknown"), "no drill, or one that is older than a second"
+    assert "FORGOTTEN" in rows["environment@app2"]["evidence"]
+    assert "app2" in rows["rollback-target@edge1"]["evidence"]
+    assert "it takes no writes" in rows["postgres@app1"]["evidence"]
     assert "SHARE UPDATE EXCLUSIVE" in rows["postgres-transactions@data1"]["evidence"].upper().replace(
         "SHAREUPDATE", "SHARE UPDATE "
     ).replace("EXCLUSIVELOCK", "EXCLUSIVE")
@@ -173,6 +309,193 @@ def secrets_stay_hidden(turnout: Turnout, text: str) -> None:
     secrets += [one["secret_key"] for one in turnout.s3["identities"].values()]
     assert len(secrets) >= 6
     assert [secret for secret in secrets if secret in text] == []
+
+
+@contextlib.contextmanager
+def frozen(turnout: Turnout) -> Iterator[None]:
+    """Let PostgreSQL and Redis take connections and never answer; let one host tell no memory and no time."""
+    put(turnout, "edge2", "/usr/local/sbin/date", "#!/bin/sh\n")
+    turnout.ssh("edge2", "mount --bind /dev/null /proc/meminfo")
+    turnout.ssh("data1", "systemctl kill -s STOP 'postgresql@*' redis-server")
+    try:
+        yield
+    finally:
+        turnout.ssh("data1", "systemctl kill -s CONT 'postgresql@*' redis-server")
+        turnout.ssh("edge2", "umount /proc/meminfo; rm -f /usr/local/sbin/date")
+        time.sleep(5)
+
+
+def test_servers_that_hang_are_cut_at_the_limit_and_are_not_known(
+    on_1_0_0: Turnout, pending_release: str, tmp_path: Path
+) -> None:
+    turnout = on_1_0_0
+    with frozen(turnout):
+        run, rows = look(turnout, "-e", changed(tmp_path, limit_s=4), release=pending_release)
+    assert run.rc != 0
+    expected = {
+        "disk@edge2": "unknown",
+        "memory@edge2": "unknown",
+        "clock@edge2": "unknown",
+        "postgres@app1": "unknown",
+        "postgres-connections@data1": "unknown",
+        "postgres-transactions@data1": "unknown",
+        "postgres-replication@data1": "unknown",
+        "postgres-disk@data1": "unknown",
+        "redis@app1": "unknown",
+        "redis-memory": "unknown",
+        "redis-persistence": "unknown",
+        "queue@jobs": "unknown",
+        "migrations-kind": "unknown",
+        "disk@data1": "pass",
+        "clock@data1": "pass",
+        "s3": "pass",
+    }
+    assert verdicts(rows, *expected) == expected
+
+
+def test_hosts_that_are_away_leave_not_known_what_only_they_can_tell(
+    on_1_0_0: Turnout, pending_release: str, tmp_path: Path
+) -> None:
+    turnout, hosts = on_1_0_0, on_1_0_0.hosts
+    option = changed(tmp_path, restore={"max_age_s": 1, "rpo_s": 1, "rto_s": 1}, migrations={}, limit_s=4)
+    away = ("edge1", "edge2", "app2")
+    for name in away:
+        hosts.pause(host_named(name))
+    try:
+        run, rows = look(turnout, "-e", option, release=pending_release)
+    finally:
+        for name in away:
+            hosts.unpause(host_named(name))
+        time.sleep(4)
+    assert run.rc != 0
+    expected = {f"reachable@{name}": "unknown" for name in away} | {
+        "environment@app2": "unknown",
+        "rollback-target@edge1": "unknown",
+        "outgoing@figures from app2": "unknown",
+        "outgoing@figures from app1": "pass",
+        "certificate@store from edge1": "unknown",
+        "restore-proof": "unknown",
+        "migrations-rehearsed": "unknown",
+    }
+    assert verdicts(rows, *expected) == expected
+
+
+@pytest.mark.parametrize("kind", ["gitea", "github"])
+def test_the_forge_is_asked_for_the_release_s_own_commit(
+    on_1_0_0: Turnout, forge: FakeForge, tmp_path: Path, kind: str
+) -> None:
+    """Its server speaks the documented API; the playbook, the role and the reading of the answers are the real ones."""
+    turnout = on_1_0_0
+    commit = yaml.safe_load((Path(turnout.source) / "sample-1.1.0.release.yml").read_text())["commit"]
+    if kind == "gitea":
+        api = "/api/v1/repos/team/shop"
+        states = {"lint": "success", "test": "failure", "build": "pending", "scan": "skipped"}
+        entries = [forge_server.status(f"CI / {name} (push)", state, key="status") for name, state in states.items()]
+        forge.paged(f"{api}/commits/{commit}/statuses", entries)
+        forge.on(f"{api}/branch_protections/main", gitea_rule())
+        forge.on(f"{api}/branch_protections/develop", gitea_rule(required_approvals=0))
+    else:
+        api = "/repos/team/shop"
+        runs = [
+            forge_server.check_run("lint", "success", sha=commit),
+            forge_server.check_run("test", "failure", sha=commit),
+            forge_server.check_run("build", None, sha=commit, status="in_progress"),
+            forge_server.check_run("scan", "skipped", sha=commit),
+        ]  # fmt: skip
+        forge.paged(f"{api}/commits/{commit}/check-runs", runs, "check_runs")
+        forge.paged(f"{api}/commits/{commit}/status", [], "statuses", sha=commit, state="failure")
+        forge.on(f"{api}/branches/main/protection", github_protection())
+        forge.on(f"{api}/branches/develop/protection", {"message": "Branch not protected"}, status=404)
+    asked = {
+        "kind": kind, "url": forge.base, "repository": "team/shop", "token": "hunter2-token",
+        "required": ["lint", "test", "build", "scan", "contract"], "branches": ["main", "develop"],
+    }  # fmt: skip
+    run, rows = look(turnout, "-e", changed(tmp_path, forge=asked), "-vvv")
+    assert run.rc != 0
+    expected = {
+        "ci@lint": "pass",
+        "ci@test": "fail",
+        "ci@build": "unknown",
+        "ci@scan": "fail",
+        "ci@contract": "fail",
+        "branch-policy@develop": "fail",
+    }
+    assert verdicts(rows, *expected) == expected
+    # The rule of main asks for fewer checks than the checklist: it lacks those, and nothing else.
+    assert "required" in rows["branch-policy@main"]["evidence"]
+    assert "hunter2" not in run.out
+    enough = {**asked, "required": ["lint"], "branches": ["main"]}
+    _, rows = look(turnout, "-e", changed(tmp_path, forge=enough))
+    assert verdicts(rows, "ci@lint", "branch-policy@main") == {"ci@lint": "pass", "branch-policy@main": "pass"}
+
+
+def gitea_rule(**changes: Any) -> dict[str, Any]:
+    """Return a branch's protection in the shape of Gitea's answer."""
+    return {
+        "branch_name": "main", "rule_name": "main", "enable_push": False, "enable_push_whitelist": False,
+        "enable_status_check": True, "status_check_contexts": ["CI / lint (push)"], "required_approvals": 1,
+        "dismiss_stale_approvals": True, "block_admin_merge_override": True, "protected_file_patterns": "", **changes,
+    }  # fmt: skip
+
+
+def github_protection() -> dict[str, Any]:
+    """Return a branch's protection in the shape of GitHub's answer."""
+    return {
+        "required_status_checks": {"strict": True, "contexts": ["lint"], "checks": [{"context": "lint", "app_id": 1}]},
+        "required_pull_request_reviews": {
+            "dismiss_stale_reviews": True, "require_code_owner_reviews": False, "required_approving_review_count": 1,
+        },
+        "enforce_admins": {"enabled": True},
+        "allow_force_pushes": {"enabled": False},
+        "allow_deletions": {"enabled": False},
+    }  # fmt: skip
+
+
+def test_a_contract_migration_that_the_way_back_cannot_bear_fails(on_1_0_0: Turnout) -> None:
+    release_with(
+        on_1_0_0,
+        "1.1.65",
+        "ALTER TABLE tasks DROP COLUMN notes;",
+        "ALTER TABLE tasks ADD COLUMN notes text;",
+        "contract",
+    )
+    run, rows = look(on_1_0_0, release="1.1.65")
+    assert run.rc != 0
+    assert verdicts(rows, "migrations-kind") == {"migrations-kind": "fail"}
+    assert "1.0.0 needs" in rows["migrations-kind"]["evidence"]
+
+
+def test_a_page_that_fires_fails_the_row_of_alerts(on_1_0_0: Turnout, lost_exporter: str, tmp_path: Path) -> None:
+    turnout = on_1_0_0
+    option = changed(tmp_path, alerts={**CHECKLIST["alerts"]})
+    deadline = time.monotonic() + 120
+    while True:
+        _, rows = look(turnout, "-e", option)
+        if rows["alerts"]["verdict"] == "fail":
+            break
+        assert time.monotonic() < deadline, rows["alerts"]
+    assert "HostDown" in rows["alerts"]["evidence"]
+    turnout.ssh(lost_exporter, "systemctl start prometheus-node-exporter")
+    deadline = time.monotonic() + 60
+    while look(turnout, "-e", option)[1]["alerts"]["verdict"] != "pass":
+        assert time.monotonic() < deadline, "the page goes on"
+
+
+def test_the_proof_of_a_restore_fails_by_a_drill_that_failed_and_passes_by_one_that_passed(
+    on_1_0_0: Turnout, tmp_path: Path
+) -> None:
+    turnout = on_1_0_0
+    make_bed(turnout)
+    option = changed(tmp_path, restore={"max_age_s": 3600, "rpo_s": 120, "rto_s": 900})
+    assert turnout.playbook("restore_drill", "-e", "drill_rpo_target_s=0.001").rc != 0
+    _, rows = look(turnout, "-e", option)
+    assert verdicts(rows, "restore-proof") == {"restore-proof": "fail"}
+    assert "rpo_target" in rows["restore-proof"]["evidence"]
+    assert turnout.playbook("restore_drill").rc == 0
+    _, rows = look(turnout, "-e", option)
+    assert verdicts(rows, "restore-proof") == {"restore-proof": "pass"}
+    _, rows = look(turnout, "-e", changed(tmp_path, restore={"max_age_s": 1, "rpo_s": 120, "rto_s": 900}))
+    assert verdicts(rows, "restore-proof") == {"restore-proof": "fail"}
 
 
 def test_what_gives_no_answer_is_not_known_and_holds_up_nobody(on_1_0_0: Turnout, tmp_path: Path) -> None:

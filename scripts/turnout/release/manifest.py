@@ -115,6 +115,15 @@ class Manifest:
                     f"build the release with --name {service.name}, or deploy with the inventory of {self.name}",
                 )
             )
+        if self.artifact.kind == OCI_ARCHIVE:
+            faults.append(
+                Fault(
+                    "release.artifact.kind",
+                    f"{self.artifact.kind!r}, an image",
+                    f"{TARBALL!r}: the units on the hosts run a release's files, and no unit runs an image yet",
+                    "build the release without --image-archive",
+                )
+            )
         for key in self.environment:
             if key not in service.environment:
                 likely = nearest(key, service.environment)

@@ -1,5 +1,6 @@
 """Manifests: written, read back, and refused with every fault."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,15 @@ def service(**changes: Any) -> Any:
 
 def test_a_release_that_fits_has_no_fault():
     assert manifest().check_against(service()) == ()
+
+
+def test_an_image_is_refused_before_anything_is_touched():
+    """No unit runs one: laid and started, it would only fail on every host."""
+    tarball = manifest()
+    file = tarball.artifact.file.replace(".tar.zst", ".oci.tar.zst")
+    image = replace(tarball, artifact=replace(tarball.artifact, kind="oci-archive", file=file))
+    (fault,) = image.check_against(service())
+    assert "--image-archive" in str(fault)
 
 
 def test_a_release_that_does_not_fit_is_told_with_all_reasons():
