@@ -84,8 +84,8 @@ def test_a_prometheus_that_is_down_is_never_a_pass(turnout: Turnout) -> None:
 
 def test_a_dead_controller_in_mid_canary_ends_on_stable_within_the_lease(turnout: Turnout) -> None:
     """SIGKILL of playbook, keeper and judge, as when the machine under them dies."""
-    turnout.until_scraped()
     turnout.ensure("1.0.0")
+    turnout.until_scraped()
     with turnout.load(rate=RATE) as load:
         process = turnout.start("deploy", "-e", "release=1.1.0", "-e", "canary=on")
         assert process.stdout is not None

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import EDGES, Run, Turnout
+from drill_bed import Bed, make_bed
+from harness import BIN, EDGES, Run, Turnout
 from test_7_schedule import Jobs
 
 
@@ -98,12 +99,19 @@ def locks(turnout: Turnout, name: str, since: int) -> list[dict[str, Any]]:
 def test_backup_expiry_drill_and_deploy_at_the_same_time_run_one_after_the_other(
     on_1_0_0: Turnout, tmp_path: Path
 ) -> None:
+    bed = make_bed(on_1_0_0)
+    labels = {one["label"] for one in backups(bed)}
     jobs = Jobs(on_1_0_0, tmp_path)
-    names = ["backup", "expiry", "drill"]
-    for name in names:
-        jobs.lay(
-            name, f"echo $TURNOUT_RUN begin >> {tmp_path}/order; sleep 3; echo $TURNOUT_RUN end >> {tmp_path}/order"
-        )
+    commands = {
+        "backup": f"{BIN}/ansible-playbook playbooks/backup.yml -e type=diff",
+        "expiry": f"{BIN}/ansible postgres -b --become-user postgres -a 'pgbackrest --stanza=sample expire'",
+        "drill": f"{BIN}/ansible-playbook playbooks/restore_drill.yml",
+    }
+    names = list(commands)
+    order_file = tmp_path / "order"
+    for name, command in commands.items():
+        say = f"echo $TURNOUT_RUN {{}} >> {order_file}"
+        jobs.lay(name, f"{say.format('begin')}; {command}; code=$?; {say.format('end')}; exit $code")
     before = {
         name: json.loads(on_1_0_0.ssh(name, "turnout-edge journal --tail 1"))["lines"][-1]["seq"] for name in EDGES
     }
@@ -113,8 +121,8 @@ def test_backup_expiry_drill_and_deploy_at_the_same_time_run_one_after_the_other
     ended = [process.communicate(timeout=600)[0] for process in running]
 
     # Each waited for the others, and ran.
-    assert [process.returncode for process in running] == [0, 0, 0], ended
-    order = [line.split() for line in (tmp_path / "order").read_text().splitlines()]
+    assert [process.returncode for process in running] == [0, 0, 0], (ended, [jobs.log(name)[-3000:] for name in names])
+    order = [line.split() for line in order_file.read_text().splitlines()]
     assert [what for _, what in order] == ["begin", "end"] * 3
     assert all(order[i][0] == order[i + 1][0] for i in (0, 2, 4)), order
     assert len({run for run, _ in order}) == 3
@@ -131,3 +139,15 @@ def test_backup_expiry_drill_and_deploy_at_the_same_time_run_one_after_the_other
         assert [one["action"] for one in seen] == ["lock-taken", "lock-released"] * (len(seen) // 2)
         assert all(one.get("took_over") is None for one in seen)
         assert not on_1_0_0.edge(name)["lock"]["held"]
+    # Nothing is lost: a backup more than before, and what the repository holds restores.
+    assert {one["label"] for one in backups(bed)} > labels
+    assert all(not one["error"] for one in backups(bed))
+    run = on_1_0_0.playbook("restore_drill")
+    assert run.rc == 0, run.tail
+
+
+def backups(bed: Bed) -> list[dict[str, Any]]:
+    """Return what the repository says of its backups, those of the time before this test's full one too."""
+    (stanza,) = json.loads(bed.turnout.ssh("data1", "cd / && sudo -u postgres pgbackrest --output=json info"))
+    found: list[dict[str, Any]] = stanza["backup"]
+    return found
