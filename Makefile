@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.cache/uv/bin:$(PATH)
 export DEBIAN_FRONTEND := noninteractive
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab lab-down lab-status demo test lint unit clean
+.PHONY: help setup lab lab-down lab-status demo test test-more lint unit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,9 +25,12 @@ lab-status: ## show the lab's hosts
 demo: setup ## a release, a release under load, a rollback and a refused release, on the lab
 	@tests/demo/run
 
-test: ## run the checks and tests, and show where the time goes (tests/pending has more)
+test: ## run the checks and tests, and show where the time goes
 	@scripts/setup.sh --no-image
 	@python tests/run.py
+
+test-more: setup ## run the tests on the lab that take too long for every change
+	@python tests/run.py more
 
 lint: ## linters and type checks only (needs no lab)
 	@scripts/setup.sh --no-image

@@ -1,7 +1,8 @@
 """Run every check and test, layer by layer, and show where the time goes.
 
-    python tests/run.py            all layers: unit, lint, image, molecule, lab
+    python tests/run.py            all layers but the last: unit, lint, image, molecule, lab
     python tests/run.py lint unit  only these
+    python tests/run.py more       what takes too long for every change: tests/more, on the lab
 
 Unit tests run beside the making of the lab's image and Molecule's scenarios, which mostly wait for hosts; linters, with
 little priority, beside both. The lab's own tests run alone, since they measure.
@@ -37,6 +38,7 @@ IMAGE_LIMIT_S = 1200
 SCENARIO_LIMIT_S = 1200
 LAB_UP_LIMIT_S = 600
 LAB_LIMIT_S = 3000
+MORE_LIMIT_S = 5400
 # Most unit tests that take long wait for a server: more of them at a time than there are cores.
 UNIT_WORKERS = 4
 
@@ -185,7 +187,9 @@ def lint() -> Iterator[Result]:
 # -- pytest ------------------------------------------------------------------------------------------------------
 
 
-def pytest(layer: str, folder: str, limit_s: float, *options: str, catch: bool = False) -> Result:
+def pytest(
+    layer: str, folder: str, limit_s: float, *options: str, catch: bool = False, env: Mapping[str, str] | None = None
+) -> Result:
     """Run one folder of tests; the counts come from pytest's own report.
 
     With `catch` its output comes in one piece at its end, where others write meanwhile.
@@ -193,7 +197,7 @@ def pytest(layer: str, folder: str, limit_s: float, *options: str, catch: bool =
     with tempfile.TemporaryDirectory(prefix="turnout-test-") as place:
         report = Path(place) / "report.xml"
         command = [sys.executable, "-m", "pytest", folder, "--durations=30", f"--junit-xml={report}", *options]
-        done = run(command, limit_s, catch=catch)
+        done = run(command, limit_s, catch=catch, env=env)
         passed, failures, skipped = _read(report)
     print(done.output, end="", flush=True)
     wrong = done.why_not()
@@ -272,16 +276,28 @@ def lab() -> Iterator[Result]:
         yield pytest("lab", "tests/lab", LAB_LIMIT_S)
 
 
+def more() -> Iterator[Result]:
+    """Run the tests of the lab that take too long for every change."""
+    up = turnout_lab("more", "up", LAB_UP_LIMIT_S)
+    yield up
+    if not up.failures:
+        # They share the fixtures of tests/lab.
+        env = {"PYTHONPATH": str(ROOT / "tests" / "lab")}
+        yield pytest("more", "tests/more", MORE_LIMIT_S, "-p", "conftest", env=env)
+
+
 # What measures runs alone, after these rows: rows run beside each other, the layers of a row in order.
 ROWS = (("unit",), ("image", "molecule"), ("lint",))
-ALONE = ("lab",)
+ALONE = ("lab", "more")
 LAYERS: dict[str, Callable[[], Iterator[Result]]] = {
     "unit": unit,
     "lint": lint,
     "image": image,
     "molecule": molecule,
     "lab": lab,
+    "more": more,
 }
+ON_REQUEST = ("more",)
 
 
 def table(results: list[Result]) -> str:
@@ -349,7 +365,7 @@ def main(arguments: list[str]) -> int:
         print(f"  expected: any of {', '.join(LAYERS)}\n  to mend:  make test", file=sys.stderr)
         return 2
     started = time.monotonic()
-    results = results_of(arguments or list(LAYERS))
+    results = results_of(arguments or [name for name in LAYERS if name not in ON_REQUEST])
     passed, failed, skipped = totals(results)
     print(f"\n== where the time went\n{table(results)}\n{time.monotonic() - started:.0f} s in all, as a clock counts")
     for result in results:
