@@ -40,6 +40,8 @@ SHARED = (
     "-o", "ControlMaster=auto", "-o", "ControlPersist=60", "-o", "ControlPath=/tmp/turnout-test-%C",
     "-o", "ServerAliveInterval=1", "-o", "ServerAliveCountMax=3",
 )  # fmt: skip
+# For releases that never get healthy: what is found after 7 s is what would be found later.
+SOON = {"health": {"path": "/api/health/", "status": 200, "timeout_s": 2, "deadline_s": 7}}
 PLAYBOOK_LIMIT_S = 300  # no playbook on the lab takes longer; one that does is a failure, not a wait
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import time
 
-from conftest import snapshot
-from harness import APPS, EDGES, OTHER, Turnout, refused
+from conftest import SHORT_ANSWERS, snapshot
+from harness import APPS, EDGES, OTHER, SOON, Turnout, refused
 from turnout.lab.topology import host_named
 
 
@@ -77,8 +77,12 @@ def test_a_failed_release_leaves_the_way_back_as_warm_as_it_was(turnout: Turnout
     turnout.ensure("1.0.0")
     turnout.ensure("1.1.0")
     before = snapshot(turnout)
-    assert turnout.deploy("3.0.1").rc != 0
+    with turnout.load(rate=30, new_connections="0.3", mix=SHORT_ANSWERS) as load:
+        run = turnout.deploy("3.0.1", *turnout.with_service(api=SOON))
+    # On either host: they fail at the same moment, and the first that is heard of is told.
+    refused(run, "/api/health/", "had no answer")
     assert snapshot(turnout) == before
+    assert load.report["failed"] == 0, load.report
     # The failed release was put back already: a rollback that is typed now must not go one release too far ...
     run = turnout.rollback()
     assert run.rc == 0, run.tail
@@ -129,7 +133,7 @@ def test_a_candidate_that_answers_5xx_is_taken_out_again(on_1_0_0: Turnout) -> N
     # Good in the smoke tests, bad for users. Of a name of its own, since what was rolled back is quarantined.
     version = f"3.0.{int(time.time())}"
     on_1_0_0.publish(version, "5xx=0.5", armed=True)
-    with on_1_0_0.load(rate=60) as load:
+    with on_1_0_0.load(rate=60, mix=SHORT_ANSWERS) as load:
         run = on_1_0_0.judged(version, [("has 5 % of the traffic", lambda: on_1_0_0.arm(version))], "-e", "canary=off")
     refused(run, "5xx", "went back at once")
     assert on_1_0_0.in_service() == "1.0.0"

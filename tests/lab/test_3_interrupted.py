@@ -26,9 +26,13 @@ def test_ctrl_c_in_each_phase_puts_everything_back(untouched: Turnout, phase: in
     assert "interrupted" in seen
 
 
-def test_after_all_of_that_the_same_command_releases(turnout: Turnout) -> None:
+def test_after_all_of_that_the_same_command_releases_over_an_abandoned_lock(turnout: Turnout) -> None:
+    for edge in ("edge1", "edge2"):
+        turnout.ssh(edge, "turnout-edge lock take --run dead --owner ann@laptop --purpose deploy --ttl-s 1")
+    time.sleep(1.5)
     run = turnout.deploy("1.1.0")
     assert run.rc == 0, run.tail
+    assert "ann@laptop" in run.out
     assert turnout.in_service() == "1.1.0"
 
 

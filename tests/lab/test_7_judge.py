@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from conftest import SHORT_ANSWERS
 from harness import EDGES, Run, Turnout, refused
 from turnout.judge import meeting
 
@@ -35,7 +36,7 @@ def test_a_release_whose_jobs_fail_is_rolled_back_and_quarantined(turnout: Turno
     turnout.ensure("1.0.0")
     version = f"7.1.{int(time.time())}"
     turnout.publish(version, "failing-jobs", armed=True)
-    with turnout.load(rate=RATE, new_connections="0.3") as load:
+    with turnout.load(rate=RATE, new_connections="0.3", mix=SHORT_ANSWERS) as load:
         run = turnout.judged(version, [("has 5 % of the traffic", lambda: turnout.arm(version))])
     refused(run, "rollback at 5 %", "worker-success", "went back in", "again=")
     assert turnout.in_service() == "1.0.0"

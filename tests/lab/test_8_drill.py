@@ -88,11 +88,11 @@ def test_a_full_disaster_needs_the_repository_and_the_store_alone(bed: Bed) -> N
     assert run.rc == 0, run.tail
     record = record_of(bed.turnout, run)
     assert (record["mode"], record["verdict"]) == ("disaster", "pass")
-    usual = bed.turnout.playbook("restore_drill")
-    assert usual.rc == 0, usual.tail
+    usual = [entry for entry in bed.turnout.edge("edge1")["ledger"] if entry.get("mode") == "latest"]
+    assert usual, "the test of a usual drill runs before"
     whole, part = (
         {phase["name"]: phase["seconds"] for phase in drill["phases"]}
-        for drill in (record, record_of(bed.turnout, usual))
+        for drill in (record, next(drill for drill in reversed(usual) if drill["verdict"] == "pass"))
     )
     assert whole["provision"] > part["provision"]
     run = bed.turnout.playbook("restore_drill", "-e", "mode=disaster")
