@@ -186,7 +186,10 @@ class Reader:
         example: str = "...",
         required: bool = False,
     ) -> str:
-        """Return the text at `key`; `pattern` must match all of it. Returns `default` or '' after a fault."""
+        """Return the text at `key`; `pattern` must match all of it, and one that is required must say something.
+
+        Returns `default` or '' after a fault.
+        """
         fallback = default if default is not None else ""
         if required and not self.need(key, expected, example):
             return fallback
@@ -196,6 +199,9 @@ class Reader:
         if not isinstance(value, str):
             quote = "; a number must stand in quotes to be a text" if isinstance(value, int | float) else ""
             self.fault(key, self.show(value), expected, f"write {key}: {example}{quote}")
+            return fallback
+        if required and not value.strip():
+            self.fault(key, "an empty text", expected, f"write {key}: {example}")
             return fallback
         if pattern is not None and not re.fullmatch(pattern, value):
             self.fault(key, self.show(value), expected, f"write {key}: {example}")

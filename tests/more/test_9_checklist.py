@@ -68,9 +68,9 @@ def pending_release(turnout: Turnout) -> str:
 @pytest.fixture(scope="module")
 def lost_exporter(turnout: Turnout) -> Iterator[str]:
     """Stop the exporter of a host: a minute later its page fires. Meanwhile other tests run."""
-    turnout.ssh("store1", "systemctl stop prometheus-node-exporter")
-    yield "store1"
-    turnout.ssh("store1", "systemctl start prometheus-node-exporter")
+    turnout.ssh("edge2", "systemctl stop prometheus-node-exporter")
+    yield "edge2"
+    turnout.ssh("edge2", "systemctl start prometheus-node-exporter")
 
 
 def migration_of(turnout: Turnout, version: str) -> dict[str, Any]:
@@ -621,6 +621,24 @@ def rehearse(turnout: Turnout, release: str, *options: str) -> Run:
     return turnout.playbook("migration_check", "-e", f"release={release}", *options)
 
 
+@pytest.fixture
+def schema_of_1_0_0(on_1_0_0: Turnout) -> Turnout:
+    """Take back the migrations that a later release has left, so that a rehearsal can begin where 1.0.0 does."""
+    turnout = on_1_0_0
+    turnout.publish("1.1.0")
+    migrate = (
+        "systemd-run --pipe --wait --quiet --collect -p EnvironmentFile=/etc/sample/{color}.migrate.env -p User=sample"
+        " $(ls -d /opt/sample/releases/1.1.0-* | tail -1)/bin/migrate"
+    ).format(color=turnout.edge("edge1")["stable"])
+    while int(turnout.ssh("app1", f"{migrate} version").split()[-1]) > 1:
+        turnout.ssh("app1", f"{migrate} down")
+    say = "turnout-edge --run schema --actor test"
+    for edge in EDGES:
+        turnout.ssh(edge, f"{say} lock take --ttl-s 60 && {say} schema --version 1 --last-contract 0")
+        turnout.ssh(edge, f"{say} lock release")
+    return turnout
+
+
 def sql(folder: Path, name: str, text: str) -> None:
     folder.mkdir(exist_ok=True)
     (folder / name).write_text(text)
@@ -649,9 +667,9 @@ def release_with(turnout: Turnout, version: str, up: str, down: str, kind: str =
 
 
 def test_migrations_that_are_sound_pass_their_rehearsal_and_the_checklist_finds_it(
-    on_1_0_0: Turnout, tmp_path: Path
+    schema_of_1_0_0: Turnout, tmp_path: Path
 ) -> None:
-    turnout = on_1_0_0
+    turnout = schema_of_1_0_0
     run = rehearse(turnout, "1.1.0")
     assert run.rc == 0, run.tail
     entry = [one for one in turnout.edge("edge1")["ledger"] if one["kind"] == "migration-rehearsal"][-1]
@@ -661,8 +679,8 @@ def test_migrations_that_are_sound_pass_their_rehearsal_and_the_checklist_finds_
     assert verdicts(rows, "migrations-rehearsed") == {"migrations-rehearsed": "pass"}
 
 
-def test_a_lock_on_a_busy_table_is_caught_with_its_duration(on_1_0_0: Turnout, tmp_path: Path) -> None:
-    turnout = on_1_0_0
+def test_a_lock_on_a_busy_table_is_caught_with_its_duration(schema_of_1_0_0: Turnout, tmp_path: Path) -> None:
+    turnout = schema_of_1_0_0
     sql(tmp_path / "seed", "tasks.sql", SEED)
     up = "ALTER TABLE tasks ADD COLUMN token text NOT NULL DEFAULT md5(random()::text);"
     release_with(turnout, "1.1.61", up, "ALTER TABLE tasks DROP COLUMN token;")
@@ -683,8 +701,10 @@ def test_a_lock_on_a_busy_table_is_caught_with_its_duration(on_1_0_0: Turnout, t
     assert entry["figures"]["rewritten_rows"] == {"tasks": 150000}
 
 
-def test_a_down_script_that_restores_nothing_and_one_that_breaks_the_old_version_are_caught(on_1_0_0: Turnout) -> None:
-    turnout = on_1_0_0
+def test_a_down_script_that_restores_nothing_and_one_that_breaks_the_old_version_are_caught(
+    schema_of_1_0_0: Turnout,
+) -> None:
+    turnout = schema_of_1_0_0
     release_with(turnout, "1.1.62", "ALTER TABLE tasks ADD COLUMN extra text;", "SELECT 1;")
     run = rehearse(turnout, "1.1.62")
     assert run.rc != 0

@@ -123,6 +123,7 @@ class Rehearsal:
         if version != plan["base_version"]:
             raise RehearsalError(
                 f"the rehearsal begins at migration {version}, and the database in service is at {plan['base_version']}"
+                " (a release that was taken back leaves its migrations): rehearse on a copy of it, with -e copy=true"
             )
         for name, sql in sorted(plan["seed"].items()):
             try:

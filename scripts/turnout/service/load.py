@@ -349,8 +349,6 @@ def _command(reader: Reader, key: str, example: str) -> str:
     expected = "a command in systemd's ExecStart syntax"
     command = reader.text(key, required=True, expected=expected, example=f'"{example}"')
     if not command:
-        if reader.has(key) and reader.raw(key) == "":
-            reader.fault(key, "an empty text", expected, f'write {key}: "{example}"')
         return ""
     if "\n" in command.strip("\n"):
         reader.fault(key, "a text of several lines", expected, f'write it on one line, as `{key}: "{example}"`')

@@ -46,6 +46,10 @@ def test_one_that_lacks_anything_is_refused(key: str) -> None:
     ("change", "where"),
     [
         ({"reason": "ok"}, "reason"),
+        ({"reason": ""}, "reason"),
+        ({"who": ""}, "who"),
+        ({"check": ""}, "check"),
+        ({"release": " "}, "release"),
         ({"reason": "          "}, "reason"),
         ({"check": "disks"}, "check"),
         ({"expires": "2026-11-26"}, "expires"),

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from turnout_drill import place
+from turnout_drill import cli, place
 
 NOW = 1_000_000.0
 
@@ -37,3 +37,23 @@ def test_what_the_reaper_removes(base: Path, name: str, state: dict[str, object]
     (folder / "state.json").write_text(json.dumps(state))
     assert place.reap(str(base), NOW) == ([] if stays else [name])
     assert folder.exists() is stays
+
+
+def test_the_unit_of_a_kept_restore_ends_and_nothing_of_it_is_stopped(
+    base: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Restores lie in several folders, and their units are known by name alone."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.setattr(cli, "bases", lambda: [str(elsewhere), str(base)])
+    monkeypatch.setattr(cli, "RECORDS", base)
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(place, "systemctl", lambda *words: asked.append(words))
+    (base / "copy").mkdir()
+    (base / "copy" / "state.json").write_text(json.dumps({"kept": True}))
+    monkeypatch.setenv("INVOCATION_ID", "systemd sets it")
+    assert cli.remove("copy") == 0
+    assert asked == []
+    monkeypatch.delenv("INVOCATION_ID")
+    cli.remove("copy")
+    assert asked
+    assert not (base / "copy").exists()

@@ -84,6 +84,8 @@ def running(folder: Path) -> Iterator[S3Server]:
         [str(weed), "server", f"-dir={folder}/data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
          "-master.volumeSizeLimitMB=64", "-volume.max=20", "-master.telemetry=false", "-filer", "-s3",
          "-s3.autoCreateBucket=false",
+         # They listen on fixed ports, and each of several servers on this machine would want them.
+         "-s3.port.iceberg=0", "-s3.port.lance=0",
          f"-filer.localSocket={folder}/filer.sock", f"-s3.config={folder}/s3.json",
          f"-s3.cert.file={certificate}", f"-s3.key.file={key}",
          *(f"-{name}={port}" for name, port in zip(names, ports, strict=True))],

@@ -340,7 +340,7 @@ def test_header_and_cookie_together_are_refused():
     ("command", "observed"),
     [
         ("", "an empty text"),
-        ("   ", "no program"),
+        ("   ", "an empty text"),
         ("+bin/api", "special prefix"),
         ("../bin/api", "`..`"),
         ("bin/api 'open", "never closed"),

@@ -163,10 +163,10 @@ def _stop(*_: object) -> None:
 
 def remove(name: str) -> int:
     """Remove one place; its record says so where its program did not live to its end."""
-    for base in bases():
-        place = Place(base, name)
-        if place.state().get("kept") and os.environ.get("INVOCATION_ID"):
-            continue  # the unit of a restore that succeeded has ended; its place stays
+    places = [Place(base, name) for base in bases()]
+    if os.environ.get("INVOCATION_ID") and any(place.state().get("kept") for place in places):
+        return 0  # the unit of a restore that succeeded has ended: its place stays, and what runs of it
+    for place in places:
         place.remove()
     path = RECORDS / f"{name}.json"
     if path.exists():
