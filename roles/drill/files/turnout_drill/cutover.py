@@ -18,7 +18,7 @@ _START_LIMIT_S = 120
 def cut_over(plan: dict[str, Any]) -> dict[str, Any]:
     """Put the restore `id` (in `directory`) into the place of the cluster `version`/`cluster`.
 
-    Returns {kept, seconds}: where the old data directory lies now (None where there was none), and how long no
+    Returns {kept, seconds}: where the old data directory lies now (None where there was none), and for how long at most no
     PostgreSQL answered. Raises BrokenOff with nothing changed, or with the old cluster put back.
     """
     place = Place(plan["directory"], plan["id"])
@@ -40,6 +40,7 @@ def cut_over(plan: dict[str, Any]) -> dict[str, Any]:
         ready_for_archive(place.data, binaries)
     except ProgramError as error:
         raise BrokenOff(str(error)) from None
+    # Counted from the order to stop to the end of the order to start: what clients miss lies within, and is shorter.
     began = time.monotonic()
     systemctl("stop", unit)
     if unit_active(unit):
