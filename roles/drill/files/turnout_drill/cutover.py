@@ -18,8 +18,8 @@ _START_LIMIT_S = 120
 def cut_over(plan: dict[str, Any]) -> dict[str, Any]:
     """Put the restore `id` (in `directory`) into the place of the cluster `version`/`cluster`.
 
-    Returns {kept, seconds}: where the old data directory lies now (None where there was none), and for how long at most no
-    PostgreSQL answered. Raises BrokenOff with nothing changed, or with the old cluster put back.
+    Returns {kept, seconds}: where the old data directory lies now (None where there was none), and for how long at most
+    no PostgreSQL answered. Raises BrokenOff with nothing changed, or with the old cluster put back.
     """
     place = Place(plan["directory"], plan["id"])
     if not place.state().get("kept"):
