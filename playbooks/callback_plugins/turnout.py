@@ -20,6 +20,7 @@ description:
 import atexit
 import contextlib
 import json
+import multiprocessing.queues
 import os
 import re
 import shutil
@@ -101,9 +102,24 @@ class _CtrlCAroundForks:
 
     def _in_child(self):
         with contextlib.suppress(ValueError):
-            signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+            signal.signal(signal.SIGINT, _leave)
         if self._seen:
             os._exit(130)
+
+
+def _leave(_signal, frame):
+    """End a worker, but not while it hands a result over.
+
+    It holds the lock of the queue then. The main process wants that lock to end, and would wait for it for ever.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename == multiprocessing.queues.__file__:
+            again = threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGINT))
+            again.daemon = True
+            again.start()
+            return
+        frame = frame.f_back
+    os._exit(130)
 
 
 def _load_for_every_worker():
