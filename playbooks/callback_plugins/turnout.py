@@ -96,15 +96,20 @@ class _CtrlCAroundForks:
                 signal.signal(signal.SIGINT, self._handler)
         self._handler = None
         if self._seen:
-            again = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
-            again.daemon = True
-            again.start()
+            _interrupt_again(0.05)
 
     def _in_child(self):
         with contextlib.suppress(ValueError):
             signal.signal(signal.SIGINT, _leave)
         if self._seen:
             os._exit(130)
+
+
+def _interrupt_again(after_s):
+    """Send this process the Ctrl-C once more that it cannot follow at this moment; `after_s` in seconds."""
+    again = threading.Timer(after_s, os.kill, (os.getpid(), signal.SIGINT))
+    again.daemon = True
+    again.start()
 
 
 def _leave(_signal, frame):
@@ -114,9 +119,7 @@ def _leave(_signal, frame):
     """
     while frame is not None:
         if frame.f_code.co_filename == multiprocessing.queues.__file__:
-            again = threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGINT))
-            again.daemon = True
-            again.start()
+            _interrupt_again(0.02)
             return
         frame = frame.f_back
     os._exit(130)

@@ -405,8 +405,8 @@ def test_the_forge_is_asked_for_the_release_s_own_commit(
         states = {"lint": "success", "test": "failure", "build": "pending", "scan": "skipped"}
         entries = [forge_server.status(f"CI / {name} (push)", state, key="status") for name, state in states.items()]
         forge.paged(f"{api}/commits/{commit}/statuses", entries)
-        forge.on(f"{api}/branch_protections/main", gitea_rule())
-        forge.on(f"{api}/branch_protections/develop", gitea_rule(required_approvals=0))
+        forge.on(f"{api}/branch_protections/main", forge_server.gitea_rule())
+        forge.on(f"{api}/branch_protections/develop", forge_server.gitea_rule(required_approvals=0))
     else:
         api = "/repos/team/shop"
         runs = [
@@ -417,7 +417,7 @@ def test_the_forge_is_asked_for_the_release_s_own_commit(
         ]  # fmt: skip
         forge.paged(f"{api}/commits/{commit}/check-runs", runs, "check_runs")
         forge.paged(f"{api}/commits/{commit}/status", [], "statuses", sha=commit, state="failure")
-        forge.on(f"{api}/branches/main/protection", github_protection())
+        forge.on(f"{api}/branches/main/protection", forge_server.github_protection())
         forge.on(f"{api}/branches/develop/protection", {"message": "Branch not protected"}, status=404)
     asked = {
         "kind": kind, "url": forge.base, "repository": "team/shop", "token": "hunter2-token",
@@ -440,28 +440,6 @@ def test_the_forge_is_asked_for_the_release_s_own_commit(
     enough = {**asked, "required": ["lint"], "branches": ["main"]}
     _, rows = look(turnout, "-e", changed(tmp_path, forge=enough))
     assert verdicts(rows, "ci@lint", "branch-policy@main") == {"ci@lint": "pass", "branch-policy@main": "pass"}
-
-
-def gitea_rule(**changes: Any) -> dict[str, Any]:
-    """Return a branch's protection in the shape of Gitea's answer."""
-    return {
-        "branch_name": "main", "rule_name": "main", "enable_push": False, "enable_push_whitelist": False,
-        "enable_status_check": True, "status_check_contexts": ["CI / lint (push)"], "required_approvals": 1,
-        "dismiss_stale_approvals": True, "block_admin_merge_override": True, "protected_file_patterns": "", **changes,
-    }  # fmt: skip
-
-
-def github_protection() -> dict[str, Any]:
-    """Return a branch's protection in the shape of GitHub's answer."""
-    return {
-        "required_status_checks": {"strict": True, "contexts": ["lint"], "checks": [{"context": "lint", "app_id": 1}]},
-        "required_pull_request_reviews": {
-            "dismiss_stale_reviews": True, "require_code_owner_reviews": False, "required_approving_review_count": 1,
-        },
-        "enforce_admins": {"enabled": True},
-        "allow_force_pushes": {"enabled": False},
-        "allow_deletions": {"enabled": False},
-    }  # fmt: skip
 
 
 def test_a_contract_migration_that_the_way_back_cannot_bear_fails(on_1_0_0: Turnout) -> None:

@@ -136,3 +136,43 @@ def status(context: str, state: str, *, key: str = "state", at: str = "10") -> d
         "created_at": f"2026-11-25T08:{at}:00Z",
         "updated_at": f"2026-11-25T08:{at}:00Z",
     }
+
+
+def gitea_rule(**changes: Any) -> dict[str, Any]:
+    """Return a branch's protection in the shape of Gitea's answer."""
+    return {
+        "branch_name": "main",
+        "rule_name": "main",
+        "enable_push": False,
+        "enable_push_whitelist": False,
+        "enable_status_check": True,
+        "status_check_contexts": ["CI / lint (push)", "test"],
+        "required_approvals": 2,
+        "dismiss_stale_approvals": True,
+        "block_admin_merge_override": True,
+        "protected_file_patterns": "",
+        **changes,
+    }
+
+
+def github_protection(**changes: Any) -> dict[str, Any]:
+    """Return a branch's protection in the shape of GitHub's answer."""
+    return {
+        "url": "https://api.github.com/repos/team/shop/branches/main/protection",
+        "required_status_checks": {
+            "strict": True,
+            "contexts": ["lint", "test"],
+            "checks": [{"context": "lint", "app_id": None}, {"context": "test", "app_id": 15368}],
+        },
+        "required_pull_request_reviews": {
+            "dismiss_stale_reviews": True,
+            "require_code_owner_reviews": True,
+            "required_approving_review_count": 1,
+            "require_last_push_approval": False,
+        },
+        "enforce_admins": {"url": "…", "enabled": True},
+        "required_linear_history": {"enabled": True},
+        "allow_force_pushes": {"enabled": False},
+        "allow_deletions": {"enabled": False},
+        **changes,
+    }

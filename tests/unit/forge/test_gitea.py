@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from forge_server import COMMIT, OTHER, TOKEN, FakeForge, status
+from forge_server import COMMIT, OTHER, TOKEN, FakeForge, gitea_rule, status
 from turnout.errors import TurnoutError
 from turnout.forge.gitea import Gitea, client
 from turnout.forge.model import State
@@ -76,24 +76,8 @@ def test_a_wrong_token_is_told_without_it(forge: FakeForge) -> None:
     assert TOKEN not in str(caught.value)
 
 
-def rule(**changes: Any) -> dict[str, Any]:
-    return {
-        "branch_name": "main",
-        "rule_name": "main",
-        "enable_push": False,
-        "enable_push_whitelist": False,
-        "enable_status_check": True,
-        "status_check_contexts": ["CI / lint (push)", "test"],
-        "required_approvals": 2,
-        "dismiss_stale_approvals": True,
-        "block_admin_merge_override": True,
-        "protected_file_patterns": "",
-        **changes,
-    }
-
-
 def test_a_rule_that_suffices_lacks_nothing(forge: FakeForge) -> None:
-    forge.on(RULE, rule())
+    forge.on(RULE, gitea_rule())
     assert lacking(gitea(forge).policy("main"), wanted_policy(["lint", "test"])) == []
 
 
@@ -108,7 +92,7 @@ def test_a_rule_that_suffices_lacks_nothing(forge: FakeForge) -> None:
     ],
 )
 def test_each_lack_is_named(forge: FakeForge, change: dict[str, Any], word: str) -> None:
-    forge.on(RULE, rule(**change))
+    forge.on(RULE, gitea_rule(**change))
     (lack,) = lacking(gitea(forge).policy("main"), wanted_policy(["lint", "test"]))
     assert word in lack
 
@@ -119,9 +103,9 @@ def test_a_rule_is_made_where_there_is_none_and_changed_where_there_is(forge: Fa
     method, path, body = forge.seen[-1]
     assert (method, path, body["rule_name"]) == ("POST", f"{API}/branch_protections", "main")
     assert body["status_check_contexts"] == ["lint"]
-    forge.on(RULE, rule())
+    forge.on(RULE, gitea_rule())
     forge.on(RULE, {}, method="PATCH")
-    forge.routes["GET", RULE] = (200, rule())
+    forge.routes["GET", RULE] = (200, gitea_rule())
     gitea(forge).set_policy("main", merged(gitea(forge).policy("main"), wanted_policy(["lint", "scan"])))
     method, path, body = forge.seen[-1]
     assert (method, path) == ("PATCH", RULE)

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from forge_server import COMMIT, OTHER, TOKEN, FakeForge, check_run, status
+from forge_server import COMMIT, OTHER, TOKEN, FakeForge, check_run, github_protection, status
 from turnout.errors import TurnoutError
 from turnout.forge.github import GitHub, client
 from turnout.forge.model import State
@@ -129,30 +129,8 @@ def test_the_token_does_not_follow_a_redirect_to_another_server(forge: FakeForge
     assert "another server" in str(caught.value) or "302" in str(caught.value)
 
 
-def protection(**changes: Any) -> dict[str, Any]:
-    return {
-        "url": "https://api.github.com/repos/team/shop/branches/main/protection",
-        "required_status_checks": {
-            "strict": True,
-            "contexts": ["lint", "test"],
-            "checks": [{"context": "lint", "app_id": None}, {"context": "test", "app_id": 15368}],
-        },
-        "required_pull_request_reviews": {
-            "dismiss_stale_reviews": True,
-            "require_code_owner_reviews": True,
-            "required_approving_review_count": 1,
-            "require_last_push_approval": False,
-        },
-        "enforce_admins": {"url": "…", "enabled": True},
-        "required_linear_history": {"enabled": True},
-        "allow_force_pushes": {"enabled": False},
-        "allow_deletions": {"enabled": False},
-        **changes,
-    }
-
-
 def test_a_policy_that_suffices_lacks_nothing(forge: FakeForge) -> None:
-    forge.on(PROTECTION, protection())
+    forge.on(PROTECTION, github_protection())
     assert lacking(github(forge).policy("main"), wanted_policy(["lint", "test"])) == []
 
 
@@ -163,14 +141,14 @@ def test_an_unprotected_branch_lacks_all(forge: FakeForge) -> None:
 
 
 def test_each_lack_is_named(forge: FakeForge) -> None:
-    forge.on(PROTECTION, protection(required_pull_request_reviews=None, enforce_admins={"enabled": False}))
+    forge.on(PROTECTION, github_protection(required_pull_request_reviews=None, enforce_admins={"enabled": False}))
     lacks = lacking(github(forge).policy("main"), wanted_policy(["lint", "scan"]))
     assert len(lacks) == 5
     assert "scan" in lacks[-1]
 
 
 def test_setting_a_policy_keeps_what_is_stricter(forge: FakeForge) -> None:
-    raw = protection()
+    raw = github_protection()
     raw["required_pull_request_reviews"]["required_approving_review_count"] = 2
     forge.on(PROTECTION, raw)
     forge.on(PROTECTION, {}, method="PUT")
