@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from drill_bed import Bed, make_bed
-from harness import BIN, EDGES, Run, Turnout
+from harness import BIN, EDGES, Run, Turnout, refused
 from test_7_schedule import Jobs
 
 
@@ -19,9 +19,11 @@ from test_7_schedule import Jobs
 def controller(turnout: Turnout, tmp_path: Path) -> Iterator[tuple[Turnout, tuple[str, ...]]]:
     """Make mon1 a controller for one test; whatever was scheduled is gone afterwards."""
     hosts = tmp_path / "hosts.yml"
+    turnout.ssh("mon1", "rm -rf /opt/turnout")
     hosts.write_text("controller: {hosts: {mon1: {}}}\n")
     options = ("-i", "inventories/lab", "-i", str(hosts))
     yield turnout, options
+    turnout.ssh("mon1", "rm -rf /opt/turnout")
     run = turnout.playbook("schedule", *options, "-e", '{"schedule_jobs": []}')
     assert run.rc == 0, run.tail
     for host in ("mon1", "data1"):
@@ -48,7 +50,13 @@ def test_jobs_are_installed_once_run_alone_and_tell_when_they_fail(
     controller: tuple[Turnout, tuple[str, ...]],
 ) -> None:
     turnout, inventory = controller
-    # The project itself is not on this host; a job that is no playbook needs none of it.
+    # Jobs that would find nothing to run are not installed.
+    run = turnout.playbook("schedule", *inventory)
+    refused(run, "schedule-missing", "mon1 does not have /opt/turnout, /opt/turnout/.venv/bin/ansible-playbook")
+    assert turnout.ssh("mon1", "ls /etc/turnout/schedule 2>/dev/null || true") == ""
+    # The place of the project is enough here: of its jobs none runs in this test.
+    place = "/opt/turnout/.venv/bin"
+    turnout.ssh("mon1", f"mkdir -p {place} && install -m 755 /bin/true {place}/ansible-playbook")
     probe = {"command": ["test", "-e", "/run/probe"], "directory": "/", "at": {"every_min": 1}}
     more = [{"name": "probe", "hosts": "controller", **probe}]
     options = (*inventory, "-e", json.dumps({"schedule_more_jobs": more}))
