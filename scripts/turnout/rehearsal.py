@@ -148,6 +148,11 @@ def _faults(
     must_fail = stage.name == FAILING
     if must_fail and stage.code == 0:
         faults.append(f"{version} was built to fail and was released all the same")
+    if must_fail and stage.code != 0 and not any(row["exposed_s"].values()):
+        faults.append(
+            f"{version} was stopped before any traffic met it, so that no way back was rehearsed: "
+            f"{stage.cause or f'exit code {stage.code}'}"
+        )
     if not must_fail and stage.code != 0:
         what = f"the release of {version}" if stage.name == GOOD else "the rollback"
         faults.append(f"{what} failed: {stage.cause or f'exit code {stage.code}'}")

@@ -76,6 +76,7 @@ def test_a_rehearsal_that_went_as_it_must_passes_with_its_figures() -> None:
         (STAGES, course(back=replace(REST, sent=120, lost=4)), "2 of 60 requests were lost in stage back"),
         (STAGES, course(failing=replace(REST, sent=20)), "no request was sent in stage failing"),
         (STAGES, course(failing=replace(REST, sent=60, journal=JOURNAL[:6])), "of a share and of no way back"),
+        (STAGES, course(failing=replace(REST, sent=60, journal=JOURNAL[:3])), "stopped before any traffic met it"),
     ],
 )
 def test_what_went_otherwise_fails_it_and_is_named(
