@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from conftest import SHORT_ANSWERS
-from harness import EDGES, Run, Turnout, refused
+from harness import EDGES, Load, Run, Turnout, refused
 from turnout.judge import meeting
 
 RATE = 40.0
@@ -31,13 +31,19 @@ def verdicts(turnout: Turnout, run: Run) -> list[str]:
     return [judgement["verdict"] for judgement in live]
 
 
-def test_a_release_whose_jobs_fail_is_rolled_back_and_quarantined(turnout: Turnout) -> None:
-    """HAProxy sees nothing of it: only the SLO of the workers can."""
+def with_failing_jobs(turnout: Turnout) -> tuple[str, Run, Load]:
+    """Release a version whose jobs fail as soon as it has traffic; return it, the run and what users met."""
     turnout.ensure("1.0.0")
     version = f"7.1.{int(time.time())}"
     turnout.publish(version, "failing-jobs", armed=True)
     with turnout.load(rate=RATE, new_connections="0.3", mix=SHORT_ANSWERS) as load:
         run = turnout.judged(version, [("has 5 % of the traffic", lambda: turnout.arm(version))])
+    return version, run, load
+
+
+def test_a_release_whose_jobs_fail_is_rolled_back_and_quarantined(turnout: Turnout) -> None:
+    """HAProxy sees nothing of it: only the SLO of the workers can."""
+    version, run, load = with_failing_jobs(turnout)
     refused(run, "rollback at 5 %", "worker-success", "went back in", "again=")
     assert turnout.in_service() == "1.0.0"
     assert load.report["failed"] == 0, load.report["failures"]

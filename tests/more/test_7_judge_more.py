@@ -11,16 +11,16 @@ from datetime import datetime
 from pathlib import Path
 
 from harness import EDGES, Turnout
-from test_7_judge import RATE, refused, verdicts
+from test_7_judge import RATE, refused, verdicts, with_failing_jobs
 
 LEASE_S = 10.0
 SHORT = {"patience_s": 8, "bake_s": 10}
 
 
 def test_a_release_in_quarantine_goes_with_a_word_and_without_the_judge(turnout: Turnout) -> None:
-    """Both are on the record. It needs a release that test_7_judge.py has put into quarantine."""
-    held = list(turnout.edge("edge1")["quarantine"].values())
-    version = held[-1]["release"]
+    """Both are on the record."""
+    version, _, _ = with_failing_jobs(turnout)
+    assert turnout.edge("edge1")["quarantine"], "it was not put into quarantine"
     run = turnout.deploy(version, "-e", 'again="the queue was broken"')
     assert run.rc == 0, run.tail
     assert turnout.in_service() == version
