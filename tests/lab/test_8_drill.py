@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from drill_bed import PLACE, Bed, make_bed
 from harness import Run, Turnout
-from turnout.drill.parse import from_object
+from turnout.drill.parse import FIELDS, from_object
 from turnout.lab import store
 from turnout.lab.topology import host_named
 
@@ -28,7 +29,7 @@ def record_of(turnout: Turnout, run: Run) -> dict[str, Any]:
     """Return the last drill in the ledger, read as strictly as the reports read it."""
     ledger = [entry for entry in turnout.edge("edge1")["ledger"] if entry.get("kind") == "drill"]
     assert ledger, run.tail
-    record = {key: ledger[-1][key] for key in from_object.__globals__["FIELDS"]}
+    record = {key: ledger[-1][key] for key in FIELDS}
     from_object(record)
     return record
 
@@ -40,8 +41,16 @@ def told(measured: dict[str, Any]) -> str:
     return " | ".join(measured["causes"] + wrong)
 
 
+def timelines(bed: Bed) -> set[str]:
+    """Return the timelines of which the repository holds WAL or a history, by their eight digits."""
+    held = bed.turnout.ssh("data1", "sudo -u postgres pgbackrest --stanza=sample repo-ls archive/sample/17-1")
+    found = set(re.findall(r"^[0-9A-F]{8}(?=[0-9A-F]{8}|\.history)", held, re.MULTILINE))
+    assert found, held
+    return found
+
+
 def test_a_drill_restores_what_the_repository_held_and_leaves_nothing(bed: Bed) -> None:
-    timelines = bed.turnout.ssh("data1", "sudo -u postgres pgbackrest --stanza=sample repo-ls archive/sample/17-1")
+    before = timelines(bed)
     run = bed.turnout.playbook("restore_drill")
     assert run.rc == 0, run.tail
     record = record_of(bed.turnout, run)
@@ -52,10 +61,7 @@ def test_a_drill_restores_what_the_repository_held_and_leaves_nothing(bed: Bed) 
     assert sum(phase["seconds"] for phase in record["phases"]) == pytest.approx(record["rto_seconds"], rel=0.01)
     assert {check["name"] for check in record["checks"]} >= {"target_reached", "smoke", "worker", "amcheck", "redis"}
     bed.nothing_left()
-    after = bed.turnout.ssh("data1", "sudo -u postgres pgbackrest --stanza=sample repo-ls archive/sample/17-1")
-    assert {line for line in after.split() if line.endswith(".history")} == {
-        line for line in timelines.split() if line.endswith(".history")
-    }
+    assert timelines(bed) == before
 
 
 def test_calls_of_the_restored_service_to_the_outside_are_blocked_and_counted(bed: Bed) -> None:
