@@ -21,6 +21,7 @@ import atexit
 import contextlib
 import json
 import multiprocessing.queues
+import multiprocessing.util
 import os
 import re
 import shutil
@@ -29,6 +30,7 @@ import socket
 import sys
 import threading
 import time
+import weakref
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -65,44 +67,84 @@ def now():
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-class _CtrlCAroundForks:
-    """Ctrl-C, which the terminal sends to all of Ansible's processes at once, at the moment when a worker is forked.
+# Python drops what is raised in these, and prints a traceback: hooks of a fork, and what runs when an object ends.
+_HOOKS = ("_before", "_in_parent", "_after_fork", "__del__")
+_FINALIZERS = (multiprocessing.util.__file__, weakref.__file__)
+# Where Ansible puts a new worker into the place of one that it has closed: cut off there, it fails at its own end.
+_REPLACES_A_WORKER = "_queue_task"
 
-    The worker ends without a word: what there is to say is said by the main process, and a worker would print a
-    traceback. (Programs that it starts have their own handling of the signal back.) In the main process Python drops
-    an exception that is raised while it forks, so a Ctrl-C of that moment would be lost, and the run would go on: it is
-    kept, and sent again a moment later.
+
+class _CtrlC:
+    """Ctrl-C, which the terminal sends to all of Ansible's processes at once, at any moment.
+
+    A worker that has just been forked ends without a word: what there is to say is said by the main process, and a
+    worker would print a traceback. (Programs that it starts have their own handling of the signal back.)
+
+    The main process ends by KeyboardInterrupt, as any program. Ansible's own handler would tell its workers first, and
+    one that ends at once takes the lock of the queue with it that it hands results over by: the main process would
+    wait for that lock for ever. Without it, workers are ended last, when nobody needs the queue any more. Where the
+    exception would be dropped, or leave Ansible in pieces, it is put off for a moment. One that is still put off when
+    the run ends anyway (Ansible has seen that a worker is gone) is dropped: it would cut the put-back's story short.
     """
 
     def __init__(self):
-        self._seen = False
-        self._handler = None
+        self._pid = os.getpid()
+        self._ansibles_end = signal.SIG_DFL
+        self._forking = False
+        self._put_off = False
+        self._ending = False
 
     def register(self):
-        """Take part in every fork from now on. Last of all hooks before it, so the others run under its handler."""
+        """Meet every Ctrl-C from now on, and take part in every fork."""
+        with contextlib.suppress(ValueError):  # not in the main thread: nobody sends it a signal
+            signal.signal(signal.SIGINT, self._meet)
+            self._ansibles_end = signal.signal(signal.SIGTERM, self._end)
         os.register_at_fork(before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child)
 
-    def _note(self, *_):
-        self._seen = True
+    def ending(self):
+        """Say that the run ends, whether somebody pressed Ctrl-C or not."""
+        self._ending = True
+
+    def _meet(self, _signal, frame):
+        if os.getpid() != self._pid:
+            os._exit(130)  # forked just now
+        if self._put_off and self._ending:
+            self._put_off = False
+        elif self._forking or _bad_moment(frame):
+            self._put_off = True
+            _interrupt_again(0.02)
+        else:
+            self._put_off = False
+            raise KeyboardInterrupt
+
+    def _end(self, number, frame):
+        # Ansible ends its workers last. One that has just been forked has the main process's handler still, fails in
+        # it, and would wait for ever to say so.
+        if os.getpid() != self._pid:
+            os._exit(143)
+        if callable(self._ansibles_end):
+            self._ansibles_end(number, frame)
+        sys.exit(143)
 
     def _before(self):
-        self._seen = False
-        with contextlib.suppress(ValueError):  # not in the main thread: nobody sends it a signal
-            self._handler = signal.signal(signal.SIGINT, self._note)
+        self._forking = True
 
     def _in_parent(self):
-        with contextlib.suppress(ValueError):
-            if self._handler is not None:
-                signal.signal(signal.SIGINT, self._handler)
-        self._handler = None
-        if self._seen:
-            _interrupt_again(0.05)
+        self._forking = False
 
     def _in_child(self):
         with contextlib.suppress(ValueError):
             signal.signal(signal.SIGINT, _leave)
-        if self._seen:
-            os._exit(130)
+
+
+def _bad_moment(frame):
+    """Tell whether what is raised in this frame would be dropped by Python, or leave Ansible in pieces."""
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name in _HOOKS or code.co_name == _REPLACES_A_WORKER or code.co_filename in _FINALIZERS:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _interrupt_again(after_s):
@@ -210,7 +252,8 @@ class CallbackModule(CallbackBase):
         self._finished = False
         self._silent = False
         atexit.register(self._at_exit)
-        _CtrlCAroundForks().register()
+        self._ctrl_c = _CtrlC()
+        self._ctrl_c.register()
 
     # What is printed -------------------------------------------------------------------------------------------
 
@@ -357,6 +400,7 @@ class CallbackModule(CallbackBase):
         self._end("failed")
 
     def _end(self, how):
+        self._ctrl_c.ending()
         self._record.write("ended", how)
         self._record.event("end", how=how, seconds=round(time.monotonic() - self._started, 3))
         if self._record.has("keeper.json") and how == "failed":

@@ -1,4 +1,4 @@
-"""Ctrl-C in the very moment of a fork is not lost: Python drops what is raised in a hook of a fork."""
+"""Ctrl-C at a moment when Python would drop it is not lost: in a hook of a fork, and while an object ends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def interrupt(*_):
 signal.signal(signal.SIGINT, interrupt)
 os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGINT))
 if sys.argv[2] == "guarded":
-    turnout._CtrlCAroundForks().register()
+    turnout._CtrlC().register()
 try:
     if os.fork() == 0:
         os._exit(0)
@@ -29,9 +29,62 @@ except KeyboardInterrupt:
 """
 
 
-def ends(guard: str) -> tuple[str, str]:
+# A Ctrl-C while an object ends, and one while Ansible replaces a worker.
+ELSEWHERE = """
+import os, signal, sys, time
+sys.path.insert(0, sys.argv[1])
+import turnout
+def interrupt(*_):
+    raise KeyboardInterrupt
+def press():
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.001)
+class Ending:
+    def __del__(self):
+        press()
+def _queue_task():
+    global whole
+    whole = False
+    press()
+    whole = True
+signal.signal(signal.SIGINT, interrupt)
+if sys.argv[2] == "guarded":
+    turnout._CtrlC().register()
+whole = True
+try:
+    _queue_task() if sys.argv[3] == "worker" else Ending()
+    time.sleep(1)
+    print("lost")
+except KeyboardInterrupt:
+    print("kept" if whole else "in pieces")
+"""
+# One that is put off is dropped where the run ends anyway; one after that is followed.
+AT_THE_END = """
+import os, signal, sys, time
+sys.path.insert(0, sys.argv[1])
+import turnout
+guard = turnout._CtrlC()
+guard.register()
+class Ending:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.001)
+try:
+    Ending()
+    if sys.argv[2] == "guarded":
+        guard.ending()
+    time.sleep(0.3)
+    print("told", end=" ")
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(1)
+except KeyboardInterrupt:
+    print("cut")
+"""
+
+
+def ends(program: str, *words: str) -> tuple[str, str]:
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", PROGRAM, str(PLUGINS), guard],
+        [sys.executable, "-W", "ignore", "-c", program, str(PLUGINS), *words],
         capture_output=True,
         text=True,
         check=True,
@@ -41,13 +94,24 @@ def ends(guard: str) -> tuple[str, str]:
 
 
 def test_an_interrupt_in_the_moment_of_a_fork_is_kept_and_prints_nothing() -> None:
-    assert ends("guarded") == ("kept", "")
+    assert ends(PROGRAM, "guarded") == ("kept", "")
 
 
 def test_without_the_guard_python_drops_it() -> None:
-    said, errors = ends("plain")
+    said, errors = ends(PROGRAM, "plain")
     assert said == "lost"
     assert "Exception ignored" in errors
+
+
+@pytest.mark.parametrize(("moment", "unguarded"), [("object", "lost"), ("worker", "in pieces")])
+def test_an_interrupt_at_another_bad_moment_is_kept_too(moment: str, unguarded: str) -> None:
+    assert ends(ELSEWHERE, "guarded", moment) == ("kept", "")
+    assert ends(ELSEWHERE, "plain", moment)[0] == unguarded
+
+
+def test_an_interrupt_that_was_put_off_does_not_cut_the_end_short() -> None:
+    assert ends(AT_THE_END, "guarded") == ("told cut", "")
+    assert ends(AT_THE_END, "plain") == ("cut", "")
 
 
 HANDING_OVER = """
@@ -55,7 +119,7 @@ import multiprocessing, os, signal, sys, threading, time
 sys.path.insert(0, sys.argv[1])
 import turnout
 queue = multiprocessing.get_context("fork").SimpleQueue()
-turnout._CtrlCAroundForks().register()
+turnout._CtrlC().register()
 worker = os.fork()
 if worker == 0:
     if sys.argv[2] == "rude":
