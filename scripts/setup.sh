@@ -74,7 +74,7 @@ system_packages() {
     command -v apt-get >/dev/null || fail setup-system "this machine has no apt-get" "Debian 12 or newer, or Ubuntu 24.04 or newer" \
         "run it in a virtual machine with Debian"
     local wanted=(
-        ca-certificates git make openssh-client openssl zstd # the project
+        ca-certificates git make openssh-client openssl umoci zstd # the project
         podman netavark nftables iptables iproute2 mmdebstrap debian-archive-keyring gpg mount # the lab
     )
     # crun, podman's usual runtime, cannot run systemd where cgroups are not v2 alone.

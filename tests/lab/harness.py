@@ -132,8 +132,8 @@ class Turnout:
             return []
         return ["--endpoint", self.s3["endpoint"], "--region", self.s3["region"], "--ca-file", self.s3["ca_file"]]
 
-    def build(self, version: str, *faults: str, armed: bool = False, options: Sequence[str] = ()) -> Path:
-        """Build and sign a release of the sample; return its manifest's path."""
+    def source_of(self, version: str, *faults: str, armed: bool = False) -> tuple[Path, dict[str, Any]]:
+        """Make the files of a release of the sample; return their folder, and what `release build` must know."""
         source = self.work / "source" / version
         done = subprocess.run(
             [
@@ -143,7 +143,11 @@ class Turnout:
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        inputs = json.loads(done.stdout)
+        return source, json.loads(done.stdout)
+
+    def build(self, version: str, *faults: str, armed: bool = False, options: Sequence[str] = ()) -> Path:
+        """Build and sign a release of the sample; return its manifest's path."""
+        source, inputs = self.source_of(version, *faults, armed=armed)
         out = self.work / "dist"
         self.turnout(
             "release", "build", str(source), "--name", "sample", "--version", version,
@@ -394,15 +398,16 @@ class Turnout:
 
     def arm(self, version: str) -> None:
         """Wake the faults of a release that was built with `armed`."""
-        self._redis(f"set sample:armed:{version} 1")
+        self.redis(f"set sample:armed:{version} 1")
 
     def disarm(self, version: str) -> None:
         """Let them sleep again."""
-        self._redis(f"del sample:armed:{version}")
+        self.redis(f"del sample:armed:{version}")
 
-    def _redis(self, words: str) -> None:
+    def redis(self, words: str) -> str:
+        """Ask Redis on its own host; return what it said."""
         password = "$(grep -hoP '^requirepass \\K.*' -r /etc/redis/ | tail -1)"
-        self.ssh("data1", f'REDISCLI_AUTH="{password}" redis-cli {words}')
+        return self.ssh("data1", f'REDISCLI_AUTH="{password}" redis-cli {words}')
 
     @contextlib.contextmanager
     def forgotten_transaction(self) -> Iterator[None]:

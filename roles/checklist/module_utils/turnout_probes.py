@@ -91,10 +91,17 @@ def _slot(service: str, color: str, salt: bytes) -> dict:
 def _carried(where) -> dict:
     """Return id and checksum of the migrations that a laid release carries, from its marker."""
     try:
-        with open(os.path.join(where or "/nowhere", MARKER), encoding="utf-8") as file:
-            listed = (json.load(file).get("manifest") or {}).get("migrations") or []
-        return {one["id"]: one["sha256"] for one in listed}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {one["id"]: one["sha256"] for one in _manifest(where or "/nowhere").get("migrations") or []}
+    except (KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _manifest(where: str) -> dict:
+    """Return the manifest of a laid release, from its marker; an empty one where it cannot be read."""
+    try:
+        with open(os.path.join(where, MARKER), encoding="utf-8") as file:
+            return json.load(file).get("manifest") or {}
+    except (OSError, ValueError, AttributeError):
         return {}
 
 
@@ -126,12 +133,14 @@ def schema(arguments: dict, limit_s: float) -> dict:
     environment = f"/etc/{service}/{color}.migrate.env"
     if not os.path.exists(environment):
         environment = f"/etc/{service}/{color}.env"
+    image = (_manifest(release_dir).get("artifact") or {}).get("image")
+    folder = image["working_dir"] if image else release_dir
     words = shlex.split(arguments["command"])
     if "/" in words[0] and not os.path.isabs(words[0]):
-        words[0] = os.path.join(release_dir, words[0])
+        words[0] = os.path.join(folder, words[0])
     properties = {
         "User": arguments["user"],
-        "WorkingDirectory": release_dir,
+        "WorkingDirectory": folder,
         "EnvironmentFile": environment,
         "RuntimeMaxSec": str(max(1, int(limit_s))),
         "NoNewPrivileges": "yes",
@@ -139,6 +148,14 @@ def schema(arguments: dict, limit_s: float) -> dict:
         "PrivateTmp": "yes",
     }
     argv = ["systemd-run", "--quiet", "--pipe", "--wait", "--collect", f"--unit=turnout-checklist-{service}"]
+    if image:
+        properties |= {
+            "RootDirectory": os.path.join(release_dir, "rootfs"),
+            "MountAPIVFS": "yes",
+            "ProtectHome": "no",
+            "BindReadOnlyPaths": "-/etc/hosts -/etc/resolv.conf",
+        }
+        argv += [f"--setenv={key}={value}" for key, value in image["environment"].items()]
     argv += [f"--property={name}={value}" for name, value in properties.items()] + ["--", *words]
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=limit_s, check=False)

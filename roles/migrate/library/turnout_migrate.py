@@ -14,7 +14,10 @@ description:
 options:
   service: {description: Name of the service., type: str, required: true}
   user: {description: User that the command runs as., type: str, required: true}
-  release_dir: {description: Folder of the laid release., type: path, required: true}
+  layout:
+    description: How the release sees its files, as the filter C(turnout_layout) says it.
+    type: dict
+    required: true
   version_command: {description: Prints the highest applied migration as one whole number., type: str, required: true}
   up_command: {description: Applies what is pending; left out to only read the version., type: str}
   environment_file_text: {description: Environment in systemd's EnvironmentFile syntax., type: str, required: true}
@@ -30,7 +33,7 @@ EXAMPLES = r"""
   turnout_migrate:
     service: sample
     user: sample
-    release_dir: /opt/sample/releases/1.1.0-0123456789ab
+    layout: "{{ release_manifest | turnout_layout('/opt/sample/releases/1.1.0-0123456789ab') }}"
     version_command: bin/migrate version
     up_command: bin/migrate up
     environment_file_text: "{{ text }}"
@@ -104,20 +107,22 @@ def absolute(command, release_dir):
 
 def run_unit(params, command, environment_file, timeout_s):
     """Run one command in the transient unit; return (exit code, standard output, standard error)."""
-    unit = f"turnout-migrate-{params['service']}"
+    unit, layout = f"turnout-migrate-{params['service']}", params["layout"]
     properties = {
         "User": params["user"],
-        "WorkingDirectory": params["release_dir"],
+        "WorkingDirectory": layout["folder"],
         "EnvironmentFile": environment_file,
         "RuntimeMaxSec": str(timeout_s),
         "TimeoutStopSec": "5",
         "NoNewPrivileges": "yes",
         "ProtectSystem": "strict",
         "PrivateTmp": "yes",
+        **layout["properties"],
     }
     argv = ["systemd-run", "--quiet", "--pipe", "--wait", "--collect", f"--unit={unit}"]
     argv += [f"--property={name}={value}" for name, value in properties.items()]
-    argv += ["--", *absolute(command, params["release_dir"])]
+    argv += [f"--setenv={key}={value}" for key, value in layout["environment"].items()]
+    argv += ["--", *absolute(command, layout["folder"])]
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s + GRACE_S, check=False)
     except subprocess.TimeoutExpired:
@@ -175,7 +180,7 @@ def main():
         argument_spec={
             "service": {"type": "str", "required": True},
             "user": {"type": "str", "required": True},
-            "release_dir": {"type": "path", "required": True},
+            "layout": {"type": "dict", "required": True},
             "version_command": {"type": "str", "required": True},
             "up_command": {"type": "str"},
             "environment_file_text": {"type": "str", "required": True, "no_log": True},

@@ -43,11 +43,13 @@ def turnout_migration_plan(value, inventory_dir, candidate, stable, options):
     def release(one):
         if not one:
             return None
-        version = one["manifest"]["version"]
+        manifest = from_dict(one["manifest"])
+        layout = manifest.layout(f"/opt/{service.name}/releases/{one['id']}")
         return {
-            "dir": f"/opt/{service.name}/releases/{one['id']}",
-            "version": version,
-            "environment": environment(service, "blue", version, "migrate"),
+            "folder": layout.folder,
+            "root": layout.root,
+            "version": manifest.version,
+            "environment": {**layout.environment, **environment(service, "blue", manifest.version, "migrate")},
         }
 
     url_of = {**service.environment, **service.migrate.environment}

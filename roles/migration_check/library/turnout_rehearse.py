@@ -20,9 +20,9 @@ options:
   plan:
     description:
       - JSON text with C(service), C(user), C(database_urls) (the migrator's first), C(redis_url), C(candidate) and
-        C(stable) (each C(dir), C(version) and C(environment)), C(up), C(down), C(version_command), C(pending) (ids, in
-        order), C(base_version), C(seed) and C(checks) (SQL texts by name), C(api) (C(command), C(port), C(health),
-        C(smoke)), C(timeout_s), and C(data_directory) of a restored copy or null. Never shown.
+        C(stable) (each C(folder), C(root), C(version) and C(environment)), C(up), C(down), C(version_command),
+        C(pending) (ids, in order), C(base_version), C(seed) and C(checks) (SQL texts by name), C(api) (C(command),
+        C(port), C(health), C(smoke)), C(timeout_s), and C(data_directory) of a restored copy or null. Never shown.
     type: str
     required: true
 author: [The Turnout authors]
@@ -58,7 +58,7 @@ import urllib.parse
 import urllib.request
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.turnout_cage import CageError, account, enter
+from ansible.module_utils.turnout_cage import CageError, account, enter, furnish, inside
 from ansible.module_utils.turnout_ephemeral import BLOCKS_READS, Ephemeral, EphemeralError, LockWatch, state
 
 DIFF_LINES = 12
@@ -235,9 +235,9 @@ class Rehearsal:
         api, stable = self.plan["api"], self.plan["stable"]
         environment = {**stable["environment"], "PORT": str(api["port"])}
         process = subprocess.Popen(
-            self._argv(api["command"], stable["dir"], environment), cwd=stable["dir"], stdin=subprocess.DEVNULL,
+            self._argv(api["command"], stable["folder"], environment), stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-            env={"PATH": "/usr/local/bin:/usr/bin:/bin", **environment}, **self._account,
+            env={**self._base_environment, **environment}, **self._where(stable),
         )  # fmt: skip
         try:
             self._ask_all(api, stable["version"], process)
@@ -296,6 +296,15 @@ class Rehearsal:
         server.stdin.close()
         return server
 
+    @property
+    def _base_environment(self) -> dict:
+        """What systemd gives to every service; an image need not know its user by name."""
+        user = self.plan["user"]
+        return {"PATH": "/usr/local/bin:/usr/bin:/bin", "USER": user, "LOGNAME": user}
+
+    def _where(self, release: dict) -> dict:
+        return inside(release["root"], release["folder"], self._account)
+
     def _argv(self, command: str, folder: str, environment: dict) -> list:
         words = shlex.split(command)
         for name, value in environment.items():
@@ -305,12 +314,12 @@ class Rehearsal:
         return words
 
     def _migrate(self, release: dict, command: str) -> str:
-        environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", **release["environment"]}
+        environment = {**self._base_environment, **release["environment"]}
         try:
             done = subprocess.run(
-                self._argv(command, release["dir"], release["environment"]), cwd=release["dir"], env=environment,
+                self._argv(command, release["folder"], release["environment"]), env=environment,
                 stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-                timeout=self.plan["timeout_s"], **self._account,
+                timeout=self.plan["timeout_s"], **self._where(release),
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             raise RehearsalError(f"`{command}` did not end within {self.plan['timeout_s']} s") from None
@@ -344,6 +353,8 @@ def main():
     try:
         rehearsal = Rehearsal(plan)
         enter([host for host in hosts if host])
+        for root in {plan[which]["root"] for which in ("candidate", "stable") if plan[which]} - {""}:
+            furnish(root)
         rehearsal.run()
     except (CageError, EphemeralError, RehearsalError) as error:
         if rehearsal is None or not isinstance(error, RehearsalError):

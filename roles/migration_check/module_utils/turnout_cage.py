@@ -49,9 +49,24 @@ def enter(hosts: list) -> None:
 
 
 def _ip(*words: str) -> None:
-    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+    _call("ip", *words)
+
+
+def _call(*words: str) -> None:
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise CageError(f"ip {' '.join(words)}: {done.stderr.strip()}")
+        raise CageError(f"{' '.join(words)}: {done.stderr.strip()}")
+
+
+def furnish(root: str) -> None:
+    """Give an image's files, which a release sees as its root, what a unit would: for as long as this process lives.
+
+    Only after `enter`: the mounts are this process's own. Raises CageError.
+    """
+    _call("mount", "--rbind", "/dev", f"{root}/dev")
+    _call("mount", "-t", "proc", "proc", f"{root}/proc")
+    _call("mount", "-t", "tmpfs", "-o", "mode=1777,size=64m", "tmpfs", f"{root}/tmp")  # noqa: S108 - in the image
+    _call("mount", "--bind", "/etc/hosts", f"{root}/etc/hosts")
 
 
 def _hosts_file(libc, names: list) -> None:
@@ -70,3 +85,22 @@ def account(user: str) -> dict:
     except KeyError:
         raise CageError(f"there is no system user {user}") from None
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+
+
+def inside(root: str, folder: str, user: dict) -> dict:
+    """Return the arguments with which `subprocess` runs something as a user, in `folder` of what it sees as `root`.
+
+    `user` is what `account` returns; an empty `root` is the host's own.
+    """
+    if not root:
+        return {"cwd": folder, **user}
+
+    def change() -> None:
+        # subprocess would change the user first, and who is not root may not change its root.
+        os.chroot(root)
+        os.chdir(folder)
+        os.setgroups(user["extra_groups"])
+        os.setgid(user["group"])
+        os.setuid(user["user"])
+
+    return {"preexec_fn": change}

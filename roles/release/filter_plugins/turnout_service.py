@@ -53,9 +53,15 @@ def turnout_migrate_env_text(value, color, version, inventory_dir="."):
     return migrate_env_text(service, color, version) if service.migrate is not None else ""
 
 
-def turnout_drop_ins(value, color, inventory_dir="."):
+def turnout_drop_ins(value, color, manifest=None, inventory_dir="."):
     """Return the drop-ins of a color's units: path below /etc/systemd/system to text."""
-    return drop_ins(_load(value, inventory_dir), color)
+    service = _load(value, inventory_dir)
+    return drop_ins(service, color, _manifest(manifest).layout(f"/opt/{service.name}/{color}") if manifest else None)
+
+
+def turnout_layout(manifest, base):
+    """Return how processes see a release that is laid in the folder `base`: {folder, root, environment}."""
+    return _manifest(manifest).layout(base).as_dict()
 
 
 def turnout_unit_names(value, color, process, inventory_dir="."):
@@ -115,6 +121,7 @@ class FilterModule:
                 turnout_env_text,
                 turnout_migrate_env_text,
                 turnout_drop_ins,
+                turnout_layout,
                 turnout_unit_names,
                 turnout_argv,
                 turnout_addresses,

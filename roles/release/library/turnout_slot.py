@@ -14,7 +14,7 @@ description:
     only when it is whole, and its marker C(.turnout-complete) is written last.
   - A color (slot) is a symbolic link to a release, two environment files and the drop-ins of its units. What a
     new release displaces is kept aside until the caller settles, and can be restored as a whole.
-  - Needs nothing but Python, GNU tar and zstd (podman for images).
+  - Needs nothing but Python, GNU tar and zstd (umoci for images).
 version_added: "0.1.0"
 author: Turnout
 options:
@@ -135,7 +135,7 @@ EXAMPLES = r"""
     color: green
     release_id: 1.1.0-0a1b2c3d4e5f
     environment: "{{ service | turnout_env_text('green', '1.1.0', inventory_dir) }}"
-    drop_ins: "{{ service | turnout_drop_ins('green', inventory_dir) }}"
+    drop_ins: "{{ service | turnout_drop_ins('green', release_manifest) }}"
 """
 
 RETURN = r"""
@@ -189,6 +189,7 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
 import pwd
 import re
 import secrets
@@ -205,6 +206,8 @@ COLORS = ("blue", "green")
 MARKER = ".turnout-complete"
 PARTIAL = ".partial-"
 TEMPORARY = ".turnout-new"
+ROOTFS = "rootfs"  # an image's files, below the folder of its release
+IMAGE_TAG = "release"
 LOCK_WAIT_S = 120
 SYSTEMCTL_TIMEOUT_S = 60
 UNIT_PROPERTIES = {
@@ -422,11 +425,8 @@ def read_marker(places: Places, release_id: str) -> dict | None:
 
 
 def is_complete(places: Places, release_id: str | None) -> bool:
-    """Tell whether a release is laid whole (and, for an image, whether podman still has it)."""
-    marker = read_marker(places, release_id) if release_id else None
-    if marker is None:
-        return False
-    return marker.get("kind") != "oci-archive" or image_exists(marker.get("image", ""))
+    """Tell whether a release is laid whole."""
+    return release_id is not None and read_marker(places, release_id) is not None
 
 
 def standing(places: Places, color: str) -> str | None:
@@ -637,12 +637,11 @@ def lay(places: Places, params: dict) -> str:
         shutil.rmtree(partial)
     partial.mkdir(mode=0o755)
     try:
-        extra = {}
         if params["kind"] == "tarball":
             unpack(places, src, partial)
             clean_tree(partial)
         else:
-            extra = {"image": load_image(src, params["service"], release_id)}
+            unpack_image(src, partial, params)
         run(["sync", "-f", str(partial)])
         marker = {
             "release_id": release_id,
@@ -650,7 +649,6 @@ def lay(places: Places, params: dict) -> str:
             "kind": params["kind"],
             "laid_at": time.time(),
             "manifest": params["manifest"],
-            **extra,
         }
         write_file(partial / MARKER, json.dumps(marker, indent=1).encode() + b"\n", 0o644)
         discard(places.release(release_id))  # one without a marker, from before a crash of the host
@@ -734,32 +732,85 @@ def unfit_member(folder: Path, path: Path, what: str) -> SlotError:
     )
 
 
-def load_image(src: Path, service: str, release_id: str) -> str:
-    """Load an OCI archive into podman and return the image's name on this host."""
-    for program in ("podman", "zstd"):
-        if shutil.which(program) is None:
-            raise program_missing(program)
-    image = f"localhost/{service}:{release_id.replace('+', '_')}"
-    with subprocess.Popen(["zstd", "-dcq", str(src)], stdout=subprocess.PIPE) as decompress:
-        loaded = run(["podman", "load", "--quiet"], stdin=decompress.stdout)
-    name = loaded.stdout.decode(errors="replace").rpartition("Loaded image: ")[2].strip()
-    if loaded.returncode == 0 and decompress.returncode == 0 and name:
-        loaded = run(["podman", "tag", name, image])
-    if loaded.returncode != 0 or decompress.returncode != 0 or not name:
+def unpack_image(src: Path, folder: Path, params: dict) -> None:
+    """Unpack an OCI archive into `folder`/rootfs, as a file system that units see as their root."""
+    wanted = (((params["manifest"] or {}).get("artifact") or {}).get("image") or {}).get("architecture")
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    if wanted not in (None, machine):
         raise SlotError(
-            "image-unreadable",
-            f"podman could not load {src.name}: {last_line(loaded.stderr)}",
-            "an OCI archive, as `podman save --format oci-archive` writes it",
-            "build the release from such a file: turnout release build --image-archive FILE",
+            "image-machine",
+            f"the image is for {wanted}, and this host is {machine}",
+            f"an image for {machine}",
+            f"build it for this host: podman build --arch {machine}",
         )
-    return image
+    layout, rootfs = folder / ".oci", folder / ROOTFS
+    layout.mkdir()
+    unpacked = run(["tar", "--extract", "--zstd", f"--file={src}", f"--directory={layout}", "--no-same-owner"])
+    if unpacked.returncode == 0:
+        unpacked = None if name_image(layout) else unpacked
+    if unpacked is None:
+        unpacked = run(["umoci", "raw", "unpack", f"--image={layout}:{IMAGE_TAG}", str(rootfs)])
+        if unpacked.returncode == 0:
+            shutil.rmtree(layout)
+            clean_rootfs(rootfs, params["service"])
+            return
+    output = unpacked.stderr.decode(errors="replace")
+    if "no space left on device" in output.lower():
+        raise SlotError(
+            "disk-full",
+            f"the disk filled up while the image was unpacked in {folder.parent}",
+            "room for the whole release",
+            f"free some space (df {folder.parent}), or lower releases.keep in the service file",
+        )
+    raise SlotError(
+        "image-unreadable",
+        f"{src.name} could not be unpacked: {last_line(unpacked.stderr)}",
+        "an OCI archive, as `podman save --format oci-archive` writes it",
+        "build the release from such a file: turnout release build --image-archive FILE",
+    )
 
 
-def image_exists(image: str) -> bool:
-    """Tell whether podman has the image."""
-    if not image or shutil.which("podman") is None:
+def name_image(layout: Path) -> bool:
+    """Give the one image of an OCI layout a name to unpack it by; return whether there is one."""
+    try:
+        index = json.loads((layout / "index.json").read_bytes())
+        (image,) = index["manifests"]
+        image["annotations"] = {"org.opencontainers.image.ref.name": IMAGE_TAG}
+    except (OSError, ValueError, KeyError, TypeError):
         return False
-    return run(["podman", "image", "exists", image], timeout_s=SYSTEMCTL_TIMEOUT_S).returncode == 0
+    (layout / "index.json").write_text(json.dumps(index))
+    return True
+
+
+def clean_rootfs(rootfs: Path, service: str) -> None:
+    """Make an image's files root's and readable, as a tarball's are, and make the places that a unit mounts over.
+
+    Users of the image are not users of this host: a file that belongs to one of them would belong to somebody here.
+    """
+    for parent, folders, files in os.walk(rootfs):
+        os.chown(parent, 0, 0)
+        Path(parent).chmod(0o755)
+        for name in (*folders, *files):
+            path = Path(parent) / name
+            mode = path.lstat().st_mode
+            if stat.S_ISDIR(mode):
+                continue
+            if stat.S_ISLNK(mode) or stat.S_ISREG(mode):
+                os.lchown(path, 0, 0)
+                if stat.S_ISREG(mode):
+                    path.chmod(0o755 if mode & 0o111 else 0o644)
+            else:
+                path.unlink()  # devices and sockets: a unit has its own /dev and /run
+    for name in ("proc", "sys", "dev", "run", "tmp", "var/tmp", f"var/lib/{service}", "etc"):
+        make_inside(rootfs, rootfs / name, lambda path: path.mkdir(parents=True, exist_ok=True, mode=0o755))
+    for name in ("etc/hosts", "etc/resolv.conf"):
+        make_inside(rootfs, rootfs / name, Path.touch)
+
+
+def make_inside(rootfs: Path, path: Path, make) -> None:
+    """Make `path` unless it is there, or a link on the way to it leads out of the image."""
+    if not os.path.lexists(path) and path.parent.resolve().is_relative_to(rootfs.resolve()):
+        make(path)
 
 
 # Activating -----------------------------------------------------------------------------------------------------
@@ -901,10 +952,7 @@ def prune(places: Places, params: dict, *, check: bool) -> dict:
         named |= {standing(places, color), (kept_record(places, color) or {}).get("release_id")}
     old = [entry for entry in laid_releases(places) if entry["release_id"] not in named][params["keep"] :]
     for entry in old if not check else ():
-        marker = read_marker(places, entry["release_id"]) or {}
         discard(places.release(entry["release_id"]))
-        if marker.get("image"):
-            run(["podman", "rmi", marker["image"]])
     return {"changed": bool(old), "removed": [entry["release_id"] for entry in old]}
 
 
@@ -942,7 +990,7 @@ def info(places: Places, params: dict) -> dict:
             "free_inodes": status.f_favail,
         },
         "clock": {"wall_s": time.time(), "monotonic_s": time.monotonic()},
-        "tools": {name: shutil.which(name) is not None for name in ("tar", "zstd", "podman")},
+        "tools": {name: shutil.which(name) is not None for name in ("tar", "zstd", "umoci")},
     }
 
 
@@ -1088,6 +1136,9 @@ def make_ready(places: Places, params: dict, *, check: bool) -> dict:
         places.releases.mkdir(parents=True, exist_ok=True, mode=0o755)
         places.staging.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not complete:
+        for program in ("tar", "zstd", *(["umoci"] if params["kind"] == "oci-archive" else [])):
+            if shutil.which(program) is None:
+                raise program_missing(program)
         check_room(places, params["bytes"] + params["unpacked_bytes"])
     return {"changed": bool(removed), "removed": removed, "complete": complete, "staging": str(places.staging)}
 

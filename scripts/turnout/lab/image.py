@@ -45,6 +45,7 @@ PACKAGES = (
     "logrotate",
     "rsync",
     "socat",
+    "umoci",
     "zstd",
     # what the roles set up
     "haproxy",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from turnout.errors import TurnoutError
 from turnout.release.schema import Migration
@@ -18,6 +20,7 @@ _DOWN = re.compile(r"\.(down|rollback|revert|undo)(\.|$)|/(down|rollback|revert|
 MAX_BYTES = 4 << 20
 """Bytes of one migration that are read; a larger one is taken for data."""
 _UNPACK_LIMIT_S = 120
+_WHITEOUT = ".wh."  # before a name, in a layer: gone from the layers below (OCI image-spec 1.1, "Whiteouts")
 
 
 @dataclass(frozen=True)
@@ -33,19 +36,12 @@ class MigrationFile:
 def read(artifact: Path, migrations: Iterable[Migration]) -> dict[str, MigrationFile]:
     """Return each migration's file by the migration's id. One whose checksum no file has is missing.
 
-    `artifact` is a `.tar.zst`. Raises `TurnoutError` where it cannot be unpacked (an image holds no files to look at).
+    `artifact` is a `.tar.zst` or `.oci.tar.zst`. Raises `TurnoutError` where it cannot be unpacked.
     """
     wanted = {migration.sha256: migration for migration in migrations}
     if not wanted:
         return {}
-    if not artifact.name.endswith(".tar.zst") or artifact.name.endswith(".oci.tar.zst"):
-        raise TurnoutError(
-            "migrations-unreadable",
-            observed=f"{artifact.name} is an image: its files cannot be looked at",
-            expected="a tarball",
-            remedy="release the files instead of the image, or waive the check with a reason",
-        )
-    texts = _small_files(artifact)
+    texts = _small_files(artifact, set(wanted))
     by_digest = {hashlib.sha256(content).hexdigest(): path for path, content in texts.items()}
     found = {}
     for digest, migration in wanted.items():
@@ -71,21 +67,52 @@ def way_back(path: str, migration: Migration, paths: Iterable[str]) -> str | Non
     return None
 
 
-def _small_files(artifact: Path) -> dict[str, bytes]:
+def _small_files(artifact: Path, wanted: set[str]) -> dict[str, bytes]:
+    """Return the files that have one of the checksums or may be a way back, by their paths."""
     with tempfile.TemporaryFile(prefix="turnout-migrations-") as plain:
         try:
             subprocess.run(["zstd", "-dc", "--", str(artifact)], stdout=plain, check=True, timeout=_UNPACK_LIMIT_S)
             plain.seek(0)
             with tarfile.open(fileobj=plain) as tar:
-                return {
-                    member.name.removeprefix("./"): content.read()
-                    for member in tar
-                    if member.isfile() and member.size <= MAX_BYTES and (content := tar.extractfile(member)) is not None
-                }
-        except (OSError, subprocess.SubprocessError, tarfile.TarError) as error:
+                found: dict[str, bytes] = {}
+                for layer in _layers(tar) if artifact.name.endswith(".oci.tar.zst") else (tar,):
+                    _add(found, layer, wanted)
+                return found
+        except (OSError, subprocess.SubprocessError, tarfile.TarError, ValueError, LookupError, TypeError) as error:
             raise TurnoutError(
                 "migrations-unreadable",
                 observed=f"{artifact.name} cannot be unpacked ({type(error).__name__})",
-                expected="the artifact that was verified",
+                expected="the artifact that was verified; layers of an image as they are, or by gzip",
                 remedy="apt-get install zstd, and see the controller's disk",
             ) from None
+
+
+def _layers(image: tarfile.TarFile) -> Iterator[tarfile.TarFile]:
+    """Return the layers of an OCI archive, the lowest first (OCI image-spec 1.1, "Image Manifest")."""
+    manifest = _blob(image, json.load(_member(image, "index.json"))["manifests"][0])
+    for layer in json.load(manifest)["layers"]:
+        with tarfile.open(fileobj=_blob(image, layer)) as tar:
+            yield tar
+
+
+def _blob(image: tarfile.TarFile, descriptor: dict[str, str]) -> IO[bytes]:
+    return _member(image, f"blobs/{descriptor['digest'].replace(':', '/')}")
+
+
+def _member(tar: tarfile.TarFile, name: str) -> IO[bytes]:
+    content = tar.extractfile(name)
+    if content is None:
+        raise LookupError(name)
+    return content
+
+
+def _add(found: dict[str, bytes], tar: tarfile.TarFile, wanted: set[str]) -> None:
+    for member in tar:
+        path = PurePosixPath(member.name.removeprefix("./"))
+        if path.name.startswith(_WHITEOUT):
+            found.pop(str(path.with_name(path.name.removeprefix(_WHITEOUT))), None)
+        if not member.isfile() or member.size > MAX_BYTES:
+            continue
+        content = _member(tar, member.name).read()
+        if hashlib.sha256(content).hexdigest() in wanted or _DOWN.search(f"/{path}"):
+            found[str(path)] = content

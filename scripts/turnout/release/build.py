@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import posixpath
 import re
 import shutil
 import stat
@@ -17,10 +18,10 @@ import subprocess
 import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from turnout.errors import TurnoutError
 from turnout.faults import Fault, FaultsError, nearest, shown
@@ -29,8 +30,10 @@ from turnout.release.manifest import (
     OCI_ARCHIVE,
     TARBALL,
     Artifact,
+    Image,
     Manifest,
     artifact_file,
+    carried,
     check_name,
     check_version,
     from_dict,
@@ -408,29 +411,52 @@ def _on_disk(path: Path) -> int:
 def _image(recipe: Recipe, archive: Path, out: Path) -> Artifact:
     """Compress an OCI archive (podman save --format oci-archive, skopeo copy oci-archive:) into the artifact."""
     image = recipe.source / archive
-    _check_image(image)
+    wants = _read_image(image)
     file = out / artifact_file(recipe.name, recipe.version, OCI_ARCHIVE)
     with _compressed(file) as stream, image.open("rb") as content:
         shutil.copyfileobj(content, stream, CHUNK_BYTES)
-    # podman keeps the archive's layers unpacked; twice their compressed size is what gzip layers come to.
-    return _artifact(file, OCI_ARCHIVE, 3 * image.stat().st_size)
+    # The archive and its files lie side by side while it is unpacked; files are about twice what gzip makes of them.
+    return replace(_artifact(file, OCI_ARCHIVE, 3 * image.stat().st_size), image=wants)
 
 
-def _check_image(image: Path) -> None:
+def _read_image(image: Path) -> Image:
+    """Return how the one image of an OCI archive wants to be run (OCI image-spec 1.1, "Image Configuration")."""
     try:
         with tarfile.open(image, mode="r:") as archive:
-            layout = archive.extractfile("oci-layout")
-            index = archive.extractfile("index.json")
-            if layout is None or index is None or not json.load(index).get("manifests"):
-                raise KeyError("index.json")
-    except (OSError, tarfile.TarError, KeyError, ValueError, AttributeError) as error:
+            _member(archive, "oci-layout")
+            manifests = _member(archive, "index.json")["manifests"]
+            if len(manifests) != 1 or "config" not in (manifest := _blob(archive, manifests[0])):
+                raise _no_image(image, f"{len(manifests)} images in it" if len(manifests) != 1 else "a list of images")
+            about = _blob(archive, manifest["config"])
+            config = about.get("config") or {}
+            variables = dict(pair.partition("=")[::2] for pair in config.get("Env") or ())
+            return Image(
+                str(about["architecture"]), posixpath.normpath(config.get("WorkingDir") or "/"), carried(variables)
+            )
+    except (OSError, tarfile.TarError, KeyError, ValueError, AttributeError, TypeError, IndexError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "no OCI layout in it"
-        raise TurnoutError(
-            "image-archive",
-            observed=f"{image} is no OCI archive: {reason}",
-            expected="an uncompressed OCI archive of one image",
-            remedy=f"podman save --format oci-archive --output {image} IMAGE",
-        ) from None
+        raise _no_image(image, reason) from None
+
+
+def _member(archive: tarfile.TarFile, name: str) -> dict[str, Any]:
+    content = archive.extractfile(name)
+    found = json.load(content) if content is not None else None
+    if not isinstance(found, dict):
+        raise KeyError(name)
+    return found
+
+
+def _blob(archive: tarfile.TarFile, descriptor: dict[str, Any]) -> dict[str, Any]:
+    return _member(archive, f"blobs/{descriptor['digest'].replace(':', '/')}")
+
+
+def _no_image(image: Path, reason: str) -> TurnoutError:
+    return TurnoutError(
+        "image-archive",
+        observed=f"{image} is no OCI archive of one image: {reason}",
+        expected="an uncompressed OCI archive of one image, for one kind of machine",
+        remedy=f"podman save --format oci-archive --output {image} IMAGE",
+    )
 
 
 # Compression ----------------------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ signer can trust the artifact.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +17,8 @@ import yaml
 from turnout.errors import TurnoutError
 from turnout.faults import Fault, FaultsError, Reader, nearest, reader_of, shown
 from turnout.release.schema import KINDS, Migration, SchemaRange
-from turnout.service.environment import KEY
+from turnout.service.environment import KEY, RESERVED, value_fault
+from turnout.service.layout import ROOTFS, Layout
 from turnout.service.load import NAME
 from turnout.service.model import Service
 
@@ -39,14 +40,27 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True)
+class Image:
+    """What an image says of itself: the machine it is for (as OCI names it), where it begins, its environment."""
+
+    architecture: str
+    working_dir: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Artifact:
-    """The file that holds the release. `unpacked_bytes` is what it takes on a host's disk."""
+    """The file that holds the release. `unpacked_bytes` is what it takes on a host's disk.
+
+    `image` is there where `kind` is an image.
+    """
 
     kind: str
     file: str
     sha256: str
     bytes: int
     unpacked_bytes: int
+    image: Image | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +91,13 @@ class Manifest:
         """Return the name of the signature's file."""
         return self.file + SIGNATURE_SUFFIX
 
+    def layout(self, base: str) -> Layout:
+        """Return how processes see this release when it is laid in the folder `base`."""
+        image = self.artifact.image
+        if image is None:
+            return Layout(base)
+        return Layout(image.working_dir, f"{base}/{ROOTFS}", image.environment)
+
     def as_dict(self) -> dict[str, Any]:
         """Return the manifest as plain values, in the order of the file."""
         artifact = self.artifact
@@ -92,6 +113,7 @@ class Manifest:
                 "sha256": artifact.sha256,
                 "bytes": artifact.bytes,
                 "unpacked_bytes": artifact.unpacked_bytes,
+                **_image_dict(artifact.image),
             },
             "environment": list(self.environment),
             "schema": {"min": self.schema.min, "max": self.schema.max},
@@ -113,15 +135,6 @@ class Manifest:
                     f"{self.name!r}",
                     f"{service.name!r}, as service.name says",
                     f"build the release with --name {service.name}, or deploy with the inventory of {self.name}",
-                )
-            )
-        if self.artifact.kind == OCI_ARCHIVE:
-            faults.append(
-                Fault(
-                    "release.artifact.kind",
-                    f"{self.artifact.kind!r}, an image",
-                    f"{TARBALL!r}: the units on the hosts run a release's files, and no unit runs an image yet",
-                    "build the release without --image-archive",
                 )
             )
         for key in self.environment:
@@ -146,6 +159,27 @@ class Manifest:
                 )
             )
         return tuple(faults)
+
+
+def _image_dict(image: Image | None) -> dict[str, Any]:
+    if image is None:
+        return {}
+    return {
+        "image": {
+            "architecture": image.architecture,
+            "working_dir": image.working_dir,
+            "environment": dict(image.environment),
+        }
+    }
+
+
+def carried(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return those variables of an image that a unit can carry and that are not Turnout's or the host's to set."""
+    return {
+        key: value
+        for key, value in sorted(environment.items())
+        if KEY.fullmatch(key) and key not in {*RESERVED, "HOME"} and value_fault(value) is None
+    }
 
 
 def manifest_file(name: str, version: str) -> str:
@@ -280,9 +314,37 @@ def _artifact(reader: Reader, name: str, version: str) -> Artifact:
         ),
         bytes=reader.whole("bytes", 1, _MAX_WHOLE, unit="bytes", example="1048576"),
         unpacked_bytes=reader.whole("unpacked_bytes", 0, _MAX_WHOLE, unit="bytes", example="4194304"),
+        image=_image(reader.mapping("image", required=True)) if kind == OCI_ARCHIVE else None,
     )
     reader.done()
     return artifact
+
+
+def _image(reader: Reader) -> Image:
+    environment = reader.mapping("environment")
+    variables: dict[str, str] = {}
+    for key in (key for key in environment.value if isinstance(key, str)):
+        variables[key] = environment.text(key, expected="a text", example='""')
+        if not carried({key: variables[key]}):
+            environment.fault(key, "a variable that no unit can carry", "a variable of the image", "build it again")
+    environment.done()
+    image = Image(
+        architecture=reader.text(
+            "architecture",
+            required=True,
+            pattern="[a-z0-9_]{1,32}",
+            expected="a machine as OCI names it",
+            example="amd64",
+        ),
+        working_dir=reader.text(
+            "working_dir", required=True, pattern=r"/[A-Za-z0-9._/+-]*", expected="a folder from /", example="/app"
+        ),
+        environment=variables,
+    )
+    if ".." in image.working_dir.split("/"):
+        reader.fault("working_dir", shown(image.working_dir), "a folder without ..", "build it again")
+    reader.done()
+    return image
 
 
 def _environment(reader: Reader) -> tuple[str, ...]:

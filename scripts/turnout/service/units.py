@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from turnout.service.commands import command_line
 from turnout.service.environment import METRICS_PORT, process_variables
+from turnout.service.layout import Layout
 from turnout.service.model import Service
 
 # Seconds that systemd waits beyond the drain time before it kills a process: the answer that was begun in the
@@ -23,17 +24,20 @@ def unit_names(service: Service, color: str, process: str) -> list[str]:
     return [first, *(f"{service.name}-{process}@{color}-{k}.service" for k in range(2, count + 1))]
 
 
-def drop_ins(service: Service, color: str) -> dict[str, str]:
-    """Return the drop-ins of a color: path relative to `/etc/systemd/system`, and text. No secret is in them."""
+def drop_ins(service: Service, color: str, layout: Layout | None = None) -> dict[str, str]:
+    """Return the drop-ins of a color: path relative to `/etc/systemd/system`, and text. No secret is in them.
+
+    Without a `layout` the release is files in the color's folder.
+    """
+    layout = layout or Layout(f"/opt/{service.name}/{color}")
     return {
-        f"{unit}.d/turnout.conf": _drop_in(service, color, process, index)
+        f"{unit}.d/turnout.conf": _drop_in(service, color, process, index, layout)
         for process in service.processes()
         for index, unit in enumerate(unit_names(service, color, process))
     }
 
 
-def _drop_in(service: Service, color: str, process: str, index: int) -> str:
-    folder = f"/opt/{service.name}/{color}"
+def _drop_in(service: Service, color: str, process: str, index: int, layout: Layout) -> str:
     command, stop_signal, drain_s = _how_it_runs(service, process)
     handover = {"X-Turnout-Drain": str(drain_s)}
     if process == "worker" and service.worker is not None:
@@ -45,12 +49,14 @@ def _drop_in(service: Service, color: str, process: str, index: int) -> str:
     lines = [
         "# Laid by Turnout with the release; the next release replaces it.",
         "[Service]",
-        f"WorkingDirectory={folder}",
+        *(f"{name}={value}" for name, value in layout.properties.items()),
+        f"WorkingDirectory={layout.folder}",
         "EnvironmentFile=",
         f"EnvironmentFile=/etc/{service.name}/{color}.env",
+        *(f"Environment={_assignment(key, value)}" for key, value in layout.environment.items()),
         *(f"Environment={key}={value}" for key, value in variables.items()),
         "ExecStart=",
-        f"ExecStart={command_line(command, folder)}",
+        f"ExecStart={command_line(command, layout.folder)}",
         f"KillSignal={stop_signal}",
         f"TimeoutStopSec={drain_s + STOP_GRACE_S}",
         # systemd passes over keys that start with X-; `turnout_units` reads them on the host, so that a rollback
@@ -58,6 +64,11 @@ def _drop_in(service: Service, color: str, process: str, index: int) -> str:
         *(f"{key}={value}" for key, value in handover.items() if value),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _assignment(key: str, value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{key}={escaped}"'
 
 
 def _how_it_runs(service: Service, process: str) -> tuple[str, str, int]:

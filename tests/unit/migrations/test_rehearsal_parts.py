@@ -29,7 +29,8 @@ MIGRATOR = "postgresql://shop_migrate:m-secret@10.0.0.3:5432/shop"
 def plan(**options: Any) -> dict[str, Any]:
     service = {**SERVICE, "migrate": {**SERVICE["migrate"], "environment": {"MIGRATE_DATABASE_URL": MIGRATOR}}}
     candidate = {"manifest": manifest(), "id": "1.4.2-aaa"}
-    stable = {"manifest": manifest(version="1.4.1"), "id": "1.4.1-bbb"}
+    older = {**manifest()["artifact"], "file": "shop-1.4.1.tar.zst"}
+    stable = {"manifest": manifest(version="1.4.1", artifact=older), "id": "1.4.1-bbb"}
     bounds = {"base_version": 1, "busy": ["tasks"], "max_busy_lock_s": 0.2, "max_lock_s": 2.0, "max_up_s": 60.0}
     made = filters.turnout_migration_plan(service, "/inventory", candidate, stable, {**bounds, **options})
     return dict(json.loads(made))
@@ -41,6 +42,7 @@ def test_the_plan_names_what_is_pending_and_asks_the_migrator_s_database_first()
     assert made["database_urls"] == [MIGRATOR, SERVICE["environment"]["DATABASE_URL"]]
     assert made["candidate"]["environment"]["MIGRATE_DATABASE_URL"] == MIGRATOR
     assert made["stable"]["environment"]["TURNOUT_RELEASE"] == "1.4.1"
+    assert (made["stable"]["folder"], made["stable"]["root"]) == ("/opt/shop/releases/1.4.1-bbb", "")
     assert plan(base_version=2)["pending"] == []
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -31,14 +32,9 @@ def migration(content: bytes = UP, version: int = 2) -> Migration:
     return Migration(version, f"{version:04d}_more", "expand", hashlib.sha256(content).hexdigest())
 
 
-def artifact(folder: Path, contents: dict[str, bytes]) -> Path:
-    plain, packed = folder / "a.tar", folder / "shop-1.tar.zst"
-    with tarfile.open(plain, "w") as tar:
-        for name, content in contents.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    subprocess.run(["zstd", "-q", "-f", str(plain), "-o", str(packed)], check=True)
+def artifact(folder: Path, contents: dict[str, bytes], name: str = "shop-1.tar.zst") -> Path:
+    packed = folder / name
+    subprocess.run(["zstd", "-q", "-f", "-", "-o", str(packed)], input=tar_of(contents, "w"), check=True)
     return packed
 
 
@@ -64,10 +60,45 @@ def test_the_way_back_of_another_migration_is_none(tmp_path: Path) -> None:
     assert files.read(artifact(tmp_path, held), [migration()])["0002_more"].down is None
 
 
-def test_an_image_and_a_broken_artifact_are_told(tmp_path: Path) -> None:
+def image(folder: Path, *layers: dict[str, bytes]) -> Path:
+    """Write an OCI archive of these layers, compressed as a release's artifact is."""
+    blobs: dict[str, bytes] = {}
+
+    def blob(content: bytes) -> dict[str, str]:
+        digest = hashlib.sha256(content).hexdigest()
+        blobs[f"blobs/sha256/{digest}"] = content
+        return {"digest": f"sha256:{digest}"}
+
+    described = [blob(tar_of(layer, "w:gz")) for layer in layers]
+    manifest = blob(json.dumps({"layers": described}).encode())
+    index = json.dumps({"manifests": [manifest]}).encode()
+    return artifact(folder, {**blobs, "index.json": index}, "shop-1.oci.tar.zst")
+
+
+def tar_of(contents: dict[str, bytes], mode: Literal["w", "w:gz"]) -> bytes:
+    """Return a tar archive of these files."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode) as tar:
+        for name, content in contents.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def test_files_of_an_image_are_those_of_its_upper_layers(tmp_path: Path) -> None:
+    path, down = "app/m/0002_more.sql", "app/m/0002_more.rollback.sql"
+    found = files.read(image(tmp_path, {path: b"older", down: DOWN, "etc/x": b""}, {path: UP}), [migration()])
+    assert (found["0002_more"].path, found["0002_more"].down) == (path, down)
+    gone = {"app/m/.wh.0002_more.rollback.sql": b""}
+    assert files.read(image(tmp_path, {path: UP, down: DOWN}, gone), [migration()])["0002_more"].down is None
+
+
+def test_a_broken_artifact_is_told(tmp_path: Path) -> None:
     broken = tmp_path / "shop-1.tar.zst"
     broken.write_bytes(b"no zstd at all")
-    for path in (tmp_path / "shop-1.oci.tar.zst", broken):
+    foreign = artifact(tmp_path, {"no": b"image"}, "shop-2.oci.tar.zst")
+    for path in (tmp_path / "absent.oci.tar.zst", foreign, broken):
         with pytest.raises(TurnoutError) as caught:
             files.read(path, [migration()])
         assert caught.value.code == "migrations-unreadable"

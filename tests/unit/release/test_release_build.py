@@ -17,7 +17,7 @@ from turnout.errors import TurnoutError
 from turnout.faults import FaultsError
 from turnout.release.build import build, find_members, find_migrations, is_dirty
 from turnout.release.ignore import Ignore
-from turnout.release.manifest import parse
+from turnout.release.manifest import Image, parse
 
 NOWHERE = Path("/nowhere")
 
@@ -302,32 +302,66 @@ def test_an_impossible_schema_range_is_refused(recipe, tmp_path, low, high):
 # Images ---------------------------------------------------------------------------------------------------------
 
 
-def oci_archive(path: Path, **files: bytes) -> Path:
+def oci_archive(path: Path, files: dict[str, bytes]) -> Path:
     with tarfile.open(path, "w") as archive:
         for name, content in files.items():
-            info = tarfile.TarInfo(name.replace("__", "."))
+            info = tarfile.TarInfo(name)
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
     return path
 
 
-def test_an_image_becomes_an_artifact(recipe, tmp_path):
-    index = json.dumps({"manifests": [{}]}).encode()
-    image = oci_archive(tmp_path / "image.tar", **{"oci-layout": b"{}", "index__json": index})
-    built = build(replace(recipe, image_archive=image), tmp_path / "dist", None)
+def image(path: Path, config: dict[str, object], **manifest: object) -> Path:
+    """Write an OCI archive of one image without layers, with this configuration."""
+    about = json.dumps({"architecture": "amd64", "os": "linux", "config": config}).encode()
+    blobs = {"a": about, "b": json.dumps({"config": {"digest": "sha256:a"}, "layers": [], **manifest}).encode()}
+    index = json.dumps({"manifests": [{"digest": "sha256:b"}]}).encode()
+    files = {"oci-layout": b"{}", "index.json": index, **{f"blobs/sha256/{name}": blobs[name] for name in blobs}}
+    return oci_archive(path, files)
+
+
+def test_an_image_becomes_an_artifact_that_says_how_it_is_run(recipe, tmp_path):
+    config = {"WorkingDir": "/app/", "Env": ["PATH=/app/bin:/bin", "HOME=/root", "PORT=1", "lower=x", "A=b=c"]}
+    archive = image(tmp_path / "image.tar", config)
+    built = build(replace(recipe, image_archive=archive), tmp_path / "dist", None)
     assert built.manifest.artifact.kind == "oci-archive"
     assert built.artifact_path.name == "shop-1.1.0.oci.tar.zst"
     assert (
         subprocess.run(["zstd", "-dcq", built.artifact_path], capture_output=True, check=True).stdout
-        == image.read_bytes()
+        == archive.read_bytes()
     )
+    # HOME is the state folder, PORT is Turnout's, and a unit takes no names in small letters.
+    wanted = Image("amd64", "/app", {"A": "b=c", "PATH": "/app/bin:/bin"})
+    assert built.manifest.artifact.image == wanted
+    assert parse(built.manifest_path.read_bytes()).artifact.image == wanted
 
 
-@pytest.mark.parametrize("content", [{}, {"oci-layout": b"{}"}, {"oci-layout": b"{}", "index__json": b"{}"}])
+def test_an_image_that_says_nothing_begins_at_its_root(recipe, tmp_path):
+    built = build(replace(recipe, image_archive=image(tmp_path / "image.tar", {})), tmp_path / "dist", None)
+    assert built.manifest.artifact.image == Image("amd64", "/", {})
+
+
+NO_IMAGES = {
+    "nothing": {},
+    "a layout alone": {"oci-layout": b"{}"},
+    "an empty index": {"oci-layout": b"{}", "index.json": b"{}"},
+    "two images": {"oci-layout": b"{}", "index.json": b'{"manifests": [{}, {}]}'},
+    "a list of images": {
+        "oci-layout": b"{}", "index.json": b'{"manifests": [{"digest": "sha256:x"}]}',
+        "blobs/sha256/x": b'{"manifests": []}',
+    },
+    "no configuration": {
+        "oci-layout": b"{}", "index.json": b'{"manifests": [{"digest": "sha256:x"}]}',
+        "blobs/sha256/x": b'{"config": {"digest": "sha256:y"}}',
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("content", NO_IMAGES.values(), ids=NO_IMAGES)
 def test_what_is_no_image_is_refused(recipe, tmp_path, content):
-    image = oci_archive(tmp_path / "image.tar", **content)
+    archive = oci_archive(tmp_path / "image.tar", content)
     with pytest.raises(TurnoutError) as caught:
-        build(replace(recipe, image_archive=image), tmp_path / "dist", None)
+        build(replace(recipe, image_archive=archive), tmp_path / "dist", None)
     assert caught.value.code == "image-archive"
 
 

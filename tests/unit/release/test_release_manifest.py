@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from turnout.errors import TurnoutError
 from turnout.faults import FaultsError
-from turnout.release.manifest import Artifact, Manifest, check_name, check_version, parse
+from turnout.release.manifest import Artifact, Image, Manifest, check_name, check_version, from_dict, parse
 from turnout.release.schema import Migration, SchemaRange, SchemaState, pending, runs_on, state_after
 from turnout.service import load
+from turnout.service.layout import Layout
 
 
 def manifest(**changes: Any) -> Manifest:
@@ -162,13 +163,46 @@ def test_a_release_that_fits_has_no_fault():
     assert manifest().check_against(service()) == ()
 
 
-def test_an_image_is_refused_before_anything_is_touched():
-    """No unit runs one: laid and started, it would only fail on every host."""
+def image_manifest(**changes):
+    """Return a manifest's plain values of an image."""
     tarball = manifest()
     file = tarball.artifact.file.replace(".tar.zst", ".oci.tar.zst")
-    image = replace(tarball, artifact=replace(tarball.artifact, kind="oci-archive", file=file))
-    (fault,) = image.check_against(service())
-    assert "--image-archive" in str(fault)
+    image = Image("amd64", "/app", {"PATH": "/bin"})
+    value = replace(tarball, artifact=replace(tarball.artifact, kind="oci-archive", file=file, image=image)).as_dict()
+    value["artifact"]["image"].update(changes)
+    return value
+
+
+def test_an_image_is_run_in_its_own_files():
+    found = from_dict(image_manifest())
+    assert from_dict(found.as_dict()) == found
+    assert found.check_against(service()) == ()
+    assert found.layout("/opt/shop/blue") == Layout("/app", "/opt/shop/blue/rootfs", {"PATH": "/bin"})
+    assert manifest().layout("/opt/shop/blue") == Layout("/opt/shop/blue")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"working_dir": "app"}, {"working_dir": "/app/../.."}, {"working_dir": "/a\nExecStart=/x"},
+        {"working_dir": None}, {"architecture": "AMD 64"}, {"environment": {"PORT": "1"}},
+        {"environment": {"A": "x\nB=y"}}, {"environment": {"A": 1}}, {"environment": {1: "A"}}, {"entrypoint": "x"},
+    ],
+)  # fmt: skip
+def test_an_image_that_says_what_no_unit_can_carry_is_refused(changes):
+    with pytest.raises(FaultsError):
+        from_dict(image_manifest(**changes))
+
+
+def test_an_image_must_say_how_it_is_run_and_files_must_not():
+    value = image_manifest()
+    del value["artifact"]["image"]
+    with pytest.raises(FaultsError):
+        from_dict(value)
+    value = manifest().as_dict()
+    value["artifact"]["image"] = image_manifest()["artifact"]["image"]
+    with pytest.raises(FaultsError):
+        from_dict(value)
 
 
 def test_a_release_that_does_not_fit_is_told_with_all_reasons():

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tarfile
@@ -721,52 +722,85 @@ def test_the_module_asks_for_what_a_state_needs():
 # Images ---------------------------------------------------------------------------------------------------------
 
 
+def image_archive(folder: Path, *layers: Path) -> Path:
+    """Write an OCI archive of these folders as layers, by umoci; files that a later one lacks are gone in it."""
+    layout = folder / "layout"
+
+    def umoci(*words: str) -> None:
+        subprocess.run(["umoci", *words], capture_output=True, check=True)
+
+    umoci("init", "--layout", str(layout))
+    umoci("new", "--image", f"{layout}:built")
+    for number, layer in enumerate(layers):
+        bundle = folder / f"bundle-{number}"
+        umoci("unpack", "--image", f"{layout}:built", str(bundle))
+        shutil.rmtree(bundle / "rootfs")
+        shutil.copytree(layer, bundle / "rootfs", symlinks=True)
+        os.chown(bundle / "rootfs/bin/set", 1000, 1000)
+        (bundle / "rootfs/bin/set").chmod(0o4750)
+        umoci("repack", "--image", f"{layout}:built", str(bundle))
+    archive = folder / "image.tar"
+    names = sorted(path.name for path in layout.iterdir())
+    subprocess.run(["tar", "-C", str(layout), "-cf", str(archive), *names], check=True)
+    return archive
+
+
 @pytest.fixture
-def podman(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """A real podman with a storage of the test's own."""
-    if shutil.which("podman") is None or os.geteuid() != 0:
-        pytest.skip("needs podman, as root")
-    configuration = tmp_path / "storage.conf"
-    configuration.write_text(
-        f'[storage]\ndriver = "vfs"\ngraphroot = "{tmp_path}/storage"\nrunroot = "{tmp_path}/run"\n'
-    )
-    monkeypatch.setenv("CONTAINERS_STORAGE_CONF", str(configuration))
-
-    def call(*arguments: str) -> str:
-        result = subprocess.run(["podman", *arguments], capture_output=True, text=True, check=True)
-        return result.stdout.strip()
-
-    return call
+def image(tmp_path: Path) -> Path:
+    """An OCI archive of two layers, compressed as an artifact is."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: the files of an image have owners")
+    for name, files in {"one": ("bin/set", "app/old", "app/api"), "two": ("bin/set", "app/api")}.items():
+        for file in files:
+            (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / file).write_text(name)
+        (tmp_path / name / "etc").symlink_to("/outside-of-the-image")
+    archive = image_archive(tmp_path, tmp_path / "one", tmp_path / "two")
+    return Path(shutil.copy(archive, tmp_path / "saved.tar"))
 
 
-def test_an_image_is_laid_known_and_pruned(host, podman, tmp_path):
-    content, saved = tmp_path / "content.tar", tmp_path / "image.tar"
-    with tarfile.open(content, "w") as archive:
-        archive.addfile(member("etc", type=tarfile.DIRTYPE, mode=0o755))
-    podman("import", "--quiet", str(content), "localhost/built:1")
-    podman("save", "--quiet", "--format", "oci-archive", "--output", str(saved), "localhost/built:1")
-    podman("rmi", "localhost/built:1")
+def upload(host: Host, archive: Path, **manifest: Any) -> dict[str, Any]:
+    """Put a compressed archive where a playbook would; return the parameters that lay it."""
     src = host.root / "upload"
-    src.write_bytes(subprocess.run(["zstd", "-qc", saved], capture_output=True, check=True).stdout)
+    src.write_bytes(subprocess.run(["zstd", "-qc", archive], capture_output=True, check=True).stdout)
     sha256 = slot.sha256_of(src)
-    release_id = f"1.0.0+build-{sha256[:12]}"
-    params = {"release_id": release_id, "src": str(src), "sha256": sha256, "kind": "oci-archive"}
+    return {"release_id": f"1.0.0+build-{sha256[:12]}", "src": str(src), "sha256": sha256, "kind": "oci-archive",
+            "manifest": {"artifact": {"image": manifest}}}  # fmt: skip
+
+
+def test_an_image_is_laid_as_files_of_root_and_pruned(host, image):
+    params = upload(host, image)
+    release_id = params["release_id"]
     assert host.do("laid", **params)["changed"] is True
     assert host.do("laid", **params)["changed"] is False
-    image = f"localhost/shop:{release_id.replace('+', '_')}"
-    assert podman("image", "exists", image) == ""
+    rootfs = host.root / "opt/shop/releases" / release_id / "rootfs"
+    assert (rootfs / "app/api").read_text() == "two"
+    assert not (rootfs / "app/old").exists(), "the second layer took it away"
+    status = (rootfs / "bin/set").stat()
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (0, 0, 0o755)
+    assert (rootfs / "proc").is_dir(), "units mount over it"
+    assert (rootfs / "var/lib/shop").is_dir()
+    assert not Path("/outside-of-the-image").exists(), "a link of the image led out of it"
+    assert [path.name for path in rootfs.parent.iterdir() if path.name.startswith(".")] == [slot.MARKER]
     assert host.do("info", release_id=release_id)["complete"] is True
-    podman("tag", image, "localhost/other:1")
-    podman("rmi", image)
-    assert host.do("info", release_id=release_id)["complete"] is False, "an image that podman lost is not whole"
-    src.write_bytes(subprocess.run(["zstd", "-qc", saved], capture_output=True, check=True).stdout)
-    assert host.do("laid", **params)["changed"] is True
     assert host.do("pruned", keep=0)["removed"] == [release_id]
-    assert image not in podman("images", "--format", "{{.Repository}}:{{.Tag}}")
+    assert not rootfs.exists()
 
 
-def test_what_podman_cannot_load_is_refused_and_leaves_nothing(host, podman):
-    src, sha256 = artifact(host.root / "upload", {"index.json": "{}"})
+def test_an_image_for_another_machine_is_refused_and_leaves_nothing(host, image):
+    assert host.fails("laid", **upload(host, image, architecture="s390x")) == "image-machine"
+    assert not list((host.root / "opt/shop/releases").iterdir())
+
+
+@pytest.mark.parametrize("files", [{"index.json": "{}"}, {"index.json": '{"manifests": [{"digest": "sha256:0"}]}'}])
+def test_what_is_no_image_is_not_laid_and_leaves_nothing(host, files):
+    src, sha256 = artifact(host.root / "upload", files)
     params = {"release_id": f"1-{sha256[:12]}", "src": str(src), "sha256": sha256, "kind": "oci-archive"}
     assert host.fails("laid", **params) == "image-unreadable"
     assert not list((host.root / "opt/shop/releases").iterdir())
+
+
+def test_a_host_that_cannot_unpack_images_says_so_before_the_artifact_is_copied(host, monkeypatch):
+    monkeypatch.setattr(slot.shutil, "which", lambda name: None if name == "umoci" else f"/usr/bin/{name}")
+    assert host.fails("ready", release_id="1-" + "a" * 12, kind="oci-archive") == "program-missing"
+    assert host.do("ready", release_id="1-" + "a" * 12, kind="tarball")["complete"] is False

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from service_examples import SECRET, full
 from turnout.service import load
 from turnout.service.commands import CommandError, argv, command_line, split, variables
+from turnout.service.layout import Layout
 from turnout.service.units import drop_ins, unit_names
 
 BASE = Path("/inventory")
@@ -78,6 +79,19 @@ def test_drop_ins_hold_what_belongs_to_the_release_and_no_secret():
     assert "TimeoutStopSec=25\n" in api
     assert "Environment=METRICS_PORT=9112\n" in texts["shop-worker@green-2.service.d/turnout.conf"]
     assert SECRET not in "".join(texts.values())
+
+
+def test_a_unit_of_an_image_sees_the_image_as_its_root():
+    layout = Layout("/app", "/opt/shop/green/rootfs", {"PATH": "/app/bin:/bin", "GREETING": 'a "b" 100%\\'})
+    api = drop_ins(load(full(), base_dir=BASE), "green", layout)["shop-api@green.service.d/turnout.conf"]
+    assert "RootDirectory=/opt/shop/green/rootfs\n" in api
+    assert "BindReadOnlyPaths=-/etc/hosts -/etc/resolv.conf\n" in api
+    assert "WorkingDirectory=/app\n" in api
+    assert "ExecStart=/app/bin/api --port ${PORT}\n" in api
+    assert 'Environment="GREETING=a \\"b\\" 100%%\\\\"\n' in api
+    assert api.index('Environment="PATH=') < api.index("Environment=PORT=")
+    files = drop_ins(load(full(), base_dir=BASE), "green")["shop-api@green.service.d/turnout.conf"]
+    assert "RootDirectory" not in files
 
 
 def test_every_instance_of_a_worker_has_a_unit():

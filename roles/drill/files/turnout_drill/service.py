@@ -16,6 +16,12 @@ from .shell import ProgramError, transient, unit_active, unit_said
 _POLL_S = 0.05
 
 
+def _assignment(key: str, value: str) -> str:
+    """Return a variable as systemd.exec(5) takes it in Environment=."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{key}={escaped}"'
+
+
 class Service:
     """One API and, where the service has one, one worker."""
 
@@ -37,14 +43,18 @@ class Service:
 
     def start(self, process: str) -> None:
         """Start `api` or `worker`. Raises BrokenOff."""
-        place, plan = self.place, self.plan
+        place, plan, layout = self.place, self.plan, self.plan["layout"]
         state = f"/var/lib/{plan['name']}"
         os.makedirs(state, exist_ok=True)
         properties = {
             "User": plan["user"],
-            "WorkingDirectory": plan["release_dir"],
+            "WorkingDirectory": layout["folder"],
             "EnvironmentFile": place.folder / "service.env",
-            "Environment": [f"HOME={state}", *(f"{k}={v}" for k, v in plan[process]["variables"].items())],
+            "Environment": [
+                *(_assignment(k, v) for k, v in layout["environment"].items()),
+                f"HOME={state}",
+                *(f"{k}={v}" for k, v in plan[process]["variables"].items()),
+            ],
             "NetworkNamespacePath": self.isolation.path,
             "BindPaths": f"{place.folder}/state:{state}",
             "BindReadOnlyPaths": [f"{place.folder}/hosts:/etc/hosts", f"{place.folder}/resolv.conf:/etc/resolv.conf"],
@@ -56,6 +66,8 @@ class Service:
             "PrivateTmp": "yes",
             "PrivateDevices": "yes",
             "CapabilityBoundingSet": "",
+            # An image's files as the root, but for the names of hosts, which are those above.
+            **{name: value for name, value in layout["properties"].items() if name != "BindReadOnlyPaths"},
         }
         try:
             transient(place.unit(process), plan[process]["argv"], properties)

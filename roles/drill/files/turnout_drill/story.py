@@ -194,8 +194,9 @@ class Story:
             measured.data["recovered"] = validation.recovered(database, plan["heartbeat_database"], replayed_to)
             told(None)
         checks = dict(plan["checks"])
-        release = Path(plan["service"]["release_dir"]) if plan["service"] else None
-        if release is not None:
+        if plan["service"]:
+            layout = plan["service"]["layout"]
+            release = Path(f"{layout['root']}{layout['folder']}")
             for path in sorted((release / "drill_checks").glob("*.sql")):
                 checks.setdefault(path.stem, path.read_text())
         if not checks:
