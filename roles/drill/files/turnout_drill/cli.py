@@ -2,7 +2,7 @@
 
     turnout-drill declare       declare a failure now, on the primary that standard input describes
     turnout-drill start         start the restore whose plan is on standard input, wait for it, print what it measured
-    turnout-drill cutover       put the restore that standard input names into the old cluster's place
+    turnout-drill cutover       put the restore that standard input names into the place of the old data
     turnout-drill run ID        what the unit runs that `start` makes
     turnout-drill remove ID     stop and remove one, whatever state it is in
     turnout-drill reap          remove those whose program is gone or whose time is over (a timer does this)
@@ -23,12 +23,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import failure
+from . import failure, redis_restore
 from .cutover import cut_over
 from .engine import when
 from .errors import BrokenOff
 from .place import UNIT, Place, reap
 from .record import Measured
+from .redis_restore import RedisStory
 from .shell import ProgramError, transient, unit_active, unit_ended
 from .story import Story
 
@@ -46,7 +47,7 @@ def main(arguments: list[str]) -> int:
     alone: dict[str, Callable[[], int]] = {
         "declare": lambda: told(lambda: failure.declare(json.load(sys.stdin))),
         "start": start,
-        "cutover": lambda: told(lambda: cut_over(json.load(sys.stdin))),
+        "cutover": lambda: told(lambda: put_in_place(json.load(sys.stdin))),
         "reap": reap_all,
         "list": show,
     }
@@ -54,6 +55,11 @@ def main(arguments: list[str]) -> int:
         return alone[arguments[0]]()
     print(__doc__ or "", file=sys.stderr)
     return 2
+
+
+def put_in_place(plan: dict[str, Any]) -> dict[str, Any]:
+    """Cut over to a restore of the store that the plan names."""
+    return redis_restore.cut_over(plan) if plan["store"] == "redis" else cut_over(plan)
 
 
 def reap_all() -> int:
@@ -86,6 +92,9 @@ def told(action: Callable[[], dict[str, Any]]) -> int:
         print(json.dumps(action()))
     except BrokenOff as end:
         print(end.cause, file=sys.stderr)
+        return 1
+    except (OSError, ProgramError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     return 0
 
@@ -129,7 +138,7 @@ def run(name: str) -> int:
     plan_file.unlink()  # it holds secrets, and nobody else needs it
     remember(plan["directory"])
     measured = Measured(RECORDS / f"{name}.json", plan)
-    story = Story(plan, measured)
+    story = (RedisStory if plan["store"] == "redis" else Story)(plan, measured)
     signal.signal(signal.SIGTERM, _stop)
     try:
         story.run()

@@ -10,9 +10,10 @@ from typing import Any
 
 from .errors import BrokenOff
 from .place import Place
-from .shell import ProgramError, run, systemctl, unit_active
+from .shell import ProgramError, run, systemctl
 
 _START_LIMIT_S = 120
+_STOP_LIMIT_S = 300  # it writes a last checkpoint
 
 
 def cut_over(plan: dict[str, Any]) -> dict[str, Any]:
@@ -35,6 +36,10 @@ def cut_over(plan: dict[str, Any]) -> dict[str, Any]:
         raise BrokenOff(
             f"{place.data} is not on the file system of {data.parent}: set drill_restore_directory to one there"
         )
+    if data.is_mount():
+        raise BrokenOff(
+            f"{data} is a mount point, which cannot be put aside by a rename: mount the file system on {data.parent}"
+        )
     try:
         run(["systemctl", "stop", place.unit("postgres")], timeout_s=300)
         ready_for_archive(place.data, binaries)
@@ -42,25 +47,37 @@ def cut_over(plan: dict[str, Any]) -> dict[str, Any]:
         raise BrokenOff(str(error)) from None
     # Counted from the order to stop to the end of the order to start: what clients miss lies within, and is shorter.
     began = time.monotonic()
-    systemctl("stop", unit)
-    if unit_active(unit):
-        raise BrokenOff(f"the old cluster does not stop: see systemctl status {unit}")
-    kept = aside(data, plan["id"])
-    os.rename(place.data, data)
+    stopped(unit)
+    kept = None
     try:
+        kept = aside(data, plan["id"])
+        os.rename(place.data, data)
         run(["systemctl", "start", unit], timeout_s=_START_LIMIT_S)
         answers(plan["port"])
-    except ProgramError as error:
+    except (ProgramError, OSError) as error:
         systemctl("stop", unit)
-        os.rename(data, place.data)
+        if not place.data.exists():
+            os.rename(data, place.data)
         if kept is not None:
             os.rename(kept, data)
+            systemctl("reset-failed", unit)  # systemd's own tries may have used up its start limit
             systemctl("start", unit)
         raise BrokenOff(f"the restored cluster did not start in its place, the old one was put back: {error}") from None
     seconds = time.monotonic() - began
     if not any((place.folder / "tablespaces").iterdir()):
         place.remove()
     return {"kept": None if kept is None else str(kept), "seconds": round(seconds, 2)}
+
+
+def stopped(unit: str) -> None:
+    """Stop a server that is in service. Raises BrokenOff, after which it starts again as soon as it has stopped."""
+    try:
+        run(["systemctl", "stop", unit], timeout_s=_STOP_LIMIT_S)
+    except ProgramError as error:
+        systemctl("--no-block", "start", unit)
+        raise BrokenOff(
+            f"{unit} did not stop ({error}), and was told to start again: see systemctl status {unit}"
+        ) from None
 
 
 def aside(data: Path, name: str) -> Path | None:

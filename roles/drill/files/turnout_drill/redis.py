@@ -1,4 +1,4 @@
-"""The restored Redis, from the newest copy that the repository held."""
+"""The copy of Redis in the repository, and a server started on it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from .engine import Engine
+from .engine import Engine, when
 from .errors import BrokenOff
 from .place import Place
 from .shell import ProgramError, run, transient, unit_active, unit_said
@@ -40,7 +40,8 @@ def newest(engine: Engine, until: float | None) -> Copy:
         except (ProgramError, ValueError):
             continue  # no marker: a copy that was never finished
         return Copy(f"turnout/redis/{stamp}", marker)
-    raise BrokenOff("the repository held no whole copy of Redis at the failure", "redis_copy")
+    then = "" if until is None else f" at {when(until)}"
+    raise BrokenOff(f"the repository held no whole copy of Redis{then}: playbooks/backup.yml takes one", "redis_copy")
 
 
 def restore(place: Place, engine: Engine, copy: Copy) -> None:
@@ -88,11 +89,16 @@ def start(place: Place, namespace: str, at: tuple[str, int], password: str, limi
         ["/usr/bin/redis-server", str(place.folder / "redis.conf")],
         {"User": "redis", "NetworkNamespacePath": namespace, "NoNewPrivileges": "yes"},
     )
-    deadline = time.monotonic() + limit_s
     cli = ["ip", "netns", "exec", place.namespace, "redis-cli", "-h", address, "-p", str(port), "DBSIZE"]
+    return keys(cli, unit, {"REDISCLI_AUTH": password}, limit_s)
+
+
+def keys(cli: list[str], unit: str, environment: dict[str, str], limit_s: float) -> int:
+    """Return the number that `cli` (a DBSIZE) prints, once the server of `unit` has read its data. Raises BrokenOff."""
+    deadline = time.monotonic() + limit_s
     while True:
         try:
-            said = run(cli, environment={"REDISCLI_AUTH": password}, timeout_s=10).decode().strip()
+            said = run(cli, environment=environment, timeout_s=10).decode().strip()
         except ProgramError as error:
             said = str(error)
         if said.isdigit():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import subprocess
@@ -37,8 +38,9 @@ def run(
 
 
 def systemctl(*words: str) -> None:
-    """Run systemctl and do not mind what it says: what is gone already is gone."""
-    subprocess.run(["systemctl", *words], capture_output=True, check=False, timeout=120)
+    """Run systemctl and do not mind what it says, nor whether it is done in time: what is gone already is gone."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run(["systemctl", *words], capture_output=True, check=False, timeout=120)
 
 
 def transient(unit: str, argv: list[str], properties: Mapping[str, object]) -> None:

@@ -1,0 +1,216 @@
+"""Redis restored for real: its copy beside the old data, seen to start as the server will, then put in its place."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from . import failure, redis
+from .cutover import stopped
+from .errors import BrokenOff
+from .place import Place
+from .shell import ProgramError, run, systemctl, transient
+from .story import Story
+
+_SERVER = "redis-server"
+_START_LIMIT_S = 600  # a server reads some GB of append-only files in that time
+# Snapshot, the append-only file that is written from it, and what its rewrite takes besides.
+_ROOM_FACTOR = 3
+
+
+class RedisStory(Story):
+    """A copy of Redis fetched, and made into a data directory that a server starts on."""
+
+    def _steps(self) -> None:
+        plan, measured = self.plan, self.measured
+        measured.data["began_s"] = time.monotonic()
+        self.place.make(time.time() + float(plan["limit_s"]))
+        self.engine.lay(plan["repository_options"], plan.get("ca") or "", int(plan["process_max"]))
+        measured.mark("provision")
+        copy = redis.newest(self.engine, failure.epoch(plan["target"]["value"]) if plan["target"] else None)
+        measured.data["notes"]["backup"] = copy.path.rpartition("/")[2]
+        needed = _ROOM_FACTOR * sum(stored["bytes"] for stored in copy.marker["files"].values())
+        free = shutil.disk_usage(self.place.folder).free
+        if free < needed:
+            raise BrokenOff(
+                f"{self.place.folder} has {free} bytes free, expected {needed}: set drill_restore_redis_directory to a "
+                "folder with room, or make some"
+            )
+        measured.mark("preflight")
+        redis.restore(self.place, self.engine, copy)
+        measured.mark("copy")
+        keys = startable(self.place)
+        measured.check("redis", None, said=f"{keys} keys; database 0 had {copy.marker['keys']} when it was copied")
+        measured.mark("validation")
+
+
+def startable(place: Place) -> int:
+    """Give the restored snapshot its append-only file, and see a server start from that; return the number of keys.
+
+    With `appendonly yes` a server reads its append-only file and never the snapshot: on a folder with a snapshot alone
+    it would begin with nothing. Nobody can reach either server: they listen on a socket in the place. Raises BrokenOff.
+    """
+    (place.folder / "redis" / "appendonly.tar.gz").unlink(missing_ok=True)
+    socket = str(place.folder / "redis" / "redis.sock")
+    _server(place, "no")
+    try:
+        run(["redis-cli", "-s", socket, "CONFIG", "SET", "appendonly", "yes"], timeout_s=60)
+        _written(socket)
+        first, expiring = _keyspace(socket)
+        _shut_down(place, socket)
+        _server(place, "yes")
+        again, _ = _keyspace(socket)
+        _shut_down(place, socket)
+    except ProgramError as error:
+        raise BrokenOff(f"the append-only file of the restored Redis was not written: {error}", "redis") from None
+    if not first - expiring <= again <= first:
+        raise BrokenOff(f"the restored Redis has {again} keys after a restart, {first} were in the snapshot", "redis")
+    return again
+
+
+def _server(place: Place, append_only: str) -> None:
+    """Start a server on the restored folder, on a socket of its own, and let it read its data. Raises BrokenOff."""
+    folder = place.folder / "redis"
+    place.write(
+        "redis.conf",
+        f"port 0\nunixsocket {folder}/redis.sock\nunixsocketperm 700\ndir {folder}\ndbfilename dump.rdb\n"
+        f"appendonly {append_only}\nsave \"\"\ndaemonize no\nlogfile \"\"\n",
+        0o400, user="redis", group="root",
+    )  # fmt: skip
+    unit = place.unit("redis")
+    # Where memory runs out, this one goes, and not the server that is in service.
+    transient(
+        unit,
+        ["/usr/bin/redis-server", str(place.folder / "redis.conf")],
+        {"User": "redis", "NoNewPrivileges": "yes", "OOMScoreAdjust": 1000},
+    )
+    redis.keys(["redis-cli", "-s", f"{folder}/redis.sock", "DBSIZE"], unit, {}, _START_LIMIT_S)
+
+
+def _shut_down(place: Place, socket: str) -> None:
+    run(["redis-cli", "-s", socket, "SHUTDOWN", "NOSAVE"], timeout_s=60, allowed=(0, 1))
+    systemctl("stop", place.unit("redis"))
+    Path(socket).unlink(missing_ok=True)
+
+
+def _persistence(socket: str) -> dict[str, str]:
+    out = run(["redis-cli", "-s", socket, "INFO", "persistence"], timeout_s=60).decode()
+    return dict(line.split(":", 1) for line in out.split() if ":" in line)
+
+
+def _written(socket: str) -> None:
+    """Return when the append-only file holds all the data. Raises ProgramError."""
+    deadline = time.monotonic() + _START_LIMIT_S
+    while True:
+        told = _persistence(socket)
+        busy = told.get("aof_rewrite_in_progress") == "1" or told.get("aof_rewrite_scheduled") == "1"
+        if not busy and told.get("aof_enabled") == "1" and told.get("aof_last_bgrewrite_status") == "ok":
+            return
+        if time.monotonic() > deadline:
+            raise ProgramError(f"not done after {_START_LIMIT_S} s, status {told.get('aof_last_bgrewrite_status')}")
+        time.sleep(0.05)
+
+
+def _keyspace(socket: str) -> tuple[int, int]:
+    """Return the number of keys in all databases, and of those that will go by themselves. Raises ProgramError."""
+    out = run(["redis-cli", "-s", socket, "INFO", "keyspace"], timeout_s=60).decode()
+    found = [
+        dict(pair.split("=") for pair in line.split(":", 1)[1].split(","))
+        for line in out.split() if line.startswith("db")
+    ]  # fmt: skip
+    return sum(int(one["keys"]) for one in found), sum(int(one["expires"]) for one in found)
+
+
+def cut_over(plan: dict[str, Any]) -> dict[str, Any]:
+    """Put the restored data of `id` (in `directory`) into Redis's `data_directory`, which may be a mount point.
+
+    Returns {kept, seconds}: where the old data lies now (None where there was none), and for how long at most Redis
+    did not answer. Raises BrokenOff with nothing changed, or with the old data put back.
+    """
+    place, data = Place(plan["directory"], plan["id"]), Path(plan["data_directory"])
+    restored = place.folder / "redis"
+    if not place.state().get("kept") or not restored.is_dir():
+        raise BrokenOff(f"there is no validated restore {plan['id']} in {plan['directory']}: see turnout-drill list")
+    if not Path("/etc/redis/redis.conf").exists() or not data.is_dir():
+        raise BrokenOff(f"this host has no Redis with its data in {data}: run playbooks/site.yml --tags redis")
+    swap = _Swap(data, plan["id"])
+    try:
+        swap.stage(restored)
+        began = time.monotonic()
+        stopped(_SERVER)
+    except OSError as error:
+        raise BrokenOff(f"the restored data could not be copied beside the old, nothing was changed: {error}") from None
+    try:
+        swap.to_restored()
+        run(["systemctl", "start", _SERVER], timeout_s=_START_LIMIT_S)
+        redis.keys(
+            ["redis-cli", "-p", str(plan["port"]), "DBSIZE"], _SERVER, {"REDISCLI_AUTH": plan["password"]},
+            _START_LIMIT_S,
+        )  # fmt: skip
+    except (ProgramError, BrokenOff, OSError) as error:
+        systemctl("stop", _SERVER)
+        swap.to_old()
+        systemctl("reset-failed", _SERVER)  # systemd's own tries may have used up its start limit
+        systemctl("start", _SERVER)
+        raise BrokenOff(f"the restored Redis did not start in its place, the old data was put back: {error}") from None
+    seconds = time.monotonic() - began
+    place.remove()
+    return {"kept": swap.kept_where(), "seconds": round(seconds, 2)}
+
+
+class _Swap:
+    """What lies in a data directory, changed for something else by renames inside it, and back."""
+
+    def __init__(self, data: Path, name: str) -> None:
+        self.data = data
+        self.staged, self.kept = data / f"restored-{name}", data / f"before-{name}"
+        self._old_is_aside = False
+
+    def stage(self, restored: Path) -> None:
+        """Copy the restored files beside the old, on their file system. Raises OSError, and leaves nothing then."""
+        if self.kept.exists():
+            raise FileExistsError(f"an earlier cut over to it was cut off: the old data lies in {self.kept}")
+        account = pwd.getpwnam("redis")
+        try:
+            shutil.rmtree(self.staged, ignore_errors=True)
+            shutil.copytree(restored, self.staged)
+            for path in (self.staged, *self.staged.rglob("*")):
+                os.chown(path, account.pw_uid, account.pw_gid)
+        except OSError:
+            shutil.rmtree(self.staged, ignore_errors=True)
+            raise
+
+    def _entries(self) -> list[Path]:
+        return [path for path in self.data.iterdir() if not path.name.startswith(("restored-", "before-"))]
+
+    def to_restored(self) -> None:
+        """Put the old files aside and the restored into their place."""
+        self.kept.mkdir(mode=0o700)
+        for path in self._entries():
+            path.rename(self.kept / path.name)
+        self._old_is_aside = True
+        for path in list(self.staged.iterdir()):
+            path.rename(self.data / path.name)
+        self.staged.rmdir()
+
+    def to_old(self) -> None:
+        """Undo `to_restored`, however far it came. What was restored goes."""
+        shutil.rmtree(self.staged, ignore_errors=True)
+        if not self.kept.is_dir():
+            return
+        for path in self._entries() if self._old_is_aside else ():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in list(self.kept.iterdir()):
+            path.rename(self.data / path.name)
+        self.kept.rmdir()
+
+    def kept_where(self) -> str | None:
+        """Return where the old files lie, None where there were none."""
+        if any(self.kept.iterdir()):
+            return str(self.kept)
+        self.kept.rmdir()
+        return None
