@@ -82,8 +82,17 @@ class App:
             self.lines[series] = self.lines.get(series, 0) + count
 
 
-def series(code, path="/"):
-    return f'http_requests_total{{code="{code}",path="{path}"}}'
+def series(code, path="/", name="http_requests_total"):
+    return f'{name}{{code="{code}",path="{path}"}}'
+
+
+# A metric of their own for tests of several series: what one of them showed is in the history that others read.
+ROUTED = "routed_total"
+ROUTED_SLO = {"total": f'{ROUTED}{{job="api"}}', "part": f'{ROUTED}{{job="api",code=~"5.."}}'}
+
+
+def routed(*paths):
+    return {series(200, path, ROUTED): 5.0 for path in paths}
 
 
 class World:

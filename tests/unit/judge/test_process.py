@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_world import INTERVAL_S, PATIENCE_S, series
+from prometheus_world import INTERVAL_S, PATIENCE_S, ROUTED_SLO, routed, series
 from turnout.judge import meeting, records
 from turnout.judge.meeting import Told
 from turnout.judge.replay import replay
@@ -217,9 +217,10 @@ def test_a_candidate_that_is_not_scraped_is_refused(bench: Bench) -> None:
 
 
 def test_a_query_with_several_series_is_refused_and_names_the_labels(bench: Bench) -> None:
-    bench.world.apps["blue1"].set(**{series(200, path="/other"): 5.0})
-    bench.world.scraped("blue1")
-    bench.start()
+    bench.world.apps["blue1"].set(**routed("/", "/other"))
+    bench.world.apps["green1"].set(**routed("/"))
+    bench.world.scraped("blue1", "green1")
+    bench.start(**ROUTED_SLO)
     said = refused(bench)
     assert said["code"] == "query-several"
     assert "path" in said["error"]

@@ -8,7 +8,7 @@ import time
 from itertools import pairwise
 
 import pytest
-from prometheus_world import INTERVAL_S, PATIENCE_S, both, grown, series, until
+from prometheus_world import INTERVAL_S, PATIENCE_S, ROUTED_SLO, both, grown, routed, series, until
 from turnout.errors import TurnoutError
 from turnout.judge.core import Judge
 from turnout.judge.model import Verdict
@@ -109,9 +109,11 @@ def test_a_query_that_returns_nothing_is_an_error_that_names_its_place(fresh):
 
 
 def test_a_query_that_returns_several_kinds_of_series_is_an_error_that_names_the_labels(fresh):
-    reader = fresh.reader()
+    for app in ("blue1", "green1"):
+        fresh.apps[app].set(**routed("/"))
+    reader = fresh.reader(**ROUTED_SLO)
     until(reader, both, "both colors")
-    fresh.apps["green1"].set(**{series(200, path="/other"): 5.0})
+    fresh.apps["green1"].set(**routed("/", "/other"))
     several = until(reader, lambda r: r.slos["api"].candidate is None, "the candidate to be missing")
     assert problem_of(several).code == "query-several"
     assert "differ in path" in problem_of(several).seen
