@@ -68,7 +68,8 @@ def now():
 
 
 # Python drops what is raised in these, and prints a traceback: hooks of a fork, and what runs when an object ends.
-_HOOKS = ("_before", "_in_parent", "_after_fork", "__del__")
+# A context that is cut off while it begins or ends stays half done, and Ansible's own notice that with an error.
+_HOOKS = ("_before", "_in_parent", "_after_fork", "__del__", "__enter__", "__exit__")
 _FINALIZERS = (multiprocessing.util.__file__, weakref.__file__)
 # Where Ansible puts a new worker into the place of one that it has closed: cut off there, it fails at its own end.
 _REPLACES_A_WORKER = "_queue_task"

@@ -42,6 +42,16 @@ def press():
 class Ending:
     def __del__(self):
         press()
+class Context:
+    def __enter__(self):
+        pass
+    def __exit__(self, *_):
+        _queue_it()
+def _queue_it():
+    global whole
+    whole = False
+    press()
+    whole = True
 def _queue_task():
     global whole
     whole = False
@@ -52,7 +62,13 @@ if sys.argv[2] == "guarded":
     turnout._CtrlC().register()
 whole = True
 try:
-    _queue_task() if sys.argv[3] == "worker" else Ending()
+    if sys.argv[3] == "worker":
+        _queue_task()
+    elif sys.argv[3] == "context":
+        with Context():
+            pass
+    else:
+        Ending()
     time.sleep(1)
     print("lost")
 except KeyboardInterrupt:
@@ -103,7 +119,9 @@ def test_without_the_guard_python_drops_it() -> None:
     assert "Exception ignored" in errors
 
 
-@pytest.mark.parametrize(("moment", "unguarded"), [("object", "lost"), ("worker", "in pieces")])
+@pytest.mark.parametrize(
+    ("moment", "unguarded"), [("object", "lost"), ("worker", "in pieces"), ("context", "in pieces")]
+)
 def test_an_interrupt_at_another_bad_moment_is_kept_too(moment: str, unguarded: str) -> None:
     assert ends(ELSEWHERE, "guarded", moment) == ("kept", "")
     assert ends(ELSEWHERE, "plain", moment)[0] == unguarded
