@@ -116,6 +116,8 @@ class _CtrlC:
             _interrupt_again(0.02)
         else:
             self._put_off = False
+            # Ansible closes the queue at its end, and its thread that still reads it would print a traceback.
+            threading.excepthook = lambda _: None
             raise KeyboardInterrupt
 
     def _end(self, number, frame):
