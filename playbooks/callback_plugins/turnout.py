@@ -68,11 +68,11 @@ def now():
 
 
 # Python drops what is raised in these, and prints a traceback: hooks of a fork, and what runs when an object ends.
-# A context that is cut off while it begins or ends stays half done, and Ansible's own notice that with an error.
-_HOOKS = ("_before", "_in_parent", "_after_fork", "__del__", "__enter__", "__exit__")
+_DROPPED_IN = ("_before", "_in_parent", "_after_fork", "__del__")
 _FINALIZERS = (multiprocessing.util.__file__, weakref.__file__)
-# Where Ansible puts a new worker into the place of one that it has closed: cut off there, it fails at its own end.
-_REPLACES_A_WORKER = "_queue_task"
+# A context that is cut off while it begins or ends stays half done, and Ansible's own contexts notice that. Where
+# Ansible puts a new worker into the place of one that it has closed (_queue_task), it would fail at its own end.
+_HALF_DONE_IN = ("__enter__", "__exit__", "_queue_task")
 
 
 class _CtrlC:
@@ -99,7 +99,7 @@ class _CtrlC:
         """Meet every Ctrl-C from now on, and take part in every fork."""
         with contextlib.suppress(ValueError):  # not in the main thread: nobody sends it a signal
             signal.signal(signal.SIGINT, self._meet)
-            self._ansibles_end = signal.signal(signal.SIGTERM, self._end)
+            self._ansibles_end = signal.signal(signal.SIGTERM, self._terminate)
         os.register_at_fork(before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child)
 
     def ending(self):
@@ -120,7 +120,7 @@ class _CtrlC:
             threading.excepthook = lambda _: None
             raise KeyboardInterrupt
 
-    def _end(self, number, frame):
+    def _terminate(self, number, frame):
         # Ansible ends its workers last. One that has just been forked has the main process's handler still, fails in
         # it, and would wait for ever to say so.
         if os.getpid() != self._pid:
@@ -144,7 +144,7 @@ def _bad_moment(frame):
     """Tell whether what is raised in this frame would be dropped by Python, or leave Ansible in pieces."""
     while frame is not None:
         code = frame.f_code
-        if code.co_name in _HOOKS or code.co_name == _REPLACES_A_WORKER or code.co_filename in _FINALIZERS:
+        if code.co_name in (*_DROPPED_IN, *_HALF_DONE_IN) or code.co_filename in _FINALIZERS:
             return True
         frame = frame.f_back
     return False

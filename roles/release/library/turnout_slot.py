@@ -641,7 +641,7 @@ def lay(places: Places, params: dict) -> str:
             unpack(places, src, partial)
             clean_tree(partial)
         else:
-            unpack_image(src, partial, params)
+            unpack_image(places, src, partial, params)
         run(["sync", "-f", str(partial)])
         marker = {
             "release_id": release_id,
@@ -732,7 +732,7 @@ def unfit_member(folder: Path, path: Path, what: str) -> SlotError:
     )
 
 
-def unpack_image(src: Path, folder: Path, params: dict) -> None:
+def unpack_image(places: Places, src: Path, folder: Path, params: dict) -> None:
     """Unpack an OCI archive into `folder`/rootfs, as a file system that units see as their root."""
     wanted = (((params["manifest"] or {}).get("artifact") or {}).get("image") or {}).get("architecture")
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
@@ -745,41 +745,36 @@ def unpack_image(src: Path, folder: Path, params: dict) -> None:
         )
     layout, rootfs = folder / ".oci", folder / ROOTFS
     layout.mkdir()
-    unpacked = run(["tar", "--extract", "--zstd", f"--file={src}", f"--directory={layout}", "--no-same-owner"])
-    if unpacked.returncode == 0:
-        unpacked = None if name_image(layout) else unpacked
-    if unpacked is None:
-        unpacked = run(["umoci", "raw", "unpack", f"--image={layout}:{IMAGE_TAG}", str(rootfs)])
-        if unpacked.returncode == 0:
-            shutil.rmtree(layout)
-            clean_rootfs(rootfs, params["service"])
-            return
-    output = unpacked.stderr.decode(errors="replace")
-    if "no space left on device" in output.lower():
-        raise SlotError(
-            "disk-full",
-            f"the disk filled up while the image was unpacked in {folder.parent}",
-            "room for the whole release",
-            f"free some space (df {folder.parent}), or lower releases.keep in the service file",
-        )
-    raise SlotError(
-        "image-unreadable",
-        f"{src.name} could not be unpacked: {last_line(unpacked.stderr)}",
-        "an OCI archive, as `podman save --format oci-archive` writes it",
-        "build the release from such a file: turnout release build --image-archive FILE",
-    )
+    unpack(places, src, layout)
+    name_image(layout)
+    unpacked = run(["umoci", "raw", "unpack", f"--image={layout}:{IMAGE_TAG}", str(rootfs)])
+    if "no space left on device" in unpacked.stderr.decode(errors="replace").lower():
+        raise disk_full(places, "the disk filled up while the image was unpacked", "room for the whole release")
+    if unpacked.returncode != 0:
+        raise unreadable_image(last_line(unpacked.stderr))
+    shutil.rmtree(layout)
+    clean_rootfs(rootfs, places.service)
 
 
-def name_image(layout: Path) -> bool:
-    """Give the one image of an OCI layout a name to unpack it by; return whether there is one."""
+def name_image(layout: Path) -> None:
+    """Give the one image of an OCI layout a name to unpack it by."""
     try:
         index = json.loads((layout / "index.json").read_bytes())
         (image,) = index["manifests"]
         image["annotations"] = {"org.opencontainers.image.ref.name": IMAGE_TAG}
     except (OSError, ValueError, KeyError, TypeError):
-        return False
+        raise unreadable_image("its index lists not one image") from None
     (layout / "index.json").write_text(json.dumps(index))
-    return True
+
+
+def unreadable_image(reason: str) -> SlotError:
+    """Return the error for an artifact that is no image."""
+    return SlotError(
+        "image-unreadable",
+        f"the image could not be unpacked: {reason}",
+        "an OCI archive, as `podman save --format oci-archive` writes it",
+        "build the release from such a file: turnout release build --image-archive FILE",
+    )
 
 
 def clean_rootfs(rootfs: Path, service: str) -> None:

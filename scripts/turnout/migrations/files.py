@@ -11,9 +11,9 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 from turnout.errors import TurnoutError
+from turnout.release import oci
 from turnout.release.schema import Migration
 
 _DOWN = re.compile(r"\.(down|rollback|revert|undo)(\.|$)|/(down|rollback|revert|undo)\.", re.IGNORECASE)
@@ -88,22 +88,11 @@ def _small_files(artifact: Path, wanted: set[str]) -> dict[str, bytes]:
 
 
 def _layers(image: tarfile.TarFile) -> Iterator[tarfile.TarFile]:
-    """Return the layers of an OCI archive, the lowest first (OCI image-spec 1.1, "Image Manifest")."""
-    manifest = _blob(image, json.load(_member(image, "index.json"))["manifests"][0])
-    for layer in json.load(manifest)["layers"]:
-        with tarfile.open(fileobj=_blob(image, layer)) as tar:
+    """Return the layers of an image, the lowest first."""
+    manifest = json.load(oci.blob(image, oci.manifests(image)[0]))
+    for layer in manifest["layers"]:
+        with tarfile.open(fileobj=oci.blob(image, layer)) as tar:
             yield tar
-
-
-def _blob(image: tarfile.TarFile, descriptor: dict[str, str]) -> IO[bytes]:
-    return _member(image, f"blobs/{descriptor['digest'].replace(':', '/')}")
-
-
-def _member(tar: tarfile.TarFile, name: str) -> IO[bytes]:
-    content = tar.extractfile(name)
-    if content is None:
-        raise LookupError(name)
-    return content
 
 
 def _add(found: dict[str, bytes], tar: tarfile.TarFile, wanted: set[str]) -> None:
@@ -113,6 +102,6 @@ def _add(found: dict[str, bytes], tar: tarfile.TarFile, wanted: set[str]) -> Non
             found.pop(str(path.with_name(path.name.removeprefix(_WHITEOUT))), None)
         if not member.isfile() or member.size > MAX_BYTES:
             continue
-        content = _member(tar, member.name).read()
+        content = oci.member(tar, member.name).read()
         if hashlib.sha256(content).hexdigest() in wanted or _DOWN.search(f"/{path}"):
             found[str(path)] = content

@@ -21,10 +21,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from turnout.errors import TurnoutError
 from turnout.faults import Fault, FaultsError, nearest, shown
+from turnout.release import oci
 from turnout.release.ignore import Ignore
 from turnout.release.manifest import (
     OCI_ARCHIVE,
@@ -423,11 +424,14 @@ def _read_image(image: Path) -> Image:
     """Return how the one image of an OCI archive wants to be run (OCI image-spec 1.1, "Image Configuration")."""
     try:
         with tarfile.open(image, mode="r:") as archive:
-            _member(archive, "oci-layout")
-            manifests = _member(archive, "index.json")["manifests"]
-            if len(manifests) != 1 or "config" not in (manifest := _blob(archive, manifests[0])):
-                raise _no_image(image, f"{len(manifests)} images in it" if len(manifests) != 1 else "a list of images")
-            about = _blob(archive, manifest["config"])
+            oci.member(archive, "oci-layout")
+            listed = oci.manifests(archive)
+            if len(listed) != 1:
+                raise _no_image(image, f"{len(listed)} images in it")
+            manifest = json.load(oci.blob(archive, listed[0]))
+            if "config" not in manifest:
+                raise _no_image(image, "a list of images")
+            about = json.load(oci.blob(archive, manifest["config"]))
             config = about.get("config") or {}
             variables = dict(pair.partition("=")[::2] for pair in config.get("Env") or ())
             return Image(
@@ -436,18 +440,6 @@ def _read_image(image: Path) -> Image:
     except (OSError, tarfile.TarError, KeyError, ValueError, AttributeError, TypeError, IndexError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "no OCI layout in it"
         raise _no_image(image, reason) from None
-
-
-def _member(archive: tarfile.TarFile, name: str) -> dict[str, Any]:
-    content = archive.extractfile(name)
-    found = json.load(content) if content is not None else None
-    if not isinstance(found, dict):
-        raise KeyError(name)
-    return found
-
-
-def _blob(archive: tarfile.TarFile, descriptor: dict[str, Any]) -> dict[str, Any]:
-    return _member(archive, f"blobs/{descriptor['digest'].replace(':', '/')}")
 
 
 def _no_image(image: Path, reason: str) -> TurnoutError:

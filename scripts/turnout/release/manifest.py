@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -113,7 +113,7 @@ class Manifest:
                 "sha256": artifact.sha256,
                 "bytes": artifact.bytes,
                 "unpacked_bytes": artifact.unpacked_bytes,
-                **_image_dict(artifact.image),
+                **({"image": asdict(artifact.image)} if artifact.image else {}),
             },
             "environment": list(self.environment),
             "schema": {"min": self.schema.min, "max": self.schema.max},
@@ -159,18 +159,6 @@ class Manifest:
                 )
             )
         return tuple(faults)
-
-
-def _image_dict(image: Image | None) -> dict[str, Any]:
-    if image is None:
-        return {}
-    return {
-        "image": {
-            "architecture": image.architecture,
-            "working_dir": image.working_dir,
-            "environment": dict(image.environment),
-        }
-    }
 
 
 def carried(environment: Mapping[str, str]) -> dict[str, str]:

@@ -311,10 +311,10 @@ def oci_archive(path: Path, files: dict[str, bytes]) -> Path:
     return path
 
 
-def image(path: Path, config: dict[str, object], **manifest: object) -> Path:
+def image(path: Path, config: dict[str, object]) -> Path:
     """Write an OCI archive of one image without layers, with this configuration."""
     about = json.dumps({"architecture": "amd64", "os": "linux", "config": config}).encode()
-    blobs = {"a": about, "b": json.dumps({"config": {"digest": "sha256:a"}, "layers": [], **manifest}).encode()}
+    blobs = {"a": about, "b": json.dumps({"config": {"digest": "sha256:a"}, "layers": []}).encode()}
     index = json.dumps({"manifests": [{"digest": "sha256:b"}]}).encode()
     files = {"oci-layout": b"{}", "index.json": index, **{f"blobs/sha256/{name}": blobs[name] for name in blobs}}
     return oci_archive(path, files)

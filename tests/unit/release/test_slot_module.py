@@ -739,7 +739,7 @@ def image_archive(folder: Path, *layers: Path) -> Path:
         os.chown(bundle / "rootfs/bin/set", 1000, 1000)
         (bundle / "rootfs/bin/set").chmod(0o4750)
         umoci("repack", "--image", f"{layout}:built", str(bundle))
-    archive = folder / "image.tar"
+    archive = folder / "saved.tar"
     names = sorted(path.name for path in layout.iterdir())
     subprocess.run(["tar", "-C", str(layout), "-cf", str(archive), *names], check=True)
     return archive
@@ -747,7 +747,7 @@ def image_archive(folder: Path, *layers: Path) -> Path:
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    """An OCI archive of two layers, compressed as an artifact is."""
+    """An OCI archive of two layers."""
     if os.geteuid() != 0:
         pytest.skip("needs root: the files of an image have owners")
     for name, files in {"one": ("bin/set", "app/old", "app/api"), "two": ("bin/set", "app/api")}.items():
@@ -755,8 +755,7 @@ def image(tmp_path: Path) -> Path:
             (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name / file).write_text(name)
         (tmp_path / name / "etc").symlink_to("/outside-of-the-image")
-    archive = image_archive(tmp_path, tmp_path / "one", tmp_path / "two")
-    return Path(shutil.copy(archive, tmp_path / "saved.tar"))
+    return image_archive(tmp_path, tmp_path / "one", tmp_path / "two")
 
 
 def upload(host: Host, archive: Path, **manifest: Any) -> dict[str, Any]:

@@ -77,20 +77,21 @@ def start(place: Place, namespace: str, at: tuple[str, int], password: str, limi
     Raises BrokenOff.
     """
     address, port = at
-    place.write(
+    settings = f"bind {address}\nport {port}\nappendonly no\nrequirepass {password}\nprotected-mode no\n"
+    launch(place, settings, {"NetworkNamespacePath": namespace})
+    cli = ["ip", "netns", "exec", place.namespace, "redis-cli", "-h", address, "-p", str(port), "DBSIZE"]
+    return keys(cli, place.unit("redis"), {"REDISCLI_AUTH": password}, limit_s)
+
+
+def launch(place: Place, settings: str, properties: dict[str, object]) -> None:
+    """Start a server on the place's copy, as its unit, with these settings and properties of the unit besides."""
+    conf = place.write(
         "redis.conf",
-        f"bind {address}\nport {port}\ndir {place.folder}/redis\ndbfilename dump.rdb\nappendonly no\nsave \"\"\n"
-        f"requirepass {password}\nprotected-mode no\ndaemonize no\nlogfile \"\"\n",
+        f"{settings}dir {place.folder}/redis\ndbfilename dump.rdb\nsave \"\"\ndaemonize no\nlogfile \"\"\n",
         0o400, user="redis", group="root",
     )  # fmt: skip
-    unit = place.unit("redis")
-    transient(
-        unit,
-        ["/usr/bin/redis-server", str(place.folder / "redis.conf")],
-        {"User": "redis", "NetworkNamespacePath": namespace, "NoNewPrivileges": "yes"},
-    )
-    cli = ["ip", "netns", "exec", place.namespace, "redis-cli", "-h", address, "-p", str(port), "DBSIZE"]
-    return keys(cli, unit, {"REDISCLI_AUTH": password}, limit_s)
+    argv = ["/usr/bin/redis-server", str(conf)]
+    transient(place.unit("redis"), argv, {"User": "redis", "NoNewPrivileges": "yes", **properties})
 
 
 def keys(cli: list[str], unit: str, environment: dict[str, str], limit_s: float) -> int:

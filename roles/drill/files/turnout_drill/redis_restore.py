@@ -13,7 +13,7 @@ from . import failure, redis
 from .cutover import stopped
 from .errors import BrokenOff
 from .place import Place
-from .shell import ProgramError, run, systemctl, transient
+from .shell import ProgramError, run, systemctl
 from .story import Story
 
 _SERVER = "redis-server"
@@ -74,21 +74,11 @@ def startable(place: Place) -> int:
 
 def _server(place: Place, append_only: str) -> None:
     """Start a server on the restored folder, on a socket of its own, and let it read its data. Raises BrokenOff."""
-    folder = place.folder / "redis"
-    place.write(
-        "redis.conf",
-        f"port 0\nunixsocket {folder}/redis.sock\nunixsocketperm 700\ndir {folder}\ndbfilename dump.rdb\n"
-        f"appendonly {append_only}\nsave \"\"\ndaemonize no\nlogfile \"\"\n",
-        0o400, user="redis", group="root",
-    )  # fmt: skip
-    unit = place.unit("redis")
+    socket = f"{place.folder}/redis/redis.sock"
+    settings = f"port 0\nunixsocket {socket}\nunixsocketperm 700\nappendonly {append_only}\n"
     # Where memory runs out, this one goes, and not the server that is in service.
-    transient(
-        unit,
-        ["/usr/bin/redis-server", str(place.folder / "redis.conf")],
-        {"User": "redis", "NoNewPrivileges": "yes", "OOMScoreAdjust": 1000},
-    )
-    redis.keys(["redis-cli", "-s", f"{folder}/redis.sock", "DBSIZE"], unit, {}, _START_LIMIT_S)
+    redis.launch(place, settings, {"OOMScoreAdjust": 1000})
+    redis.keys(["redis-cli", "-s", socket, "DBSIZE"], place.unit("redis"), {}, _START_LIMIT_S)
 
 
 def _shut_down(place: Place, socket: str) -> None:
@@ -140,10 +130,14 @@ def cut_over(plan: dict[str, Any]) -> dict[str, Any]:
     swap = _Swap(data, plan["id"])
     try:
         swap.stage(restored)
-        began = time.monotonic()
-        stopped(_SERVER)
     except OSError as error:
         raise BrokenOff(f"the restored data could not be copied beside the old, nothing was changed: {error}") from None
+    began = time.monotonic()
+    try:
+        stopped(_SERVER)
+    except BrokenOff:
+        swap.to_old()
+        raise
     try:
         swap.to_restored()
         run(["systemctl", "start", _SERVER], timeout_s=_START_LIMIT_S)

@@ -16,12 +16,6 @@ from .shell import ProgramError, transient, unit_active, unit_said
 _POLL_S = 0.05
 
 
-def _assignment(key: str, value: str) -> str:
-    """Return a variable as systemd.exec(5) takes it in Environment=."""
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{key}={escaped}"'
-
-
 class Service:
     """One API and, where the service has one, one worker."""
 
@@ -46,15 +40,11 @@ class Service:
         place, plan, layout = self.place, self.plan, self.plan["layout"]
         state = f"/var/lib/{plan['name']}"
         os.makedirs(state, exist_ok=True)
+        environment = {**layout["environment"], "HOME": state, **plan[process]["variables"]}
         properties = {
             "User": plan["user"],
             "WorkingDirectory": layout["folder"],
             "EnvironmentFile": place.folder / "service.env",
-            "Environment": [
-                *(_assignment(k, v) for k, v in layout["environment"].items()),
-                f"HOME={state}",
-                *(f"{k}={v}" for k, v in plan[process]["variables"].items()),
-            ],
             "NetworkNamespacePath": self.isolation.path,
             "BindPaths": f"{place.folder}/state:{state}",
             "BindReadOnlyPaths": [f"{place.folder}/hosts:/etc/hosts", f"{place.folder}/resolv.conf:/etc/resolv.conf"],
@@ -70,7 +60,7 @@ class Service:
             **{name: value for name, value in layout["properties"].items() if name != "BindReadOnlyPaths"},
         }
         try:
-            transient(place.unit(process), plan[process]["argv"], properties)
+            transient(place.unit(process), plan[process]["argv"], properties, environment)
         except ProgramError as error:
             raise BrokenOff(f"the restored {process} does not start: {error}", process) from None
 

@@ -43,7 +43,9 @@ def systemctl(*words: str) -> None:
         subprocess.run(["systemctl", *words], capture_output=True, check=False, timeout=120)
 
 
-def transient(unit: str, argv: list[str], properties: Mapping[str, object]) -> None:
+def transient(
+    unit: str, argv: list[str], properties: Mapping[str, object], environment: Mapping[str, str] | None = None
+) -> None:
     """Start a program as a transient unit, and return once it has been executed. Raises ProgramError.
 
     A property with several values is given once for each.
@@ -52,6 +54,7 @@ def transient(unit: str, argv: list[str], properties: Mapping[str, object]) -> N
     for name, value in properties.items():
         values = value if isinstance(value, list) else [value]
         words += [f"--property={name}={one}" for one in values]
+    words += [f"--setenv={name}={value}" for name, value in (environment or {}).items()]
     run([*words, "--", *argv], timeout_s=60)
 
 
