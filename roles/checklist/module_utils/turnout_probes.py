@@ -91,17 +91,18 @@ def _slot(service: str, color: str, salt: bytes) -> dict:
 def _carried(where) -> dict:
     """Return id and checksum of the migrations that a laid release carries, from its marker."""
     try:
-        return {one["id"]: one["sha256"] for one in _manifest(where or "/nowhere").get("migrations") or []}
+        listed = (_marker(where or "/nowhere").get("manifest") or {}).get("migrations") or []
+        return {one["id"]: one["sha256"] for one in listed}
     except (KeyError, TypeError, AttributeError):
         return {}
 
 
-def _manifest(where: str) -> dict:
-    """Return the manifest of a laid release, from its marker; an empty one where it cannot be read."""
+def _marker(where: str) -> dict:
+    """Return what the completeness marker of a laid release says; nothing where it cannot be read."""
     try:
         with open(os.path.join(where, MARKER), encoding="utf-8") as file:
-            return json.load(file).get("manifest") or {}
-    except (OSError, ValueError, AttributeError):
+            return dict(json.load(file))
+    except (OSError, ValueError, TypeError):
         return {}
 
 
@@ -133,8 +134,8 @@ def schema(arguments: dict, limit_s: float) -> dict:
     environment = f"/etc/{service}/{color}.migrate.env"
     if not os.path.exists(environment):
         environment = f"/etc/{service}/{color}.env"
-    image = (_manifest(release_dir).get("artifact") or {}).get("image")
-    folder = image["working_dir"] if image else release_dir
+    layout = _marker(release_dir).get("layout") or {}  # releases that were laid by an older Turnout say none
+    folder = layout.get("folder", release_dir)
     words = shlex.split(arguments["command"])
     if "/" in words[0] and not os.path.isabs(words[0]):
         words[0] = os.path.join(folder, words[0])
@@ -146,16 +147,10 @@ def schema(arguments: dict, limit_s: float) -> dict:
         "NoNewPrivileges": "yes",
         "ProtectSystem": "strict",
         "PrivateTmp": "yes",
+        **layout.get("properties", {}),
     }
     argv = ["systemd-run", "--quiet", "--pipe", "--wait", "--collect", f"--unit=turnout-checklist-{service}"]
-    if image:
-        properties |= {
-            "RootDirectory": os.path.join(release_dir, "rootfs"),
-            "MountAPIVFS": "yes",
-            "ProtectHome": "no",
-            "BindReadOnlyPaths": "-/etc/hosts -/etc/resolv.conf",
-        }
-        argv += [f"--setenv={key}={value}" for key, value in image["environment"].items()]
+    argv += [f"--setenv={key}={value}" for key, value in layout.get("environment", {}).items()]
     argv += [f"--property={name}={value}" for name, value in properties.items()] + ["--", *words]
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=limit_s, check=False)

@@ -67,6 +67,12 @@ options:
     description: The release's manifest, kept in the completeness marker.
     type: dict
     default: {}
+  layout:
+    description:
+      - How the release sees its files, as the filter C(turnout_layout) says it, kept in the completeness marker for
+        whoever runs a command of the release on this host and has nothing else to go by.
+    type: dict
+    default: {}
   environment:
     description: Text of the color's environment file. Never shown.
     type: str
@@ -649,6 +655,7 @@ def lay(places: Places, params: dict) -> str:
             "kind": params["kind"],
             "laid_at": time.time(),
             "manifest": params["manifest"],
+            "layout": params["layout"],
         }
         write_file(partial / MARKER, json.dumps(marker, indent=1).encode() + b"\n", 0o644)
         discard(places.release(release_id))  # one without a marker, from before a crash of the host
@@ -1169,6 +1176,7 @@ def main() -> None:
             "unpacked_bytes": {"type": "int", "default": 0},
             "kind": {"type": "str", "choices": ["tarball", "oci-archive"], "default": "tarball"},
             "manifest": {"type": "dict", "default": {}},
+            "layout": {"type": "dict", "default": {}},
             "environment": {"type": "str", "no_log": True},
             "migrate_environment": {"type": "str", "no_log": True},
             "drop_ins": {"type": "dict", "default": {}},

@@ -41,7 +41,7 @@ slot = _load_module()
 
 DEFAULTS = {
     "release_id": None, "color": None, "src": None, "sha256": None, "bytes": 0, "unpacked_bytes": 0,
-    "kind": "tarball", "manifest": {}, "environment": None, "migrate_environment": None, "drop_ins": {},
+    "kind": "tarball", "manifest": {}, "layout": {}, "environment": None, "migrate_environment": None, "drop_ins": {},
     "user": getpass.getuser(), "confirmed": None, "unit_names": [], "ports": [], "keep": 5, "keep_ids": [],
 }  # fmt: skip
 
@@ -768,7 +768,7 @@ def upload(host: Host, archive: Path, **manifest: Any) -> dict[str, Any]:
 
 
 def test_an_image_is_laid_as_files_of_root_and_pruned(host, image):
-    params = upload(host, image)
+    params = upload(host, image) | {"layout": {"folder": "/app"}}
     release_id = params["release_id"]
     assert host.do("laid", **params)["changed"] is True
     assert host.do("laid", **params)["changed"] is False
@@ -781,6 +781,7 @@ def test_an_image_is_laid_as_files_of_root_and_pruned(host, image):
     assert (rootfs / "var/lib/shop").is_dir()
     assert not Path("/outside-of-the-image").exists(), "a link of the image led out of it"
     assert [path.name for path in rootfs.parent.iterdir() if path.name.startswith(".")] == [slot.MARKER]
+    assert json.loads((rootfs.parent / slot.MARKER).read_bytes())["layout"] == {"folder": "/app"}
     assert host.do("info", release_id=release_id)["complete"] is True
     assert host.do("pruned", keep=0)["removed"] == [release_id]
     assert not rootfs.exists()
