@@ -78,6 +78,11 @@ options:
   purpose: {description: "For lock_take: what for.", type: str}
   ttl_s: {description: "For lock_take: seconds without a beat after which another run may take the lock.", type: float}
   break_lock: {description: "For lock_take: also from a living holder.", type: bool}
+  fence:
+    description:
+      - "For lock_take: the least fencing number that the lock is to have, also where O(run) holds it already: the
+        number that it has on another edge."
+    type: int
   event: {description: "For journal: what is told.", type: str, choices: [start, end, intent, result, note]}
   action: {description: "For journal: of which action.", type: str}
   data: {description: "For journal and ledger: what else to record.", type: dict}
@@ -115,6 +120,8 @@ before: {description: "Where traffic went before: stable, previous, candidate, s
 after: {description: Where it goes now., type: dict, returned: for commands that change traffic}
 recorded: {description: Whether something was written down; such commands change nothing else., type: bool,
   returned: for journal, ledger, beat and the lock}
+fence: {description: "The fencing number of the lock: grown by each lock that is taken.", type: int,
+  returned: for lock_take and rollback (for show it is C(lock.fence))}
 rc: {description: "Exit code of the program: 0 done, 2 usage, 3 refused, 4 lock, 5 put back, 6 on disk only,
   7 in HAProxy only.", type: int, returned: always}
 error: {description: "What went wrong: code, observed, expected, remedy.", type: dict, returned: failure}
@@ -168,6 +175,7 @@ VALUES = [
     "pid",
     "purpose",
     "ttl_s",
+    "fence",
     "event",
     "action",
     "tail",

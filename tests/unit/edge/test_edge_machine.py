@@ -24,6 +24,7 @@ class EdgeMachine(RuleBasedStateMachine):
         self.edge = ModelEdge()
         self.watch = Watch(self.edge)
         self.versions = 0
+        self.fence = 0
 
     @initialize(confirmed=st.booleans())
     def begin(self, confirmed: bool) -> None:
@@ -44,10 +45,12 @@ class EdgeMachine(RuleBasedStateMachine):
 
     @rule(run=RUNS, ttl=st.sampled_from([5, 60]), force=st.booleans())
     def take_lock(self, run: str, ttl: int, force: bool) -> None:
-        holder = self.edge.load_lock()["holder"]
+        holder, fence = self.edge.load_lock()["holder"], self.fence
         fault = self.attempt(f"lock take --run {run} --ttl-s {ttl}" + (" --break" if force else ""))
         if fault is None:
             assert self.edge.load_lock()["holder"]["run"] == run
+            own = holder is not None and holder["run"] == run
+            assert self.edge.load_lock()["fence"] == fence + (0 if own else 1)
         else:
             assert fault.exit_code == 4
             assert self.edge.load_lock()["holder"] == holder
@@ -195,6 +198,21 @@ class EdgeMachine(RuleBasedStateMachine):
             for _ in range(4):
                 self.watch.tick()
             assert not self.edge.has_state() or self.edge.agrees()
+
+    @rule(name=st.sampled_from(["lock.json", "fence"]), rubbish=st.sampled_from([None, b"", b"{", b"-1"]))
+    def lock_is_damaged(self, name: str, rubbish: bytes | None) -> None:
+        path = f"/state/{name}"
+        if rubbish is None or path not in self.edge.disk.data:
+            self.edge.disk.data.pop(path, None)
+        else:
+            self.edge.disk.data[path] = rubbish
+
+    @invariant()
+    def fence_never_falls(self) -> None:
+        lock = self.edge.load_lock()
+        assert lock["fence"] >= self.fence
+        self.fence = lock["fence"]
+        assert lock["holder"] is None or lock["holder"]["fence"] <= self.fence
 
     @invariant()
     def state_is_sound(self) -> None:

@@ -138,6 +138,7 @@ OPTIONS: dict[str, list[tuple[str, Json]]] = {
         ("--purpose", {"default": "unnamed"}),
         ("--ttl-s", {"type": float, "default": 60.0}),
         ("--break", {"action": "store_true", "dest": "break_lock"}),
+        ("--fence", {"type": int, "default": 0}),
     ],
     "lock break": [("--reason", {})],
     "lease arm": [("--lease-s", {"type": float})],

@@ -9,6 +9,7 @@ import os
 from .errors import EXIT_USAGE, Trouble, not_root
 from .haproxy import Disobeyed, HAProxy, Unreachable
 from .journal import Journal, encode_line, parse_line
+from .lock import format_fence, parse_fence, read_fence
 from .state import COLORS, State, format_map, parse_map
 from .store import Clock, FileLock, Files
 
@@ -150,12 +151,18 @@ class Edge:
             return {"green_bp": None, "reachable": True, "error": str(fault)}
 
     def load_lock(self) -> Json:
-        """Return the lock: {holder, last}. An unreadable lock file is nobody's."""
+        """Return the lock: {holder, last, fence}. An unreadable lock file is nobody's."""
         raw = self.files.read(self._path("lock.json"))
-        return (parse_line(raw) if raw else None) or {"holder": None, "last": None}
+        lock = (parse_line(raw) if raw else None) or {}
+        places = [read_fence(lock.get("fence")), parse_fence(self.files.read(self._path("fence")))]
+        if None in places:
+            places += [read_fence(line.get("fence")) for line in map(parse_line, self.journal.fenced()) if line]
+        return {**lock, **{key: lock.get(key) for key in ("holder", "last")}, "fence": max(n or 0 for n in places)}
 
     def write_lock(self, lock: Json, durable: bool = True) -> None:
-        """Keep the lock."""
+        """Keep the lock; a new fencing number first in its own file, so that no crash gives a number twice."""
+        if parse_fence(self.files.read(self._path("fence"))) != lock["fence"]:
+            self.files.replace(self._path("fence"), format_fence(lock["fence"]))
         self.files.replace(self._path("lock.json"), encode_line(lock), durable=durable)
 
     def load_lease(self) -> Json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .change import answer, note
 from .edge import Edge
 from .errors import EXIT_LOCKED, EXIT_USAGE, Trouble, refusal
-from .lock import check_lock, describe_lock, lock_is_fresh, mark_age_s
+from .lock import check_lock, describe_lock, fence_of, lock_is_fresh, mark_age_s
 from .request import Who, required_run
 from .show import show_lock
 
@@ -33,18 +33,22 @@ def release_lock(edge: Edge, who: Who) -> None:
     last = lock["last"]
     if last is None or not last["ended"].startswith("taken over"):
         last = ended_lock(lock["holder"], "released", edge)
-    edge.write_lock({"holder": None, "last": last})
+    edge.write_lock({**lock, "holder": None, "last": last})
     note(edge, who, "note", "lock-released")
 
 
 def command_lock_take(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
     """Take the lock; from a holder that shows no life any more, or with --break from anybody."""
     run = required_run(who)
+    if options.fence < 0:
+        raise Trouble("fence", EXIT_USAGE, f"--fence {options.fence}", "a number from 0 on", "mend the number")
     now = edge.clock.mark()
     lock = edge.load_lock()
     holder = lock["holder"]
+    fence = max(fence_of(lock, run), options.fence)
     if holder is not None and holder["run"] == run:
-        return command_lock_beat(edge, who, options)
+        raise_fence(edge, who, lock, fence)
+        return {**command_lock_beat(edge, who, options), "fence": fence}
     if holder is not None and lock_is_fresh(holder, now) and not options.break_lock:
         wait_s = holder["ttl_s"] - mark_age_s(holder["beat"], now)
         raise Trouble(
@@ -62,6 +66,7 @@ def command_lock_take(edge: Edge, who: Who, options: argparse.Namespace) -> Json
         "pid": options.pid,
         "purpose": options.purpose,
         "ttl_s": options.ttl_s,
+        "fence": fence,
         "taken": now,
         "beat": now,
     }
@@ -71,12 +76,19 @@ def command_lock_take(edge: Edge, who: Who, options: argparse.Namespace) -> Json
         message += f"; it was {how}: {describe_lock(lock, now)}"
     if not who.dry_run:
         last = lock["last"] if holder is None else ended_lock(holder, f"taken over by {run} ({mine['owner']})", edge)
-        edge.write_lock({"holder": mine, "last": last})
-        note(edge, who, "note", "lock-taken", purpose=options.purpose, took_over=holder)
+        edge.write_lock({"holder": mine, "last": last, "fence": fence})
+        note(edge, who, "note", "lock-taken", purpose=options.purpose, took_over=holder, fence=fence)
         edge.journal.prune()
-    return answer(
-        who, "lock-take", True, message, lock=show_lock({"holder": mine, "last": None}, now), took_over=holder
-    )
+    shown = show_lock({"holder": mine, "last": None, "fence": fence}, now)
+    return answer(who, "lock-take", True, message, lock=shown, took_over=holder, fence=fence)
+
+
+def raise_fence(edge: Edge, who: Who, lock: Json, fence: int) -> None:
+    """Give the lock's holder a greater fencing number: the one that its run has on another edge."""
+    if who.dry_run or lock["holder"].get("fence") == fence:
+        return
+    edge.write_lock({**lock, "holder": {**lock["holder"], "fence": fence}, "fence": max(fence, lock["fence"])})
+    note(edge, who, "note", "fence-raised", fence=fence)
 
 
 def command_lock_beat(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
@@ -104,7 +116,7 @@ def command_lock_release(edge: Edge, who: Who, options: argparse.Namespace) -> J
         message = f"nothing to release: {describe_lock(lock, edge.clock.mark())}"
         return answer(who, "lock-release", False, message, holder=holder)
     if not who.dry_run:
-        edge.write_lock({"holder": None, "last": ended_lock(holder, "released", edge)})
+        edge.write_lock({**lock, "holder": None, "last": ended_lock(holder, "released", edge)})
         disarm_lease(edge, who)
         note(edge, who, "note", "lock-released")
     return answer(who, "lock-release", True, "released", holder=None)
@@ -119,7 +131,7 @@ def command_lock_break(edge: Edge, who: Who, options: argparse.Namespace) -> Jso
     message = f"broken: {describe_lock(lock, edge.clock.mark())}"
     if not who.dry_run:
         ended = f"taken over: broken by {who.actor}" + (f" ({options.reason})" if options.reason else "")
-        edge.write_lock({"holder": None, "last": ended_lock(holder, ended, edge)})
+        edge.write_lock({**lock, "holder": None, "last": ended_lock(holder, ended, edge)})
         note(edge, who, "note", "lock-broken", broke=holder, reason=options.reason)
     return answer(who, "lock-break", True, message, broke=holder)
 

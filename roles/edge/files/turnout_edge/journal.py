@@ -57,6 +57,10 @@ class Journal:
         """Tell whether a whole state was ever recorded here."""
         return STATE_MARK in (self.files.read(self.path) or b"")
 
+    def fenced(self) -> list[bytes]:
+        """Return the lines that tell of a lock that was taken, with its fencing number."""
+        return [raw for raw in self.lines() if b'"fence":' in raw]
+
     def tail(self, count: int) -> list[Json]:
         """Return the last `count` lines that can be read, oldest first."""
         if count <= 0:

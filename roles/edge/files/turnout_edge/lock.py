@@ -1,4 +1,4 @@
-"""The lock and the lease as values, and what the clocks say of them."""
+"""The lock, its fencing number and the lease as values, and what the clocks say of them."""
 
 from __future__ import annotations
 
@@ -33,6 +33,29 @@ def lease_has_run_out(lease: Json, now: Json) -> bool:
         return True
     mark = lease["renewed"]
     return bool(mark["boot_id"] != now["boot_id"]) or mark_age_s(mark, now) > float(lease["lease_s"])
+
+
+def read_fence(value: object) -> int | None:
+    """Return a fencing number, or None for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def parse_fence(raw: bytes | None) -> int | None:
+    """Return the number that the fence's own file holds; None where there is none or it cannot be read."""
+    text = (raw or b"").strip()
+    return int(text) if text.isdigit() and len(text) < 19 else None
+
+
+def format_fence(fence: int) -> bytes:
+    """Return the fence's own file."""
+    return b"%d\n" % fence
+
+
+def fence_of(lock: Json, run: str) -> int:
+    """Return the number that `run` has as the lock's holder: its own, or the next one for one that takes the lock."""
+    holder = lock["holder"]
+    own = read_fence(holder.get("fence")) if holder is not None and holder["run"] == run else None
+    return int(lock["fence"]) + 1 if own is None else own
 
 
 def check_lock(lock: Json, run: str | None, now: Json) -> Json:

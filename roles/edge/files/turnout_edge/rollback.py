@@ -11,7 +11,7 @@ from .edge import Edge
 from .errors import EXIT_DISK_ONLY, EXIT_INTERNAL, EXIT_LIVE_ONLY, EXIT_LOCKED, EXIT_USAGE, Trouble
 from .haproxy import Disobeyed, Unreachable
 from .holding import disarm_lease, ended_lock, release_lock
-from .lock import describe_lock, lock_is_fresh
+from .lock import describe_lock, fence_of, lock_is_fresh
 from .request import Who
 from .state import State
 from .store import utc_text
@@ -40,6 +40,7 @@ class WayBack:
         self.reason: str | None = None
         self.took_over: Json | None = None
         self.took_ms = 0
+        self.fence = 0
 
     def gone(self) -> str | None:
         """Return the color that loses its users."""
@@ -75,6 +76,7 @@ class WayBack:
             "forced": self.forced,
             "took_over": self.taken_from(),
             "took_ms": self.took_ms,
+            "fence": self.fence,
         }
 
     def taken_from(self) -> Json | None:
@@ -124,14 +126,20 @@ def command_rollback(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
     way.moves = way.before.stable is not None and not in_place
     if way.action == "nothing" and way.moves:
         way.action = "apply"  # cut short by a crash: the state says so; HAProxy or the map file do not, yet
-    if way.action == "nothing":
-        return answer(who, "nothing", False, way.message(), **way.facts())
-    if way.moves and not options.force:
+    if way.action != "nothing" and way.moves and not options.force:
         check_rollback_target(way.after, target_backend(edge, str(way.after.stable)))
     lock = edge.load_lock()
     holder = lock["holder"]
+    if way.action == "nothing" and not keep_lock:
+        way.fence = lock["fence"]
+        return answer(who, "nothing", False, way.message(), **way.facts())
     way.took_over = holder if holder is not None and holder["run"] != who.run else None
+    way.fence = fence_of(lock, who.run)
     takes_lock = way.took_over is not None or (keep_lock and holder is None)
+    if way.action == "nothing":
+        # Its playbook goes on to the processes of the hosts, so it needs the lock and a number of its own.
+        warnings = take_lock(edge, who, lock) if takes_lock and not who.dry_run else []
+        return answer(who, "nothing", False, way.message(), **way.facts(), warnings=warnings)
     changed = way.moves or way.before != way.after or takes_lock
     if who.dry_run or not changed:
         return answer(who, way.action, changed, way.message(), **way.facts())
@@ -165,6 +173,17 @@ def check_put_back(edge: Edge, who: Who, named: bool) -> None:
         )
 
 
+def take_lock(edge: Edge, who: Who, lock: Json) -> list[str]:
+    """Take the lock for a rollback that moves nobody; returns what could not be written."""
+    mine = lock_of_rollback(edge, who, lock)
+    try:
+        edge.write_lock(mine)
+        note(edge, who, "note", "lock-taken", purpose="rollback", took_over=lock["holder"], fence=mine["fence"])
+    except OSError as fault:
+        return [f"could not be written: lock ({fault.strerror or fault})"]
+    return []
+
+
 def carry_back(edge: Edge, way: WayBack, lock: Json, *, keep_lock: bool, started: float) -> Json:
     """Make a rollback true wherever it can be: no step that fails keeps the next from being tried."""
     unwritten: list[str] = []
@@ -178,7 +197,9 @@ def carry_back(edge: Edge, way: WayBack, lock: Json, *, keep_lock: bool, started
     who = way.who
     attempt("lock", edge.write_lock, lock_of_rollback(edge, who, lock))  # first: the old holder may not move
     target = way.after.as_json()
-    attempt("journal", note, edge, who, "intent", "rollback", target=target, took_over=way.taken_from())
+    attempt(
+        "journal", note, edge, who, "intent", "rollback", target=target, took_over=way.taken_from(), fence=way.fence
+    )
     attempt("state", edge.write_state, way.after)
     attempt("map", edge.write_map, way.after.green_bp)
     live_fault = apply_live_stubbornly(edge, way.after.green_bp)
@@ -204,13 +225,14 @@ def lock_of_rollback(edge: Edge, who: Who, lock: Json) -> Json:
     """Return the lock as a rollback holds it, whoever held it before."""
     now = edge.clock.mark()
     holder = lock["holder"]
+    fence = fence_of(lock, str(who.run))
     if holder is not None and holder["run"] == who.run:
-        return {**lock, "holder": {**holder, "beat": now}}
+        return {**lock, "holder": {**holder, "fence": fence, "beat": now}, "fence": max(fence, lock["fence"])}
     last = lock["last"]
     if holder is not None:
         last = ended_lock(holder, f"taken over by {who.run} ({who.actor})", edge)
     mine = {"run": who.run, "owner": who.actor, "pid": os.getpid(), "purpose": "rollback", "ttl_s": LOCK_TTL_S}
-    return {"holder": {**mine, "taken": now, "beat": now}, "last": last}
+    return {"holder": {**mine, "fence": fence, "taken": now, "beat": now}, "last": last, "fence": fence}
 
 
 def apply_live_stubbornly(edge: Edge, green_bp: int) -> str | None:

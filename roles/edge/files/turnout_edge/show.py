@@ -80,11 +80,12 @@ def show_lock(lock: Json, now: Json) -> Json:
     """Return the lock with its age."""
     holder = lock["holder"]
     if holder is None:
-        return {"held": False, "last": lock["last"]}
+        return {"held": False, "fence": lock["fence"], "last": lock["last"]}
     shown = {key: value for key, value in holder.items() if key not in ("taken", "beat")}
     return {
         "held": True,
         **shown,
+        "fence": lock["fence"],
         "taken_at": utc_text(holder["taken"]["wall"]),
         "beat_at": utc_text(holder["beat"]["wall"]),
         "age_s": round(mark_age_s(holder["beat"], now), 1),
