@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from conftest import SHORT_ANSWERS
 from harness import EDGES, Turnout
 from turnout.lab.hosts import Hosts
 from turnout.lab.topology import host_named
@@ -60,6 +61,29 @@ def test_an_edge_that_is_gone_is_named_and_the_other_moves(on_1_1_0: Turnout, ho
     again = on_1_1_0.rollback()
     assert again.rc == 0, again.tail
     assert on_1_1_0.in_service() == "1.0.0"
+
+
+def test_an_edge_that_ssh_does_not_reach_while_it_serves_loses_no_request(on_1_1_0: Turnout, hosts: Hosts) -> None:
+    """Its users are still on 1.1.0: nothing of that release is stopped before this edge, too, has said that it left."""
+    left = on_1_1_0.edge("edge1")["stable"]
+    with on_1_1_0.load(rate=40, mix=SHORT_ANSWERS) as load:
+        hosts.cut_off(host_named("edge2"), [f"{on_1_1_0.lab.subnet}.1"], port=22)
+        try:
+            run = on_1_1_0.rollback()
+            assert run.rc != 0
+            assert f"{left} stays up" in run.out, run.tail
+            assert "edge2" in run.out
+            for host in ("app1", "app2"):
+                assert {f"api@{left}", f"worker@{left}"} <= on_1_1_0.units(host)
+        finally:
+            hosts.heal(host_named("edge2"))
+        time.sleep(3)
+        again = on_1_1_0.rollback()
+        assert again.rc == 0, again.tail
+    assert load.report["failed"] == 0, load.report
+    assert on_1_1_0.in_service() == "1.0.0"
+    for host in ("app1", "app2"):
+        assert on_1_1_0.units(host).isdisjoint({f"api@{left}", f"worker@{left}"})
 
 
 def test_an_application_host_that_is_gone_is_named_and_the_rest_goes_on(on_1_1_0: Turnout, hosts: Hosts) -> None:

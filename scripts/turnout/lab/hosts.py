@@ -398,16 +398,18 @@ class Hosts:
         own = ("--ip", self.lab.address(host), "--mac-address", self.lab.hardware_address(host))
         self.podman.run("network", "connect", *own, self.network(), self.lab.container(host))
 
-    def cut_off(self, host: Host, sources: Iterable[Host | str]) -> None:
+    def cut_off(self, host: Host, sources: Iterable[Host | str], port: int | None = None) -> None:
         """Drop what arrives at `host` from each source (a host or an address), one way only.
 
-        The rule lives in the host's own network namespace, so it is gone when the host is.
+        With `port` only what comes to that TCP port. The rule lives in the host's own network namespace, so it is gone
+        when the host is.
         """
+        only = [] if port is None else ["-p", "tcp", "--dport", str(port)]
         for source in sources:
             address = self.lab.address(source) if isinstance(source, Host) else source
             # fmt: off
             self._in_network_of(
-                host, "iptables", "-I", "INPUT", "-s", address, "-m", "comment", "--comment", _FAULT_COMMENT,
+                host, "iptables", "-I", "INPUT", "-s", address, *only, "-m", "comment", "--comment", _FAULT_COMMENT,
                 "-j", "DROP",
             )
             # fmt: on

@@ -71,6 +71,7 @@ class WayBack:
             "before": self.before.summary(),
             "after": self.after.summary(),
             "displaced": self.before.displaced,
+            "releases": self.after.releases,
             "candidate_release": self.before.releases[self.before.candidate] if self.before.candidate else None,
             "moved": self.moves,
             "forced": self.forced,
