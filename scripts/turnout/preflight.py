@@ -61,18 +61,21 @@ def decide(
     run: str,
     limits: Limits,
     again: str = "",
+    resume: bool = False,
 ) -> Decision:
     """Judge all facts together.
 
     `edges` and `hosts` map a host's name to what it said; `service` is the public view of the service file;
     `asked_s` is the controller's clock before and after the hosts were asked, in seconds since the epoch; `again` is a
-    person's reason to deploy a release once more that is in quarantine.
+    person's reason to deploy a release once more that is in quarantine; `resume` a person's word to go on with the same
+    release where an earlier run died.
     """
     faults: list[Fault] = []
     notes: list[str] = []
     faults += _edges_agree(edges)
-    faults += _edges_at_rest(edges)
-    notes += _unfinished(edges, run)
+    at_rest, left = _edges_at_rest(edges, manifest, resume=resume)
+    faults += at_rest
+    notes += _unfinished(edges, run) + left
     first = next(iter(edges.values()))
     stable = first.get("stable")
     record = (first.get("releases") or {}).get(stable) or {}
@@ -130,21 +133,39 @@ def _edges_agree(edges: Mapping[str, Facts]) -> list[Fault]:
     return faults
 
 
-def _edges_at_rest(edges: Mapping[str, Facts]) -> list[Fault]:
-    faults = []
+def _edges_at_rest(edges: Mapping[str, Facts], manifest: Manifest, *, resume: bool) -> tuple[list[Fault], list[str]]:
+    """Return the faults of edges that an earlier run left with a candidate, and what is told of those resumed."""
+    faults: list[Fault] = []
+    resumed = []
     for name, edge in edges.items():
         candidate = edge.get("candidate")
-        if candidate:
-            faults.append(
-                Fault(
-                    name,
-                    f"{_release_of(edge, candidate) or 'a candidate'} on {candidate} has {edge.get('share_bp')} bp, "
-                    "left by an earlier run",
-                    "no candidate: all traffic on a confirmed release",
-                    "ansible-playbook playbooks/rollback.yml puts the earlier run back; then deploy again",
-                )
+        if not candidate:
+            continue
+        share_bp = int(edge.get("share_bp") or 0)
+        record = (edge.get("releases") or {}).get(candidate) or {}
+        same = record.get("sha256") == manifest.artifact.sha256
+        if resume and same and not share_bp:
+            resumed.append(name)
+            continue
+        deploy = f"ansible-playbook playbooks/deploy.yml -e release={manifest.version} -e resume=true"
+        remedy = "ansible-playbook playbooks/rollback.yml puts the earlier run back; then deploy again"
+        if same and share_bp:
+            remedy = (
+                f"wait until its lease has taken it back (a few seconds), then go on with it: {deploy}; or {remedy}"
             )
-    return faults
+        elif same:
+            remedy = f"{deploy} goes on with it; or {remedy}"
+        faults.append(
+            Fault(
+                name,
+                f"{_release_of(edge, candidate) or 'a candidate'} on {candidate} has {share_bp} bp, "
+                "left by an earlier run",
+                "no candidate: all traffic on a confirmed release",
+                remedy,
+            )
+        )
+    told = f"goes on with {manifest.version} where an earlier run left it, on {', '.join(resumed)}" if resumed else ""
+    return faults, [told] if told else []
 
 
 def _unfinished(edges: Mapping[str, Facts], run: str) -> list[str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
+import yaml
 from conftest import SHORT_ANSWERS
 from harness import Turnout, until
 
@@ -69,6 +72,30 @@ def test_a_dead_controller_machine_ends_in_the_old_version(turnout: Turnout) -> 
     run = turnout.rollback()
     assert run.rc == 0, run.tail
     assert turnout.in_service() == "1.0.0"
+
+
+def test_a_run_that_died_can_be_resumed_by_a_word(on_1_0_0: Turnout) -> None:
+    """It died once edge1 alone knew the candidate. Without the word both ways out are told."""
+    color = {"blue": "green", "green": "blue"}[on_1_0_0.edge("edge1")["stable"]]
+    manifest = yaml.safe_load((Path(on_1_0_0.source) / "sample-1.1.0.release.yml").read_text())
+    record = {
+        "release": "1.1.0",
+        "release_id": f"1.1.0-{manifest['artifact']['sha256'][:12]}",
+        "sha256": manifest["artifact"]["sha256"],
+        "schema": manifest["schema"],
+        "complete": True,
+    }
+    say = "turnout-edge --run died --actor ann"
+    on_1_0_0.ssh("edge1", f"{say} lock take --ttl-s 1 --purpose deploy --owner ann@laptop")
+    on_1_0_0.ssh("edge1", f"{say} prepare --color {color} --release '{json.dumps(record)}'")
+    time.sleep(1.5)
+    refused = on_1_0_0.deploy("1.1.0")
+    assert refused.rc != 0
+    assert "-e resume=true" in refused.out, refused.tail
+    assert "rollback.yml" in refused.out
+    run = on_1_0_0.deploy("1.1.0", "-e", "resume=true")
+    assert run.rc == 0, run.tail
+    assert on_1_0_0.in_service() == "1.1.0"
 
 
 def run_of(seen: str) -> str:

@@ -25,6 +25,7 @@ class ActionModule(ControllerAction):
         "disk_reserve_bytes": {"type": "int", "required": True},
         "clock_skew_s": {"type": "float", "required": True},
         "again": {"type": "str", "default": ""},
+        "resume": {"type": "bool", "default": False},
     }
 
     def perform(self, params):
@@ -38,6 +39,7 @@ class ActionModule(ControllerAction):
             run=params["run"],
             limits=Limits(params["disk_reserve_bytes"], params["clock_skew_s"]),
             again=params["again"],
+            resume=params["resume"],
         )
         if decision.faults:
             count = len(decision.faults)

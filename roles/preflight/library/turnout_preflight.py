@@ -21,6 +21,7 @@ options:
   disk_reserve_bytes: {description: Bytes that must stay free., type: int, required: true}
   clock_skew_s: {description: Seconds by which clocks may differ., type: float, required: true}
   again: {description: A person's reason to deploy a release that is in quarantine., type: str, default: ""}
+  resume: {description: Go on with the same release where an earlier run died., type: bool, default: false}
 author: [The Turnout authors]
 attributes:
   check_mode: {support: full, description: It changes nothing.}

@@ -84,6 +84,7 @@ def judge(
     hosts: dict[str, dict[str, Any]] | None = None,
     release: Manifest | None = None,
     again: str = "",
+    resume: bool = False,
 ) -> Decision:
     return decide(
         manifest=release or manifest(),
@@ -94,6 +95,7 @@ def judge(
         run="r1",
         limits=LIMITS,
         again=again,
+        resume=resume,
     )
 
 
@@ -209,6 +211,33 @@ def test_a_candidate_left_in_flight_forbids_a_release() -> None:
     edge = an_edge()
     edge.update(candidate="green", share_bp=2_500)
     assert "2500" in judge({"edge1": an_edge(), "edge2": edge}).faults[0].observed
+
+
+def left_behind(share_bp: int = 0, sha256: str = "b" * 64) -> dict[str, Any]:
+    edge = an_edge()
+    edge.update(candidate="green", share_bp=share_bp)
+    edge["releases"]["green"] = {"release": "1.1.0", "sha256": sha256, "schema": None, "complete": True}
+    return edge
+
+
+def test_what_a_dead_run_left_is_offered_to_be_resumed_or_rolled_back() -> None:
+    (fault,) = judge({"edge1": left_behind(), "edge2": an_edge()}).faults
+    assert "-e release=1.1.0 -e resume=true" in fault.remedy
+    assert "rollback.yml" in fault.remedy
+
+
+def test_on_that_word_the_release_goes_on_also_where_only_one_edge_knew_it() -> None:
+    found = judge({"edge1": left_behind(), "edge2": an_edge()}, resume=True)
+    assert found.faults == ()
+    assert found.candidate == "green"
+    assert any("goes on with 1.1.0" in note and "edge1" in note for note in found.notes)
+
+
+def test_nothing_is_resumed_while_users_are_on_it_and_never_another_release() -> None:
+    (fault,) = judge({"edge1": left_behind(share_bp=500)}, resume=True).faults
+    assert "lease" in fault.remedy
+    (fault,) = judge({"edge1": left_behind(sha256="e" * 64)}, resume=True).faults
+    assert "resume" not in fault.remedy
 
 
 def test_an_unfinished_run_of_another_is_told_and_this_runs_own_is_not() -> None:
