@@ -271,17 +271,16 @@ def schema_faults(manifest: Manifest, state: SchemaState, stable_record: Facts) 
 
 
 def _prepared(name: str, host: Facts) -> list[Fault]:
+    remedy = f"ansible-playbook playbooks/site.yml --tags service_host --limit {name}"
+    faults = []
     missing = sorted(unit for unit, state in (host.get("units") or {}).items() if state.get("load") == "not-found")
-    if not missing:
-        return []
-    return [
-        Fault(
-            name,
-            f"no systemd unit {', '.join(missing)}",
-            "the service's template units",
-            f"ansible-playbook playbooks/site.yml --tags service_host --limit {name}",
+    if missing:
+        faults.append(Fault(name, f"no systemd unit {', '.join(missing)}", "the service's template units", remedy))
+    if (host.get("tools") or {}).get("fence") is False:
+        faults.append(
+            Fault(name, "no program turnout_host.fence", "the program that keeps overtaken runs away", remedy)
         )
-    ]
+    return faults
 
 
 def _room(name: str, host: Facts, manifest: Manifest, limits: Limits) -> list[Fault]:

@@ -12,17 +12,24 @@ description:
     (C(/etc/systemd/system/<service>-<process>@<color>.service.d/turnout.conf)); a process that the color does
     not have is passed over. Signals and time limits come from that drop-in too, so that a rollback uses those
     of the release it returns to and needs no service file.
+  - Every state carries O(run) and O(fence). A run that was overtaken by a newer one changes nothing here any more
+    (error code C(fence)), and stops waiting for what it began. The role C(service_host) lays the program that keeps
+    the record.
   - It does without Ansible's module library, which takes longer to load than a unit takes to start, since a release
     and a rollback ask it again and again.
 options:
   service: {description: Name of the service., type: str, required: true}
-  color: {description: Which place., type: str, choices: [blue, green], required: true}
+  run: {description: Id of the run that acts., type: str, required: true}
+  fence: {description: "The run's number, which the edges gave with the lock.", type: int, required: true}
+  color:
+    description: Which place; required but for O(state=fenced).
+    type: str
+    choices: [blue, green]
   processes:
-    description: Which processes to act on.
+    description: Which processes to act on; required but for O(state=fenced).
     type: list
     elements: str
     choices: [api, worker, scheduler]
-    required: true
   state:
     description:
       - C(started) starts what is not running and, for a worker told to take no new jobs, resumes it (by its
@@ -30,8 +37,9 @@ options:
       - C(quiesced) sends the quiesce signal of the unit; a unit without one is left as it is.
       - C(stopped) stops the unit, waits until it is seen stopped, and clears its failures.
       - C(steady) is C(started), and waits until each unit has run for O(steady_s) seconds without a restart.
+      - C(fenced) only records the run, so that older ones are refused from now on.
     type: str
-    choices: [started, quiesced, stopped, steady]
+    choices: [started, quiesced, stopped, steady, fenced]
     required: true
   steady_s: {description: "Seconds of running without a restart, for C(steady).", type: float, default: 2.0}
   start_timeout_s: {description: Seconds that a start may take., type: int, default: 30}
@@ -45,6 +53,8 @@ EXAMPLES = r"""
 - name: Bring the old workers back
   turnout_units:
     service: sample
+    run: "{{ run_id }}"
+    fence: "{{ run_fence }}"
     color: blue
     processes: [worker]
     state: started
@@ -56,8 +66,13 @@ units:
   returned: always
   type: dict
   sample: {"sample-worker@blue.service": {"active": "active", "sub": "running", "main_pid": 812, "restarts": 0}}
+code:
+  description: A short word for the failure, where another program may want to know it.
+  returned: failure of the fence
+  type: str
 """
 
+import importlib
 import json
 import os
 import re
@@ -69,14 +84,40 @@ GIVEN = r"""<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>"""  # Ansible puts the options 
 
 COLORS = ("blue", "green")
 PROCESSES = ("api", "worker", "scheduler")
-STATES = ("started", "quiesced", "stopped", "steady")
+STATES = ("started", "quiesced", "stopped", "steady", "fenced")
+ROOT = "/"
+LIBRARY = "usr/local/lib/turnout-host"  # laid by the role service_host
 SYSTEM_DIR = "/etc/systemd/system"
 QUIESCED_DIR = "/run/turnout"  # gone after a reboot, like the processes it speaks of
-PROPERTIES = ("ActiveState", "SubState", "MainPID", "NRestarts", "Result", "TimeoutStopUSec")
+PROPERTIES = ("ActiveState", "SubState", "MainPID", "NRestarts", "Result", "Job")
+POLL_S = 0.1
 
 
 class UnitError(Exception):
     """A unit did not do what it was told; carries the message for a person."""
+
+    def __init__(self, message, code=None):
+        super().__init__(message)
+        self.code = code
+
+
+def fence_of(options):
+    """Return the fence of this host's service as the task's run meets it."""
+    folder = os.path.join(ROOT, LIBRARY)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        library = importlib.import_module("turnout_host.fence")
+    except ImportError as fault:
+        raise UnitError(
+            f"there is no turnout_host.fence in {folder} ({fault}); expected: the program that keeps older runs away; "
+            "to mend: ansible-playbook playbooks/site.yml --tags service_host",
+            "host-unprepared",
+        ) from None
+    try:
+        return library, library.Fence(options["service"], options["run"], options["fence"], ROOT)
+    except library.FenceError as refused:
+        raise UnitError(refused.message(), refused.fields["code"]) from None
 
 
 def run(*argv, timeout_s=60):
@@ -129,8 +170,27 @@ class Unit:
             "main_pid": int(values.get("MainPID") or 0),
             "restarts": int(values.get("NRestarts") or 0),
             "result": values.get("Result", ""),
+            "busy": values.get("Job", "") not in ("", "0"),
             "quiesced": self.quiesced(),
         }
+
+    def order(self, verb):
+        """Tell systemd to start, restart or stop the unit; returns before it has."""
+        code, text = run("systemctl", "--no-block", verb, self.name)
+        if code:
+            raise UnitError(
+                f"{self.name}: systemctl {verb} said: {text}; expected it to begin; see: {self.last_words()}"
+            )
+
+    def settled(self, fence, timeout_s):
+        """Wait until systemd has no job for the unit any more; return what it says then, or when time is up."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            fence.still()
+            now = self.show()
+            if not now["busy"] or time.monotonic() >= deadline:
+                return now
+            time.sleep(POLL_S)
 
     def quiesced(self):
         """Tell whether the running process was told to take no new jobs."""
@@ -162,58 +222,67 @@ class Unit:
         return f"journalctl -u {self.name} -n 50"
 
 
-def start(unit, before, timeout_s):
+def start(unit, fence, timeout_s):
     """Start the unit, or make a quiesced one take jobs again; return True when something was done."""
-    if before["active"] == "active" and not before["quiesced"]:
-        return False
-    if before["active"] == "active":
-        resume = unit.setting("X-Turnout-Resume")
-        if resume:
-            unit.signal(resume)
-            unit.remember_quiesced(0)
-            return True
-    verb = "restart" if before["active"] == "active" else "start"
-    unit.remember_quiesced(0)
-    run("systemctl", "reset-failed", unit.name)
-    # A restart first lets the worker finish what it holds, which may take its whole drain time.
-    drain_s = int(unit.setting("X-Turnout-Drain") or 0) if verb == "restart" else 0
-    code, text = run("systemctl", verb, unit.name, timeout_s=timeout_s + drain_s)
-    if code:
+    with fence.held():
+        before = unit.show()
+        if before["active"] == "active" and not before["busy"]:
+            if not before["quiesced"]:
+                return False
+            resume = unit.setting("X-Turnout-Resume")
+            if resume:
+                unit.signal(resume)
+                unit.remember_quiesced(0)
+                return True
+        verb = "restart" if before["active"] == "active" and before["quiesced"] else "start"
+        unit.remember_quiesced(0)
+        run("systemctl", "reset-failed", unit.name)
+        unit.order(verb)
+    # A process that still finishes what it holds, which may take its whole drain time, is waited for first.
+    stops_first = verb == "restart" or before["active"] == "deactivating"
+    drain_s = int(unit.setting("X-Turnout-Drain") or 0) if stops_first else 0
+    after = unit.settled(fence, timeout_s + drain_s)
+    if after["active"] != "active":
         raise UnitError(
-            f"{unit.name} did not {verb}: {text or 'no reason given'}; expected it to run; see: {unit.last_words()}"
+            f"{unit.name} did not {verb}: it is {after['active']} ({after['sub']}, {after['result'] or 'no result'}) "
+            f"after at most {timeout_s + drain_s} s; expected it to run; see: {unit.last_words()}"
         )
     return True
 
 
-def quiesce(unit, before):
+def quiesce(unit, fence):
     """Tell the unit to take no new jobs; return True when it was told now."""
     quiet = unit.setting("X-Turnout-Quiesce")
-    if not quiet or before["active"] != "active" or before["quiesced"]:
-        return False
-    unit.signal(quiet)
-    unit.remember_quiesced(before["main_pid"])
+    with fence.held():
+        before = unit.show()
+        if not quiet or before["active"] != "active" or before["quiesced"]:
+            return False
+        unit.signal(quiet)
+        unit.remember_quiesced(before["main_pid"])
     return True
 
 
-def stop(unit, before):
+def stop(unit, fence):
     """Stop the unit and see it stopped; return True when it was running or had failed."""
-    if before["active"] in ("inactive",):
+    with fence.held():
+        before = unit.show()
         unit.remember_quiesced(0)
-        return False
-    drain_s = int(unit.setting("X-Turnout-Drain") or 30)
-    code, text = run("systemctl", "stop", unit.name, timeout_s=drain_s + 30)
-    unit.remember_quiesced(0)
-    run("systemctl", "reset-failed", unit.name)
-    after = unit.show()
-    if code or after["active"] not in ("inactive", "failed"):
+        if before["active"] == "inactive" and not before["busy"]:
+            return False
+        unit.order("stop")
+    limit_s = int(unit.setting("X-Turnout-Drain") or 30) + 30
+    after = unit.settled(fence, limit_s)
+    with fence.held():
+        run("systemctl", "reset-failed", unit.name)
+    if after["busy"] or after["active"] not in ("inactive", "failed"):
         raise UnitError(
-            f"{unit.name} is {after['active']} after systemctl stop ({text or 'no message'}); "
-            f"expected it stopped within {drain_s + 30} s; see: {unit.last_words()}"
+            f"{unit.name} is {after['active']} after systemctl stop; "
+            f"expected it stopped within {limit_s} s; see: {unit.last_words()}"
         )
     return True
 
 
-def wait_steady(units, steady_s):
+def wait_steady(units, fence, steady_s):
     """Wait until every unit has run `steady_s` seconds on end; raise UnitError for those that did not.
 
     A process that crashes at once is restarted by systemd, so that a single look can find it running.
@@ -222,6 +291,7 @@ def wait_steady(units, steady_s):
     deadline = time.monotonic() + steady_s
     while time.monotonic() < deadline:
         time.sleep(min(0.25, steady_s))
+        fence.still()
     faults = []
     for unit in units:
         now, then = unit.show(), first[unit.name]
@@ -243,40 +313,39 @@ def would_change(state, unit, before):
     return state == "stopped" and before["active"] != "inactive"
 
 
-def act(state, unit, before, params):
+def act(state, unit, fence, params):
     """Do what `state` asks of one unit; return True when something was done."""
     if state in ("started", "steady"):
-        return start(unit, before, params["start_timeout_s"])
-    if state == "quiesced":
-        return quiesce(unit, before)
-    if state == "stopped":
-        return stop(unit, before)
-    return False
+        return start(unit, fence, params["start_timeout_s"])
+    return {"quiesced": quiesce, "stopped": stop}[state](unit, fence)
 
 
 def options_of(given):
     """Return the task's options with their defaults; raises UnitError for one that makes no sense."""
     options = {name: value for name, value in given.items() if not name.startswith("_ansible_")}
-    names = ("service", "color", "processes", "state")
-    if set(options) - {*names, "steady_s", "start_timeout_s"} or not all(options.get(name) for name in names):
+    names = ["service", "run", "state"]
+    names += ["color", "processes"] if options.get("state") != "fenced" else []
+    known = {"service", "run", "fence", "state", "color", "processes", "steady_s", "start_timeout_s"}
+    if set(options) - known or not all(options.get(name) for name in names) or options.get("fence") is None:
         raise UnitError(f"options {', '.join(sorted(options))}; expected: those of ansible-doc turnout_units")
-    processes = options["processes"]
+    processes = options.get("processes") or []
     processes = processes.split(",") if isinstance(processes, str) else list(processes)
     for name, value, known in (
-        ("color", [options["color"]], COLORS),
+        ("color", [options["color"]] if options.get("color") else [], COLORS),
         ("processes", processes, PROCESSES),
         ("state", [options["state"]], STATES),
     ):
         if not set(value) <= set(known):
             raise UnitError(f"{name} is {', '.join(map(str, value))}; expected: {', '.join(known)}")
     try:
-        seconds = {
+        numbers = {
+            "fence": int(options["fence"]),
             "steady_s": float(options.get("steady_s", 2.0)),
             "start_timeout_s": int(options.get("start_timeout_s", 30)),
         }
     except (TypeError, ValueError) as fault:
-        raise UnitError(f"{fault}; expected: steady_s and start_timeout_s as numbers of seconds") from None
-    return {**options, "processes": processes, **seconds}
+        raise UnitError(f"{fault}; expected: fence, steady_s and start_timeout_s as numbers") from None
+    return {**options, "processes": processes, **numbers}
 
 
 def perform(options, check_mode):
@@ -284,6 +353,12 @@ def perform(options, check_mode):
     before, changed = {}, False
     state = options["state"]
     try:
+        library, fence = fence_of(options)
+    except UnitError as error:
+        return {"failed": True, "msg": str(error), "units": before, "changed": changed, "code": error.code}
+    try:
+        # Also where there is nothing to do: from now on an older run is refused.
+        fence.still() if check_mode else fence.check()
         units = [
             unit for process in options["processes"] for unit in units_of(options["service"], process, options["color"])
         ]
@@ -292,13 +367,20 @@ def perform(options, check_mode):
             if check_mode:
                 changed = would_change(state, unit, before[unit.name]) or changed
             else:
-                changed = act(state, unit, before[unit.name], options) or changed
+                changed = act(state, unit, fence, options) or changed
         if state == "steady" and not check_mode:
-            wait_steady(units, options["steady_s"])
+            wait_steady(units, fence, options["steady_s"])
         after = {unit.name: unit.show() for unit in units}
+    except library.FenceError as refused:
+        return {
+            "failed": True, "msg": refused.message(), **refused.fields, "units": before, "changed": changed,
+            "warnings": fence.notes,
+        }  # fmt: skip
     except UnitError as error:
-        return {"failed": True, "msg": str(error), "units": before, "changed": changed}
-    return {"changed": changed, "units": after, "diff": {"before": before, "after": after}}
+        return {"failed": True, "msg": str(error), "units": before, "changed": changed, "warnings": fence.notes}
+    return {
+        "changed": changed, "units": after, "diff": {"before": before, "after": after}, "warnings": fence.notes,
+    }  # fmt: skip
 
 
 def main():
@@ -308,6 +390,8 @@ def main():
         result = perform(options_of(given), given.get("_ansible_check_mode"))
     except UnitError as error:
         result = {"failed": True, "changed": False, "msg": str(error)}
+    if not result.get("warnings"):
+        result.pop("warnings", None)
     print(json.dumps(result))
     sys.exit(1 if result.get("failed") else 0)
 

@@ -34,6 +34,14 @@ options:
     description: The service's name.
     type: str
     required: true
+  run:
+    description: Id of the run that acts; required but for O(state=info).
+    type: str
+  fence:
+    description:
+      - The run's number, which the edges gave with the lock; required but for O(state=info).
+      - A run that was overtaken by a newer one changes nothing on this host any more (error code C(fence)).
+    type: int
   release_id:
     description:
       - The release, C(VERSION-SHA12).
@@ -128,6 +136,8 @@ EXAMPLES = r"""
   turnout_slot:
     state: laid
     service: shop
+    run: "{{ run_id }}"
+    fence: "{{ run_fence }}"
     release_id: 1.1.0-0a1b2c3d4e5f
     src: /opt/shop/.staging/shop-1.1.0.tar.zst
     sha256: 0a1b2c3d4e5f...
@@ -137,6 +147,8 @@ EXAMPLES = r"""
   turnout_slot:
     state: active
     service: shop
+    run: "{{ run_id }}"
+    fence: "{{ run_fence }}"
     user: shop
     color: green
     release_id: 1.1.0-0a1b2c3d4e5f
@@ -169,6 +181,10 @@ path:
   description: Where the release lies.
   returned: state is laid
   type: str
+fenced_by:
+  description: The newest run that changed this host, as C(run) and C(fence); null where none is known.
+  returned: state is info
+  type: dict
 changes:
   description: Names of what changed.
   returned: state is active or restored
@@ -193,6 +209,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import importlib
 import json
 import os
 import platform
@@ -202,6 +219,7 @@ import secrets
 import shutil
 import stat
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -214,6 +232,7 @@ PARTIAL = ".partial-"
 TEMPORARY = ".turnout-new"
 ROOTFS = "rootfs"  # an image's files, below the folder of its release
 IMAGE_TAG = "release"
+LIBRARY = "usr/local/lib/turnout-host"  # laid by the role service_host
 LOCK_WAIT_S = 120
 SYSTEMCTL_TIMEOUT_S = 60
 UNIT_PROPERTIES = {
@@ -549,26 +568,63 @@ def reload_if_wanted(places: Places) -> bool:
     return True
 
 
-def run(arguments: list[str], *, timeout_s: float | None = None, **options) -> subprocess.CompletedProcess:
-    """Run a program and return what it did; a missing program is a `SlotError`."""
+def run(arguments: list[str], *, timeout_s: float | None = None, still=None) -> subprocess.CompletedProcess:
+    """Run a program and return what it did; a missing program is a `SlotError`.
+
+    What `still` raises, which is asked every second, ends the program.
+    """
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
     try:
-        return subprocess.run(
-            arguments,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
-            env={**os.environ, "LC_ALL": "C"},
-            **options,
+        process = subprocess.Popen(
+            arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "LC_ALL": "C"}
         )
     except FileNotFoundError:
         raise program_missing(arguments[0]) from None
-    except subprocess.TimeoutExpired:
+    with process:
+        try:
+            while True:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    output, errors = process.communicate(timeout=1)
+                    return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
+                if still is not None:
+                    still()
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise SlotError(
+                        "host-slow",
+                        f"{' '.join(arguments[:2])} did not end within {timeout_s:g} s",
+                        "an answer",
+                        "see what the host is doing: systemctl list-jobs; journalctl -b -p err",
+                    )
+        except BaseException:
+            process.kill()
+            raise
+
+
+def fence_of(places: Places, params: dict):
+    """Return the program that keeps older runs away, and this host's fence as the task's run meets it."""
+    library = fence_library(places)
+    if library is None:
         raise SlotError(
-            "host-slow",
-            f"{' '.join(arguments[:2])} did not end within {timeout_s:g} s",
-            "an answer",
-            "see what the host is doing: systemctl list-jobs; journalctl -b -p err",
-        ) from None
+            "host-unprepared",
+            f"there is no turnout_host.fence in {places.root / LIBRARY}",
+            "the program that keeps older runs away",
+            "ansible-playbook playbooks/site.yml --tags service_host",
+        )
+    try:
+        return library.Fence(places.service, params["run"], params["fence"], str(places.root))
+    except library.FenceError as refused:
+        raise SlotError(**refused.fields) from None
+
+
+def fence_library(places: Places):
+    """Return the module turnout_host.fence of this host, None where it was not laid."""
+    folder = str(places.root / LIBRARY)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        return importlib.import_module("turnout_host.fence")
+    except ImportError:
+        return None
 
 
 def program_missing(name: str) -> SlotError:
@@ -632,7 +688,7 @@ def disk_full(places: Places, observed: str, expected: str) -> SlotError:
     )
 
 
-def lay(places: Places, params: dict) -> str:
+def lay(places: Places, params: dict, fence) -> str:
     """Lay the release of `params`; its final name appears only when it is whole. Return its path."""
     release_id, src = params["release_id"], Path(params["src"] or "the parameter src")
     check_artifact(src, params["sha256"], release_id)
@@ -644,10 +700,10 @@ def lay(places: Places, params: dict) -> str:
     partial.mkdir(mode=0o755)
     try:
         if params["kind"] == "tarball":
-            unpack(places, src, partial)
+            unpack(places, src, partial, fence.still)
             clean_tree(partial)
         else:
-            unpack_image(places, src, partial, params)
+            unpack_image(places, src, partial, params, fence.still)
         run(["sync", "-f", str(partial)])
         marker = {
             "release_id": release_id,
@@ -658,9 +714,10 @@ def lay(places: Places, params: dict) -> str:
             "layout": params["layout"],
         }
         write_file(partial / MARKER, json.dumps(marker, indent=1).encode() + b"\n", 0o644)
-        discard(places.release(release_id))  # one without a marker, from before a crash of the host
-        partial.rename(places.release(release_id))
-        sync_folder(places.releases)
+        with fence.held():
+            discard(places.release(release_id))  # one without a marker, from before a crash of the host
+            partial.rename(places.release(release_id))
+            sync_folder(places.releases)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         src.unlink(missing_ok=True)  # the disk may be full, and the next run copies it anew
@@ -681,7 +738,7 @@ def check_artifact(src: Path, wanted: str, release_id: str) -> None:
         raise SlotError("artifact-wrong", f"{src.name} arrived with sha256 {seen}", f"sha256 {wanted}", remedy)
 
 
-def unpack(places: Places, src: Path, folder: Path) -> None:
+def unpack(places: Places, src: Path, folder: Path, still) -> None:
     """Unpack a tarball; GNU tar refuses members that lead out of the folder."""
     for program in ("tar", "zstd"):
         if shutil.which(program) is None:
@@ -690,7 +747,8 @@ def unpack(places: Places, src: Path, folder: Path) -> None:
         [
             "tar", "--extract", "--zstd", f"--file={src}", f"--directory={folder}",
             "--no-same-owner", "--no-same-permissions", "--delay-directory-restore",
-        ]
+        ],
+        still=still,
     )  # fmt: skip
     if result.returncode == 0:
         return
@@ -739,7 +797,7 @@ def unfit_member(folder: Path, path: Path, what: str) -> SlotError:
     )
 
 
-def unpack_image(places: Places, src: Path, folder: Path, params: dict) -> None:
+def unpack_image(places: Places, src: Path, folder: Path, params: dict, still) -> None:
     """Unpack an OCI archive into `folder`/rootfs, as a file system that units see as their root."""
     wanted = (((params["manifest"] or {}).get("artifact") or {}).get("image") or {}).get("architecture")
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
@@ -752,9 +810,9 @@ def unpack_image(places: Places, src: Path, folder: Path, params: dict) -> None:
         )
     layout, rootfs = folder / ".oci", folder / ROOTFS
     layout.mkdir()
-    unpack(places, src, layout)
+    unpack(places, src, layout, still)
     name_image(layout)
-    unpacked = run(["umoci", "raw", "unpack", f"--image={layout}:{IMAGE_TAG}", str(rootfs)])
+    unpacked = run(["umoci", "raw", "unpack", f"--image={layout}:{IMAGE_TAG}", str(rootfs)], still=still)
     if "no space left on device" in unpacked.stderr.decode(errors="replace").lower():
         raise disk_full(places, "the disk filled up while the image was unpacked", "room for the whole release")
     if unpacked.returncode != 0:
@@ -981,6 +1039,7 @@ def info(places: Places, params: dict) -> dict:
     return {
         "changed": False,
         "colors": {color: color_info(places, color) for color in COLORS},
+        "fenced_by": fenced_by(places),
         "laid": laid_releases(places),
         "complete": is_complete(places, params["release_id"]),
         "units": unit_states(params["unit_names"]),
@@ -992,8 +1051,17 @@ def info(places: Places, params: dict) -> dict:
             "free_inodes": status.f_favail,
         },
         "clock": {"wall_s": time.time(), "monotonic_s": time.monotonic()},
-        "tools": {name: shutil.which(name) is not None for name in ("tar", "zstd", "umoci")},
+        "tools": {
+            **{name: shutil.which(name) is not None for name in ("tar", "zstd", "umoci")},
+            "fence": fence_library(places) is not None,
+        },
     }
+
+
+def fenced_by(places: Places) -> dict | None:
+    """Return the newest run that changed this host, None where that is not known."""
+    library = fence_library(places)
+    return library.recorded(places.service, str(places.root)) if library else None
 
 
 def color_info(places: Places, color: str) -> dict:
@@ -1103,19 +1171,17 @@ def perform(params: dict, *, check: bool) -> dict:
     state = params["state"]
     if state == "info":
         return info(places, params)
-    lock = contextlib.nullcontext() if check else host_lock(places)
+    fence = fence_of(places, params)
     try:
-        with lock:
-            if not check:
-                remove_temporaries(places)
-            if state in ("ready", "laid"):
-                return (
-                    make_ready(places, params, check=check)
-                    if state == "ready"
-                    else make_laid(places, params, check=check)
-                )
-            action = {"active": activate, "restored": restore, "settled": settle, "pruned": prune}[state]
-            return action(places, params, check=check)
+        if check:
+            fence.still()
+            return act(places, params, fence, check=True)
+        fence.check()  # before the wait for the lock, so that an older run that holds it hears of this one
+        with host_lock(places):
+            result = act(places, params, fence, check=False)
+        return result | ({"warnings": fence.notes} if fence.notes else {})
+    except fence_library(places).FenceError as refused:
+        raise SlotError(**refused.fields) from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise disk_full(
@@ -1127,6 +1193,25 @@ def perform(params: dict, *, check: bool) -> dict:
             "a file system that root can write",
             f"see: ls -ld {places.home} {places.kept}; mount | grep 'ro,'",
         ) from error
+
+
+def act(places: Places, params: dict, fence, *, check: bool) -> dict:
+    """Do what the state asks for.
+
+    What stands in a color is changed while the fence is held: a newer run may start its units at any moment. Laying and
+    removing releases may take long; the host's lock keeps newer runs out of these, and no unit can meet them.
+    """
+    state = params["state"]
+    if not check:
+        fence.check()
+        remove_temporaries(places)
+    if state == "laid":
+        return make_laid(places, params, fence, check=check)
+    if state in ("ready", "pruned"):
+        return (make_ready if state == "ready" else prune)(places, params, check=check)
+    action = {"active": activate, "restored": restore, "settled": settle}[state]
+    with contextlib.nullcontext() if check else fence.held():
+        return action(places, params, check=check)
 
 
 def make_ready(places: Places, params: dict, *, check: bool) -> dict:
@@ -1145,14 +1230,14 @@ def make_ready(places: Places, params: dict, *, check: bool) -> dict:
     return {"changed": bool(removed), "removed": removed, "complete": complete, "staging": str(places.staging)}
 
 
-def make_laid(places: Places, params: dict, *, check: bool) -> dict:
+def make_laid(places: Places, params: dict, fence, *, check: bool) -> dict:
     """Lay the release unless it is there whole."""
     release_id = params["release_id"]
     path = str(places.release(release_id))
     marker = read_marker(places, release_id)
     there = is_complete(places, release_id) and (marker or {}).get("sha256") == params["sha256"]
     if not there and not check:
-        path = lay(places, params)
+        path = lay(places, params, fence)
     elif there and not check and params["src"]:
         Path(params["src"]).unlink(missing_ok=True)
     return {"changed": not there, "release_id": release_id, "path": path, "complete": True}
@@ -1168,6 +1253,8 @@ def main() -> None:
                 "choices": ["info", "ready", "laid", "active", "restored", "settled", "pruned"],
             },
             "service": {"type": "str", "required": True},
+            "run": {"type": "str"},
+            "fence": {"type": "int"},
             "release_id": {"type": "str"},
             "color": {"type": "str", "choices": list(COLORS)},
             "src": {"type": "path"},
@@ -1189,11 +1276,12 @@ def main() -> None:
             "root": {"type": "path", "default": "/"},
         },
         required_if=[
-            ("state", "ready", ["release_id"]),
-            ("state", "laid", ["release_id", "sha256"]),
-            ("state", "active", ["release_id", "color", "environment", "user"]),
-            ("state", "restored", ["color"]),
-            ("state", "settled", ["color"]),
+            ("state", "ready", ["run", "fence", "release_id"]),
+            ("state", "laid", ["run", "fence", "release_id", "sha256"]),
+            ("state", "active", ["run", "fence", "release_id", "color", "environment", "user"]),
+            ("state", "restored", ["run", "fence", "color"]),
+            ("state", "settled", ["run", "fence", "color"]),
+            ("state", "pruned", ["run", "fence"]),
         ],
         supports_check_mode=True,
     )

@@ -76,7 +76,7 @@ def _drop_in(folder: Path, unit: str, text: str = "") -> None:
     (folder / f"{unit}.d" / "turnout.conf").write_text(text)
 
 
-UNITS = {"service": "a", "color": "blue", "processes": ["api"], "state": "steady"}
+UNITS = {"service": "a", "run": "r1", "fence": 1, "color": "blue", "processes": ["api"], "state": "steady"}
 
 
 def test_options_of_units_are_taken_as_templates_give_them(load: Load) -> None:
@@ -92,10 +92,13 @@ def test_options_of_units_are_taken_as_templates_give_them(load: Load) -> None:
     [
         ({"color": "red"}, "color is red; expected: blue, green"),
         ({"processes": ["api", "cron"]}, "processes is api, cron; expected: api, worker, scheduler"),
-        ({"state": "gone"}, "state is gone; expected: started, quiesced, stopped, steady"),
+        ({"state": "gone"}, "state is gone; expected: started, quiesced, stopped, steady, fenced"),
         ({"state": None}, "ansible-doc turnout_units"),
         ({"stat": "steady"}, "ansible-doc turnout_units"),
-        ({"steady_s": "soon"}, "as numbers of seconds"),
+        ({"steady_s": "soon"}, "as numbers"),
+        ({"fence": "many"}, "as numbers"),
+        ({"fence": None}, "ansible-doc turnout_units"),
+        ({"run": ""}, "ansible-doc turnout_units"),
     ],
 )
 def test_options_of_units_that_make_no_sense_are_refused(load: Load, change: dict[str, object], words: str) -> None:

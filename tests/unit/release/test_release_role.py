@@ -3,6 +3,7 @@
 import getpass
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,8 @@ PLAY = """
         state: laid
         root: "{{ inventory_dir }}/root"
         service: shop
+        run: r1
+        fence: 1
         release_id: "{{ release_id }}"
         src: "{{ release_artifact }}"
         sha256: "{{ release_manifest.artifact.sha256 }}"
@@ -44,6 +47,8 @@ PLAY = """
         state: active
         root: "{{ inventory_dir }}/root"
         service: shop
+        run: r1
+        fence: 1
         user: "{{ user }}"
         color: green
         release_id: "{{ release_id }}"
@@ -61,6 +66,9 @@ class Project:
         (folder / "password").write_text("vault password")
         (folder / "ansible.cfg").touch()
         (folder / "play.yml").write_text(PLAY)
+        shutil.copytree(
+            ROOT / "roles/service_host/files/turnout_host", folder / "root/usr/local/lib/turnout-host/turnout_host"
+        )
         self.groups: dict[str, Any] = {name: {"hosts": {"app1": {}}} for name in ("edge", "api", "worker")}
         self.service: dict[str, Any] = {
             "name": "shop",

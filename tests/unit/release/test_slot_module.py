@@ -40,6 +40,7 @@ def _load_module() -> Any:
 slot = _load_module()
 
 DEFAULTS = {
+    "run": "r1", "fence": 1,
     "release_id": None, "color": None, "src": None, "sha256": None, "bytes": 0, "unpacked_bytes": 0,
     "kind": "tarball", "manifest": {}, "layout": {}, "environment": None, "migrate_environment": None, "drop_ins": {},
     "user": getpass.getuser(), "confirmed": None, "unit_names": [], "ports": [], "keep": 5, "keep_ids": [],
@@ -104,8 +105,13 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     (programs / "systemctl").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     root = tmp_path / "root"
-    root.mkdir()
+    lay_host_program(root)
     return Host(root, log)
+
+
+def lay_host_program(root: Path) -> None:
+    """Lay the package turnout_host as the role service_host does."""
+    shutil.copytree(ROOT / "roles/service_host/files/turnout_host", root / "usr/local/lib/turnout-host/turnout_host")
 
 
 def artifact(path: Path, files: dict[str, Any]) -> tuple[Path, str]:
@@ -346,6 +352,62 @@ def test_ids_that_could_play_tricks_are_refused(host, release_id):
 @pytest.mark.parametrize("service", ["../x", "Shop", "", "a/b"])
 def test_services_that_could_play_tricks_are_refused(host, service):
     assert host.fails("info", service=service) == "service-name"
+
+
+# The fence ------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_was_overtaken_changes_nothing_on_the_host(host):
+    old, new = host.lay("1.0.0"), host.lay("1.1.0")
+    host.activate(old, run="deploy", fence=6)
+    host.do("settled", color="green", run="rollback", fence=7)
+    before = host.picture()
+    src, sha256 = artifact(host.root / "upload", {"bin/api": "late"})
+    late = {"run": "deploy", "fence": 6, "release_id": new}
+    laid = {**late, "release_id": f"2-{sha256[:12]}", "src": str(src), "sha256": sha256}
+    assert host.fails("active", **late, color="green", environment="") == "fence"
+    assert host.fails("laid", **laid) == "fence"
+    for state in ("ready", "restored", "settled", "pruned"):
+        assert host.fails(state, **late, color="green", keep=0) == "fence"
+    assert host.picture() == before
+    assert host.do("info")["fenced_by"] == {"fence": 7, "run": "rollback"}
+
+
+def test_a_run_that_is_overtaken_while_it_unpacks_leaves_nothing(host, monkeypatch):
+    src, sha256 = artifact(host.root / "upload", {"bin/api": "1"})
+    release_id = f"1-{sha256[:12]}"
+    original = slot.clean_tree
+
+    def overtaken(folder):
+        original(folder)
+        slot.fence_library(slot.Places(host.root, "shop")).Fence("shop", "newer", 2, str(host.root)).check()
+
+    monkeypatch.setattr(slot, "clean_tree", overtaken)
+    assert host.fails("laid", release_id=release_id, src=str(src), sha256=sha256) == "fence"
+    assert not list((host.root / "opt/shop/releases").iterdir())
+    assert not src.exists()
+
+
+def test_a_program_that_runs_long_ends_when_its_run_is_overtaken(host):
+    fence = slot.fence_of(slot.Places(host.root, "shop"), {"run": "r1", "fence": 1})
+    fence.check()
+    slot.fence_of(slot.Places(host.root, "shop"), {"run": "r2", "fence": 2}).check()
+    started = time.monotonic()
+    with pytest.raises(Exception, match="was overtaken by run r2"):
+        slot.run(["sleep", "60"], still=fence.still)
+    assert time.monotonic() - started < 30
+
+
+def test_a_release_does_not_begin_where_the_host_program_is_missing(host, monkeypatch):
+    shutil.rmtree(host.root / "usr")
+    for name in ("turnout_host", "turnout_host.fence"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(sys, "path", [folder for folder in sys.path if not (Path(folder) / "turnout_host").is_dir()])
+    with pytest.raises(slot.SlotError) as refused:
+        host.do("ready", release_id="1-" + "a" * 12)
+    assert refused.value.fields["code"] == "host-unprepared"
+    assert "site.yml --tags service_host" in refused.value.message()
+    assert host.do("info")["tools"]["fence"] is False
 
 
 # Activating -----------------------------------------------------------------------------------------------------
@@ -605,7 +667,7 @@ def test_a_restore_killed_at_any_moment_is_finished_by_the_next(host, monkeypatc
 @given(data=st.data())
 def test_pruning_keeps_the_newest_and_all_that_is_named(host, data):
     shutil.rmtree(host.root)
-    host.root.mkdir()
+    lay_host_program(host.root)
     count = data.draw(st.integers(0, 6))
     ids = [host.lay(f"1.{number}.0") for number in range(count)]
     keep = data.draw(st.integers(0, 4))
@@ -649,7 +711,8 @@ def test_info_tells_what_lies_and_what_stands(host):
 def test_info_of_a_bare_host_is_empty_and_makes_nothing(host):
     info = host.do("info")
     assert info["laid"] == []
-    assert not list(host.root.iterdir())
+    assert info["fenced_by"] is None
+    assert [path.name for path in host.root.iterdir()] == ["usr"]  # the program turnout_host, laid before
 
 
 def test_info_sees_who_listens(host):
@@ -702,6 +765,7 @@ def run_module(params: dict[str, Any]) -> tuple[int, dict[str, Any]]:
 def test_the_module_never_shows_an_environment(host):
     release_id = host.lay("1.0.0")
     params = {"root": str(host.root), "service": "shop", "state": "active", "release_id": release_id,
+              "run": "r1", "fence": 1,
               "color": "green", "user": getpass.getuser(), "environment": f'A="{SECRET}"\n',
               "migrate_environment": f'B="{SECRET}"\n', "_ansible_verbosity": 4, "_ansible_diff": True,
               "_ansible_inject_invocation": True}  # fmt: skip

@@ -1,0 +1,1 @@
+"""What Turnout keeps and runs on an application host. Standard library only."""

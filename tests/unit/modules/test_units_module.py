@@ -1,0 +1,199 @@
+"""The module turnout_units against a systemctl that keeps its units in files: who may act, and what it waits for."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+SYSTEMCTL = """
+    #!/usr/bin/python3
+    # A unit is a file in the folder units: its state. `slow` in a unit's name makes its jobs take 0.6 s.
+    import json, os, sys, time
+    folder = {folder!r}
+    words = [word for word in sys.argv[1:] if not word.startswith("--")]
+    with open(folder + "/log", "a") as log:
+        log.write(" ".join(sys.argv[1:]) + "\\n")
+    verb, unit = words[0], words[-1]
+    path = folder + "/units/" + unit
+    state = json.load(open(path)) if os.path.exists(path) else {{"ActiveState": "inactive", "until": 0}}
+    if state["until"] and time.time() >= state["until"]:
+        state = {{"ActiveState": state["then"], "until": 0}}
+    if verb == "show":
+        pid = 4711 if state["ActiveState"] == "active" else 0
+        print(f"ActiveState={{state['ActiveState']}}\\nSubState=x\\nMainPID={{pid}}\\nNRestarts=0\\nResult=success")
+        print("Job=" + ("7" if state["until"] else ""))
+    elif verb in ("start", "stop", "restart"):
+        then = "inactive" if verb == "stop" else ("failed" if "broken" in unit else "active")
+        wait = 0.6 if "slow" in unit else 0.01
+        now = "deactivating" if verb == "stop" else "activating"
+        state = {{"ActiveState": now, "until": time.time() + wait, "then": then}}
+    json.dump(state, open(path, "w"))
+"""
+
+
+class Systemd:
+    """The host: its root, and what systemctl was told."""
+
+    def __init__(self, folder: Path, module: ModuleType) -> None:
+        self.folder, self.module = folder, module
+
+    def unit(self, name: str, text: str = "[Service]\n") -> None:
+        place = self.folder / "system" / f"{name}.service.d"
+        place.mkdir(parents=True)
+        (place / "turnout.conf").write_text(text)
+
+    def do(self, state: str, *, run: str = "r1", fence: int = 1, check: bool = False, **more: Any) -> dict[str, Any]:
+        given = {"service": "shop", "run": run, "fence": fence, "state": state, "steady_s": 0.2, **more}
+        if state != "fenced":
+            given = {"color": "blue", "processes": ["api"], **given}
+        answer: dict[str, Any] = self.module.perform(self.module.options_of(given), check)
+        return answer
+
+    def told(self) -> list[str]:
+        """Return what systemctl was told that changes something."""
+        log = self.folder / "log"
+        lines = log.read_text().splitlines() if log.exists() else []
+        return [line for line in lines if not line.startswith("show")]
+
+    def recorded(self) -> tuple[int, str]:
+        record = json.loads((self.folder / "root/var/lib/turnout-slots/shop/fence.json").read_text())
+        return record["fence"], record["run"]
+
+
+@pytest.fixture
+def systemd(load: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Systemd:
+    units = load("processes/library/turnout_units.py")
+    for name in ("units", "system", "bin", "quiesced"):
+        (tmp_path / name).mkdir()
+    program = tmp_path / "bin/systemctl"
+    program.write_text(textwrap.dedent(SYSTEMCTL).format(folder=str(tmp_path)).lstrip())
+    program.chmod(0o755)
+    shutil.copytree(
+        ROOT / "roles/service_host/files/turnout_host", tmp_path / "root/usr/local/lib/turnout-host/turnout_host"
+    )
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    monkeypatch.setattr(units, "ROOT", str(tmp_path / "root"))
+    monkeypatch.setattr(units, "SYSTEM_DIR", str(tmp_path / "system"))
+    monkeypatch.setattr(units, "QUIESCED_DIR", str(tmp_path / "quiesced"))
+    original = units.units_of
+    monkeypatch.setattr(units, "units_of", lambda *words: original(*words, str(tmp_path / "system")))
+    return Systemd(tmp_path, units)
+
+
+def test_what_is_started_is_seen_running_and_what_is_stopped_is_seen_stopped(systemd: Systemd) -> None:
+    systemd.unit("shop-api@blue")
+    started = systemd.do("started")
+    assert (started["changed"], started["units"]["shop-api@blue.service"]["active"]) == (True, "active")
+    assert systemd.do("started")["changed"] is False
+    stopped = systemd.do("stopped")
+    assert (stopped["changed"], stopped["units"]["shop-api@blue.service"]["active"]) == (True, "inactive")
+    assert systemd.do("stopped")["changed"] is False
+
+
+def test_a_unit_that_does_not_start_is_told(systemd: Systemd) -> None:
+    systemd.unit("shop-api@blue")
+    systemd.unit("shop-worker@blue")
+    broken = systemd.folder / "system/shop-worker@blue-2.service.d"
+    broken.mkdir()
+    (broken / "turnout.conf").write_text("")
+    # A unit's name says what the systemctl of this test does with it.
+    (systemd.folder / "bin/systemctl").write_text(
+        (systemd.folder / "bin/systemctl").read_text().replace('"broken" in unit', '"@blue-2" in unit')
+    )
+    answer = systemd.do("started", processes=["api", "worker"])
+    assert answer["failed"]
+    assert "shop-worker@blue-2.service did not start: it is failed" in answer["msg"]
+
+
+def test_a_run_that_was_overtaken_starts_and_stops_nothing(systemd: Systemd) -> None:
+    systemd.unit("shop-api@blue")
+    systemd.do("started", run="deploy", fence=4)
+    systemd.do("fenced", run="rollback", fence=5)
+    before = systemd.told()
+    for state in ("stopped", "started", "steady", "quiesced", "fenced"):
+        answer = systemd.do(state, run="deploy", fence=4)
+        assert (answer["failed"], answer["code"]) == (True, "fence")
+        assert "run deploy (fence 4) was overtaken by run rollback (fence 5)" in answer["msg"]
+    assert systemd.told() == before
+    assert systemd.do("stopped", run="deploy", fence=4, check=True)["code"] == "fence"
+
+
+def test_a_run_is_recorded_also_where_it_finds_nothing_to_do(systemd: Systemd) -> None:
+    assert systemd.do("stopped", run="r7", fence=7)["changed"] is False
+    assert systemd.recorded() == (7, "r7")
+
+
+def test_fenced_records_and_does_nothing_else(systemd: Systemd) -> None:
+    systemd.unit("shop-api@blue")
+    answer = systemd.do("fenced", run="r9", fence=9)
+    assert (answer["changed"], answer["units"]) == (False, {})
+    assert (systemd.recorded(), systemd.told()) == ((9, "r9"), [])
+
+
+def test_check_mode_records_nothing(systemd: Systemd) -> None:
+    systemd.unit("shop-api@blue")
+    assert systemd.do("started", check=True)["changed"] is True
+    assert not (systemd.folder / "root/var/lib/turnout-slots/shop/fence.json").exists()
+
+
+def test_a_run_that_is_overtaken_while_it_waits_ends_at_once(systemd: Systemd) -> None:
+    systemd.unit("shop-api@blue")
+    systemd.do("started")
+    program = systemd.folder / "bin/systemctl"
+    program.write_text(program.read_text().replace('"slow" in unit', "True").replace("0.6", "30"))
+    newer = threading.Timer(0.5, lambda: systemd.do("fenced", run="r2", fence=2))
+    newer.start()
+    began = time.monotonic()
+    answer = systemd.do("stopped")
+    newer.join()
+    assert answer["code"] == "fence"
+    assert time.monotonic() - began < 15
+
+
+def test_a_newer_run_does_not_wait_for_what_an_older_one_began(systemd: Systemd) -> None:
+    systemd.unit("shop-api@blue")
+    systemd.do("started")
+    program = systemd.folder / "bin/systemctl"
+    program.write_text(program.read_text().replace('"slow" in unit', "True").replace("0.6", "30"))
+    older = threading.Thread(target=lambda: systemd.do("stopped"))
+    older.start()
+    while "--no-block stop shop-api@blue.service" not in systemd.told():
+        time.sleep(0.02)
+    began = time.monotonic()
+    assert "failed" not in systemd.do("fenced", run="r2", fence=2)
+    assert time.monotonic() - began < 10
+    older.join(20)
+    assert not older.is_alive()
+
+
+def test_a_damaged_record_is_said_and_the_run_goes_on(systemd: Systemd) -> None:
+    systemd.unit("shop-api@blue")
+    systemd.do("fenced")
+    (systemd.folder / "root/var/lib/turnout-slots/shop/fence.json").write_text("{")
+    answer = systemd.do("started")
+    assert answer["changed"] is True
+    assert "damaged" in answer["warnings"][0]
+
+
+def test_a_host_without_the_program_names_what_lays_it(systemd: Systemd, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(systemd.folder / "root/usr")
+    for name in ("turnout_host", "turnout_host.fence"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(sys, "path", [folder for folder in sys.path if not (Path(folder) / "turnout_host").is_dir()])
+    systemd.unit("shop-api@blue")
+    answer = systemd.do("started")
+    assert (answer["failed"], answer["code"]) == (True, "host-unprepared")
+    assert "ansible-playbook playbooks/site.yml --tags service_host" in answer["msg"]
+    assert systemd.told() == []
