@@ -4,10 +4,10 @@ export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.cache/uv/bin:$(PATH)
 export DEBIAN_FRONTEND := noninteractive
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab lab-down lab-status demo test test-more lint unit clean
+.PHONY: help setup lab lab-down lab-status demo test test-more fault-matrix lint unit clean
 
 help: ## list the targets
-	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 	@echo 'benches:      $(patsubst tests/bench/%.py,bench-%,$(wildcard tests/bench/[a-z]*.py))'
 
 setup: ## install system packages, the Python environment and the lab's image, where missing
@@ -39,6 +39,9 @@ lint: ## linters and type checks only (needs no lab)
 unit: ## tests of the Python core only (needs no lab)
 	@scripts/setup.sh --no-image
 	@python tests/run.py unit
+
+fault-matrix: setup ## cut deploys and rollbacks off at every task and at random moments, by every fault, under load
+	@python tests/faults/matrix.py
 
 bench-%: setup
 	@test -f tests/bench/$*.py || { echo 'there is no bench "$*"; there are: $(patsubst tests/bench/%.py,%,$(wildcard tests/bench/[a-z]*.py))' >&2; exit 2; }

@@ -88,6 +88,7 @@ class Hosts:
         self.podman = podman
         self._memory_limits = memory_limits
         self._cgroup_manager = cgroup_manager
+        self._inits: dict[str, str] = {}
 
     # -- looking --------------------------------------------------------------------------------------------
 
@@ -414,12 +415,32 @@ class Hosts:
             )
             # fmt: on
 
+    def cut_ssh(self, host: Host, peer: str, *, towards: bool, back: bool) -> None:
+        """Lose what an address sends to `host`'s SSH port (`towards`), what it gets from there (`back`), or both.
+
+        Everything else between the two goes on, such as requests to an edge.
+        """
+        mark = ("-p", "tcp", "-m", "comment", "--comment", _FAULT_COMMENT, "-j", "DROP")
+        if towards:
+            self._in_network_of(host, "iptables", "-I", "INPUT", "-s", peer, *mark[:2], "--dport", "22", *mark[2:])
+        if back:
+            self._in_network_of(host, "iptables", "-I", "OUTPUT", "-d", peer, *mark[:2], "--sport", "22", *mark[2:])
+
     def heal(self, host: Host) -> None:
-        """Remove every rule of `cut_off` on a host."""
-        rules = self._in_network_of(host, "iptables", "-S", "INPUT")
-        for rule in rules.splitlines():
-            if _FAULT_COMMENT in rule:
-                self._in_network_of(host, "iptables", "-D", *rule.replace('"', "").split()[1:])
+        """Remove every rule of `cut_off` and `cut_ssh` on a host."""
+        for chain in ("INPUT", "OUTPUT"):
+            for rule in self._in_network_of(host, "iptables", "-S", chain).splitlines():
+                if _FAULT_COMMENT in rule:
+                    self._in_network_of(host, "iptables", "-D", *rule.replace('"', "").split()[1:])
+
+    def inside(self, host: Host, *command: str, timeout_s: float = 30) -> str:
+        """Run a command inside a running host without network and without podman's weight; return what it printed."""
+        pid = self._inits.get(host.name, "")
+        if not pid or not Path(f"/proc/{pid}").exists():
+            pid = self.podman.run("inspect", "--format", "{{.State.Pid}}", self.lab.container(host)).strip()
+            self._inits[host.name] = pid
+        into = ("nsenter", f"--target={pid}", "--mount", "--uts", "--ipc", "--net", "--pid", "--")
+        return self.podman.run_as_root(*into, *command, timeout_s=timeout_s)
 
     def _in_network_of(self, host: Host, *command: str) -> str:
         pid = self.podman.run("inspect", "--format", "{{.State.Pid}}", self.lab.container(host)).strip()
