@@ -19,7 +19,11 @@ def beside(turnout: Turnout, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     turnout.ensure("1.0.0")
     settings = yaml.safe_load((ROOT / "inventories/lab/group_vars/all/backup.yml").read_text())
     settings["backup_repositories"].append(
-        {"host": "store1", "options": {"path": "/var/lib/pgbackrest"}, "retention": {"full": 1}}
+        {
+            "host": "store1",
+            "options": {"path": "/var/lib/pgbackrest", "cipher-type": "aes-256-cbc", "cipher-pass": "of-the-test"},
+            "retention": {"full": 1},
+        }
     )
     place = "{{ lab_state_dir }}/backup-tls"
     settings["backup_tls"] = {"ca_file": f"{place}/ca.crt"} | {

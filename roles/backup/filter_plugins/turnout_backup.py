@@ -15,9 +15,21 @@ def turnout_repositories_of(repositories, host, primary, only=0):
     ]
 
 
+def turnout_unencrypted(repositories):
+    """Return the numbers of the repositories that pgBackRest does not encrypt."""
+    return [
+        number
+        for number, repository in enumerate(repositories, start=1)
+        if repository["options"].get("cipher-type", "none") == "none" or not repository["options"].get("cipher-pass")
+    ]
+
+
 class FilterModule:
     """The filters of this role."""
 
     def filters(self):
         """Return the filters by name."""
-        return {"turnout_repositories_of": turnout_repositories_of}
+        return {
+            "turnout_repositories_of": turnout_repositories_of,
+            "turnout_unencrypted": turnout_unencrypted,
+        }

@@ -27,6 +27,8 @@ _SSL_REQUEST = struct.pack("!II", 8, 80877103)
 _VERSION = 196608
 _CREDENTIAL_STATES = ("28000", "28P01", "3D000", "42501")  # who, password, which database, which rights
 _NOT_IN_SERVICE = ("57P03", "57P01", "57P02")  # starting up, shutting down
+# Whether to try with TLS, in this order.
+_WAYS = {"disable": (False,), "allow": (False, True), "prefer": (True, False)}
 _LONGEST = 16 << 20  # bytes of one message; more is no answer of ours
 
 
@@ -62,10 +64,23 @@ class Session:
         self._deadline = time.monotonic() + limit_s
         self.target = parse(url)
         self.encrypted = False
+        ways = _WAYS.get(self.target["sslmode"], (True,))
+        for number, with_tls in enumerate(ways, start=1):
+            try:
+                self._connect(with_tls)
+                return
+            except ProbeError as error:
+                # As libpq does: pg_hba.conf may let in only the other kind of line.
+                if number == len(ways) or not (error.kind == "credentials" and "pg_hba.conf" in str(error)):
+                    raise
+
+    def _connect(self, with_tls: bool) -> None:
+        self.encrypted = False
         address = (self.target["host"], self.target["port"])
         self._socket = socket.create_connection(address, timeout=self._left())
         try:
-            self._start_tls()
+            if with_tls:
+                self._start_tls()
             self._log_in()
         except BaseException:
             self._socket.close()
@@ -100,8 +115,8 @@ class Session:
 
     def _start_tls(self) -> None:
         mode = self.target["sslmode"]
-        if mode in ("disable", "allow"):
-            return
+        if mode == "require" and self.target["sslrootcert"]:
+            mode = "verify-ca"  # libpq's own reading of it
         self._socket.sendall(_SSL_REQUEST)
         said = self._exactly(1)
         if said == b"S":
@@ -112,7 +127,7 @@ class Session:
             self._socket.settimeout(self._left())
             self._socket = context.wrap_socket(self._socket, server_hostname=self.target["host"])
             self.encrypted = True
-        elif mode != "prefer":
+        elif mode not in ("prefer", "allow"):
             raise ProbeError("error", f"the server speaks no TLS, and the address asks for sslmode={mode}")
 
     def _log_in(self) -> None:

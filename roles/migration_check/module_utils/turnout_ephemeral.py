@@ -92,6 +92,7 @@ class Ephemeral:
             "archive_mode": "off",
             "max_prepared_transactions": 10,
             "track_counts": "on",
+            **self._certificate(),
         }
         command = [f"{self._bin}/postgres", "-D", self._data]
         command += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
@@ -133,6 +134,16 @@ class Ephemeral:
         text = self._run([*command, "-d", self.database])
         lines = [line for line in text.splitlines() if not line.startswith(("--", "\\restrict", "\\unrestrict"))]
         return "\n".join(line for line in lines if line.strip())
+
+    def _certificate(self) -> dict:
+        """Make a certificate that lives as long as the rehearsal, for addresses that say sslmode=require."""
+        certificate, key = os.path.join(self._home, "server.crt"), os.path.join(self._home, "server.key")
+        self._run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+             "-keyout", key, "-out", certificate, "-days", "7", "-subj", "/CN=rehearsal"]
+        )  # fmt: skip
+        os.chmod(key, 0o600)
+        return {"ssl": "on", "ssl_cert_file": certificate, "ssl_key_file": key}
 
     def _make_roles(self) -> None:
         made = set()

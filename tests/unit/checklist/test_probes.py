@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import ssl
+import struct
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import checklist_bed  # noqa: F401 - puts the roles' module_utils where Ansible has them
@@ -133,6 +138,66 @@ def test_a_server_without_tls_is_refused_where_it_is_asked_for() -> None:
     with server(b"N") as port, pytest.raises(ProbeError) as caught:
         Session(f"postgresql://u:p@127.0.0.1:{port}/d?sslmode=require", 2)
     assert "TLS" in str(caught.value)
+
+
+def serve_by_rule(listener: socket.socket, tls: ssl.SSLContext, encrypted_only: bool, seen: list[bool]) -> None:
+    """Answer as PostgreSQL does whose pg_hba.conf has only `hostssl`, or only `hostnossl`."""
+    while True:
+        try:
+            line, _ = listener.accept()
+        except OSError:
+            return
+        with contextlib.suppress(OSError):
+            first = line.recv(8)
+            with_tls = first == struct.pack("!II", 8, 80877103)
+            if with_tls:
+                line.sendall(b"S")
+                line = tls.wrap_socket(line, server_side=True)
+                line.recv(8)
+            line.recv(4096)
+            seen.append(with_tls)
+            word = "SSL encryption" if with_tls else "no encryption"
+            refused = error("28000", f'no pg_hba.conf entry for host "127.0.0.1", user "u", database "d", {word}')
+            line.sendall(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I" if with_tls == encrypted_only else refused)
+            line.recv(1)
+        line.close()
+
+
+@pytest.mark.parametrize(
+    ("mode", "encrypted_only", "tried"),
+    [
+        ("prefer", True, [True]),
+        ("require", True, [True]),
+        ("allow", True, [False, True]),
+        ("", True, [True]),
+        ("disable", True, None),
+        ("disable", False, [False]),
+        ("allow", False, [False]),
+        ("prefer", False, [True, False]),
+        ("require", False, None),
+    ],
+)
+def test_lines_are_encrypted_as_libpq_would(
+    tmp_path: Path, mode: str, encrypted_only: bool, tried: list[bool] | None
+) -> None:
+    certificate, key = tmp_path / "crt", tmp_path / "key"
+    words = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=x"]
+    subprocess.run(["openssl", *words, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    seen: list[bool] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        arguments = (listener, tls, encrypted_only, seen)
+        threading.Thread(target=serve_by_rule, args=arguments, daemon=True).start()
+        url = f"postgresql://u:p@127.0.0.1:{listener.getsockname()[1]}/d" + (f"?sslmode={mode}" if mode else "")
+        if tried is None:
+            with pytest.raises(ProbeError) as caught:
+                Session(url, 5)
+            assert caught.value.kind == "credentials"
+            return
+        session = Session(url, 5)
+        assert (seen, session.encrypted) == (tried, encrypted_only)
+        session.close()
 
 
 def test_a_server_that_says_nothing_times_out() -> None:

@@ -12,11 +12,13 @@ import contextlib
 import ctypes
 import os
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from . import encrypted
 from .place import Place
 from .shell import run
 
@@ -66,8 +68,11 @@ class Isolation:
         """Return how many attempts to reach the outside the kernel refused."""
         return self.inside(_no_routes)
 
-    def forward(self, address: str, port: int, to: Path) -> None:
-        """Let connections to an address of the namespace reach a Unix socket outside of it."""
+    def forward(self, address: str, port: int, to: Path, tls: ssl.SSLContext | None = None) -> None:
+        """Let connections to an address of the namespace reach a Unix socket outside of it.
+
+        With `tls` it is PostgreSQL's, whose clients may ask for encryption.
+        """
 
         def listen() -> socket.socket:
             family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -77,7 +82,7 @@ class Isolation:
             listener.listen(128)
             return listener
 
-        threading.Thread(target=_accept, args=(self.inside(listen), to), daemon=True).start()
+        threading.Thread(target=_accept, args=(self.inside(listen), to, tls), daemon=True).start()
 
 
 def _no_routes() -> int:
@@ -92,9 +97,12 @@ def _no_routes() -> int:
     return count
 
 
-def _accept(listener: socket.socket, to: Path) -> None:
+def _accept(listener: socket.socket, to: Path, tls: ssl.SSLContext | None) -> None:
     while True:
         near, _ = listener.accept()
+        if tls is not None:
+            threading.Thread(target=_serve_postgres, args=(near, to, tls), daemon=True).start()
+            continue
         far = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             far.connect(str(to))
@@ -104,6 +112,15 @@ def _accept(listener: socket.socket, to: Path) -> None:
             continue
         for source, sink in ((near, far), (far, near)):
             threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+
+
+def _serve_postgres(near: socket.socket, to: Path, tls: ssl.SSLContext) -> None:
+    with contextlib.suppress(OSError):
+        near, first = encrypted.agree(near, tls)
+        far = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        far.connect(str(to))
+        encrypted.relay(near, far, first)
+    near.close()
 
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import failure, preflight, redis, validation
+from . import encrypted, failure, preflight, redis, validation
 from .database import Database
 from .engine import Engine, when
 from .errors import BrokenOff
@@ -184,9 +184,10 @@ class Story:
         self.isolation = Isolation(self.place)
         ends = plan["stand_ins"]
         self.isolation.make([end["address"] for end in ends])
+        tls = encrypted.context(*encrypted.throwaway_certificate(self.place.folder))
         for end in ends:
             if end["kind"] == "postgres":
-                self.isolation.forward(end["address"], int(end["port"]), self.place.sockets / ".s.PGSQL.5432")
+                self.isolation.forward(end["address"], int(end["port"]), self.place.sockets / ".s.PGSQL.5432", tls)
 
     def _validate(self, database: Database, replayed_to: str) -> None:
         plan, measured = self.plan, self.measured
