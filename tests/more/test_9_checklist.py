@@ -617,7 +617,8 @@ def schema_of_1_0_0(on_1_0_0: Turnout) -> Turnout:
     turnout = on_1_0_0
     turnout.publish("1.1.0")
     migrate = (
-        "systemd-run --pipe --wait --quiet --collect -p EnvironmentFile=/etc/sample/{color}.migrate.env -p User=sample"
+        "systemd-run --pipe --wait --quiet --collect -p EnvironmentFile=/etc/sample/{color}.migrate.env"
+        " -p User=sample-migrate"
         " $(ls -d /opt/sample/releases/1.1.0-* | tail -1)/bin/migrate"
     ).format(color=turnout.edge("edge1")["stable"])
     while int(turnout.ssh("app1", f"{migrate} version").split()[-1]) > 1:

@@ -124,7 +124,7 @@ def edge(arguments: dict, limit_s: float) -> dict:
 def schema(arguments: dict, limit_s: float) -> dict:
     """Return the highest applied migration, as the release in service tells it with its own command.
 
-    Runs in a transient unit as the service's user, with the environment that is laid for the migrator. Only reads.
+    Runs in a transient unit as the migrations' user, with the environment that is laid for the migrator. Only reads.
     """
     service = arguments["service"]
     shown = _whole_release(service)

@@ -7,8 +7,9 @@ DOCUMENTATION = r"""
 module: turnout_migrate
 short_description: Run a release's migrate commands in a transient systemd unit
 description:
-  - Runs the commands inside the laid release, as the service's user, in a transient unit with a fixed name, so
-    that systemd itself refuses a second migrator on this host and ends one that overruns.
+  - Runs the commands inside the laid release, in a transient unit with a fixed name, so that systemd itself refuses a
+    second migrator on this host and ends one that overruns.
+  - They run as a user that runs nothing else, because whoever has the same user can read their environment in /proc.
   - The environment travels in a file that only root can read, and is gone afterwards; every value of it that
     appears in the output is replaced by the name of its key.
 options:
@@ -32,7 +33,7 @@ EXAMPLES = r"""
 - name: Apply the pending migrations
   turnout_migrate:
     service: sample
-    user: sample
+    user: sample-migrate
     layout: "{{ release_manifest | turnout_layout('/opt/sample/releases/1.1.0-0123456789ab') }}"
     version_command: bin/migrate version
     up_command: bin/migrate up
@@ -47,6 +48,7 @@ output: {description: "Last lines that the command printed, without secrets.", r
 """
 
 import os
+import pwd
 import shlex
 import subprocess
 import tempfile
@@ -56,6 +58,28 @@ from ansible.module_utils.basic import AnsibleModule
 RUN_DIR = "/run/turnout"
 TAIL_LINES = 20
 SHORTEST_SECRET = 4  # characters; replacing shorter values would garble the text and hide nothing
+# As the service's own units have it.
+HARDENING = {
+    "NoNewPrivileges": "yes",
+    "CapabilityBoundingSet": "",
+    "ProtectSystem": "strict",
+    "ProtectHome": "yes",
+    "PrivateTmp": "yes",
+    "PrivateDevices": "yes",
+    "ProtectClock": "yes",
+    "ProtectControlGroups": "yes",
+    "ProtectKernelLogs": "yes",
+    "ProtectKernelModules": "yes",
+    "ProtectKernelTunables": "yes",
+    "ProtectProc": "invisible",
+    "LockPersonality": "yes",
+    "RestrictNamespaces": "yes",
+    "RestrictRealtime": "yes",
+    "RestrictSUIDSGID": "yes",
+    "RestrictAddressFamilies": "AF_INET AF_INET6 AF_UNIX AF_NETLINK",
+    "SystemCallArchitectures": "native",
+    "UMask": "0077",
+}
 GRACE_S = 15  # seconds that systemd may take to end a command that overran
 
 
@@ -105,6 +129,17 @@ def absolute(command, release_dir):
     return words
 
 
+def check_user(user):
+    """Raise MigrateError unless this host has the user."""
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        raise MigrateError(
+            f"this host has no user {user}; expected: the user that migrations run as (service.migrate.user); to mend: "
+            "ansible-playbook playbooks/site.yml --tags service_host"
+        ) from None
+
+
 def run_unit(params, command, environment_file, timeout_s):
     """Run one command in the transient unit; return (exit code, standard output, standard error)."""
     unit, layout = f"turnout-migrate-{params['service']}", params["layout"]
@@ -114,9 +149,7 @@ def run_unit(params, command, environment_file, timeout_s):
         "EnvironmentFile": environment_file,
         "RuntimeMaxSec": str(timeout_s),
         "TimeoutStopSec": "5",
-        "NoNewPrivileges": "yes",
-        "ProtectSystem": "strict",
-        "PrivateTmp": "yes",
+        **HARDENING,
         **layout["properties"],
     }
     argv = ["systemd-run", "--quiet", "--pipe", "--wait", "--collect", f"--unit={unit}"]
@@ -159,6 +192,7 @@ def apply_pending(params, environment_file, secrets):
 def migrate(module, environment_file):
     """Read the version, apply what is pending, read it again; return the result."""
     params = module.params
+    check_user(params["user"])
     secrets = secrets_of(parse_environment(params["environment_file_text"]))
     result = {"before": read_version(params, environment_file, secrets), "output": ""}
     if params["up_command"] and not module.check_mode:

@@ -50,6 +50,7 @@ def turnout_migration_plan(value, inventory_dir, candidate, stable, options):
             "root": layout.root,
             "version": manifest.version,
             "environment": {**layout.environment, **environment(service, "blue", manifest.version, "migrate")},
+            "api_environment": {**layout.environment, **environment(service, "blue", manifest.version, "api")},
         }
 
     url_of = {**service.environment, **service.migrate.environment}
@@ -60,6 +61,7 @@ def turnout_migration_plan(value, inventory_dir, candidate, stable, options):
     plan = {
         **options,
         "user": service.user,
+        "migrate_user": service.migrate.user,
         "database_urls": addresses,
         "redis_url": next((text for text in url_of.values() if text.startswith("redis")), None),
         "candidate": release(candidate),

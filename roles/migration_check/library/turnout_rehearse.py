@@ -76,7 +76,7 @@ class Rehearsal:
         self.causes: list = []
         self.figures: dict = {}
         self.locks: list = []
-        self._account = account(plan["user"])
+        self._accounts = {use: account(plan[use]) for use in ("user", "migrate_user")}
         self._secrets = sorted(
             {value for release in ("candidate", "stable") if plan[release] for value in self._hidden(plan[release])},
             key=len,
@@ -233,11 +233,11 @@ class Rehearsal:
     def _smoke(self) -> None:
         """Start the release in service on the new schema and ask it what its smoke tests ask."""
         api, stable = self.plan["api"], self.plan["stable"]
-        environment = {**stable["environment"], "PORT": str(api["port"])}
+        environment = {**stable["api_environment"], "PORT": str(api["port"])}
         process = subprocess.Popen(
             self._argv(api["command"], stable["folder"], environment), stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-            env={**self._base_environment, **environment}, **self._where(stable),
+            env={**self._base_environment("user"), **environment}, **self._where(stable, "user"),
         )  # fmt: skip
         try:
             self._ask_all(api, stable["version"], process)
@@ -296,14 +296,13 @@ class Rehearsal:
         server.stdin.close()
         return server
 
-    @property
-    def _base_environment(self) -> dict:
+    def _base_environment(self, use: str) -> dict:
         """What systemd gives to every service; an image need not know its user by name."""
-        user = self.plan["user"]
+        user = self.plan[use]
         return {"PATH": "/usr/local/bin:/usr/bin:/bin", "USER": user, "LOGNAME": user}
 
-    def _where(self, release: dict) -> dict:
-        return inside(release["root"], release["folder"], self._account)
+    def _where(self, release: dict, use: str) -> dict:
+        return inside(release["root"], release["folder"], self._accounts[use])
 
     def _argv(self, command: str, folder: str, environment: dict) -> list:
         words = shlex.split(command)
@@ -314,12 +313,12 @@ class Rehearsal:
         return words
 
     def _migrate(self, release: dict, command: str) -> str:
-        environment = {**self._base_environment, **release["environment"]}
+        environment = {**self._base_environment("migrate_user"), **release["environment"]}
         try:
             done = subprocess.run(
                 self._argv(command, release["folder"], release["environment"]), env=environment,
                 stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-                timeout=self.plan["timeout_s"], **self._where(release),
+                timeout=self.plan["timeout_s"], **self._where(release, "migrate_user"),
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             raise RehearsalError(f"`{command}` did not end within {self.plan['timeout_s']} s") from None

@@ -32,6 +32,7 @@ class ActionModule(ControllerAction):
             store_of(service.releases),
             service.releases.allowed_signers,
             cache_dir,
+            revoked_signers=service.releases.revoked_signers,
         )
         faults = found.manifest.check_against(service)
         if faults:

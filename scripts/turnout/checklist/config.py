@@ -150,6 +150,7 @@ class Migrations:
 
     folder: str
     reviewers: Path | None
+    revoked_reviewers: Path | None
     statements: Path | None
     allowed: tuple[str, ...]
     max_rehearsal_age_s: float
@@ -497,10 +498,12 @@ def _forge(reader: Reader, base_dir: Path) -> Forge:
 
 def _migrations(reader: Reader, base_dir: Path) -> Migrations:
     reviewers = reader.optional_text("reviewers", example="migration_reviewers")
+    revoked = reader.optional_text("revoked_reviewers", example="revoked_reviewers")
     statements = reader.optional_text("statements", example="migration-reviews")
     migrations = Migrations(
         folder=reader.text("folder", default="migrations", expected="their folder in the repository"),
         reviewers=base_dir / reviewers if reviewers else None,
+        revoked_reviewers=base_dir / revoked if revoked else None,
         statements=base_dir / statements if statements else None,
         allowed=_texts(reader, "allowed", ()),
         max_rehearsal_age_s=reader.number("max_rehearsal_age_s", 1, _YEAR_S, unit="seconds", default=7 * DAY_S),

@@ -21,7 +21,9 @@ def statement(migration: Migration) -> bytes:
     return f"reviewed migration {migration.id} sha256 {migration.sha256}\n".encode()
 
 
-def by_statement(migration: Migration, folder: Path | None, signers: Path | None) -> tuple[bool, str]:
+def by_statement(
+    migration: Migration, folder: Path | None, signers: Path | None, revoked: Path | None = None
+) -> tuple[bool, str]:
     """Return (whether a signed statement counts, in words). The statement is computed, never read: only the
     signature (`<id>.sig` in `folder`) comes from the file."""
     if folder is None or signers is None:
@@ -33,7 +35,12 @@ def by_statement(migration: Migration, folder: Path | None, signers: Path | None
         return False, f"no signed statement {path.name}"
     try:
         signer = verify(
-            statement(migration), signature, signers, what=f"the review of {migration.id}", namespace=NAMESPACE
+            statement(migration),
+            signature,
+            signers,
+            what=f"the review of {migration.id}",
+            namespace=NAMESPACE,
+            revoked_signers=revoked,
         )
     except TurnoutError as error:
         return False, error.observed

@@ -214,6 +214,7 @@ def _names_in(file: Path) -> tuple[str, ...]:
 @click.argument("manifest", type=_PATH)
 @click.option("--to", "address", required=True, help="s3://BUCKET/PREFIX, or a folder.")
 @click.option("--allowed-signers", type=_PATH, help="Verify the signature against this file first.")
+@click.option("--revoked-signers", type=_PATH, help="Keys that no longer count: a KRL, or public keys, one a line.")
 @_store_options
 @_json_option
 def publish_command(
@@ -221,6 +222,7 @@ def publish_command(
     *,
     address: str,
     allowed_signers: Path | None,
+    revoked_signers: Path | None,
     endpoint: str | None,
     region: str | None,
     ca_file: Path | None,
@@ -239,7 +241,7 @@ def publish_command(
       turnout release publish dist/shop-1.1.0.release.yml --to /srv/releases
     """
     store = _store(address, endpoint, region, ca_file)
-    done = publish(manifest, store, allowed_signers)
+    done = publish(manifest, store, allowed_signers, revoked_signers)
     _say(
         as_json,
         {"store": store.name, "version": done.manifest.version, "written": list(done.written)},
@@ -252,6 +254,7 @@ def publish_command(
 @click.argument("target", nargs=-1, required=True, metavar="MANIFEST | --from STORE NAME VERSION")
 @click.option("--from", "address", help="Verify a published release: s3://BUCKET/PREFIX, https://..., or a folder.")
 @click.option("--allowed-signers", type=_PATH, required=True, help="Whose signature counts.")
+@click.option("--revoked-signers", type=_PATH, help="Keys that no longer count: a KRL, or public keys, one a line.")
 @_store_options
 @_json_option
 def verify_command(
@@ -259,6 +262,7 @@ def verify_command(
     *,
     address: str | None,
     allowed_signers: Path,
+    revoked_signers: Path | None,
     endpoint: str | None,
     region: str | None,
     ca_file: Path | None,
@@ -270,12 +274,16 @@ def verify_command(
     Examples:
       turnout release verify dist/shop-1.1.0.release.yml --allowed-signers allowed_signers
       turnout release verify --from s3://releases/shop shop 1.1.0 --allowed-signers allowed_signers
+      turnout release verify dist/shop-1.1.0.release.yml --allowed-signers allowed_signers \\
+          --revoked-signers revoked_signers
     """
     if address is None and len(target) == 1:
-        manifest, signer = verify_files(Path(target[0]), allowed_signers)
+        manifest, signer = verify_files(Path(target[0]), allowed_signers, revoked_signers)
     elif address is not None and len(target) == 2:
         store = _store(address, endpoint, region, ca_file)
-        found = resolve(target[0], target[1], store, allowed_signers, default_cache_dir())
+        found = resolve(
+            target[0], target[1], store, allowed_signers, default_cache_dir(), revoked_signers=revoked_signers
+        )
         manifest, signer = found.manifest, found.signer
     else:
         raise click.UsageError("give one MANIFEST, or --from STORE with NAME and VERSION")

@@ -19,20 +19,22 @@ class Published:
     written: tuple[str, ...]
 
 
-def publish(manifest_path: Path, store: Store, allowed_signers: Path | None = None) -> Published:
+def publish(
+    manifest_path: Path, store: Store, allowed_signers: Path | None = None, revoked_signers: Path | None = None
+) -> Published:
     """Publish a release that `turnout release build` wrote; with `allowed_signers` its signature is verified first.
 
     Publishing the same release again changes nothing. Raises `TurnoutError` before anything is written when a file
     is missing, or the artifact is not the one of the manifest.
     """
     folder = manifest_path.parent
-    manifest = _checked(manifest_path, allowed_signers)
+    manifest = _checked(manifest_path, allowed_signers, revoked_signers)
     files = (manifest.artifact.file, manifest.signature_file, manifest.file)
     written = tuple(file for file in files if store.put(folder / file, file))
     return Published(manifest, written)
 
 
-def _checked(manifest_path: Path, allowed_signers: Path | None) -> Manifest:
+def _checked(manifest_path: Path, allowed_signers: Path | None, revoked_signers: Path | None) -> Manifest:
     signature = Path(f"{manifest_path}{SIGNATURE_SUFFIX}")
     if manifest_path.exists() and not signature.exists():
         raise TurnoutError(
@@ -42,7 +44,7 @@ def _checked(manifest_path: Path, allowed_signers: Path | None) -> Manifest:
             remedy="build it again with --key KEY",
         )
     if allowed_signers is not None:
-        return verify_files(manifest_path, allowed_signers)[0]
+        return verify_files(manifest_path, allowed_signers, revoked_signers)[0]
     try:
         manifest = parse(manifest_path.read_bytes(), file=manifest_path.name)
         artifact = manifest_path.parent / manifest.artifact.file

@@ -51,7 +51,15 @@ def default_cache_dir() -> Path:
     return Path(base) / "turnout" / "releases"
 
 
-def resolve(service_name: str, version: str, store: Store, allowed_signers: Path, cache_dir: Path) -> Resolved:
+def resolve(
+    service_name: str,
+    version: str,
+    store: Store,
+    allowed_signers: Path,
+    cache_dir: Path,
+    *,
+    revoked_signers: Path | None = None,
+) -> Resolved:
     """Return the release, verified, or raise `TurnoutError`.
 
     Codes beyond those of the store and the signature: `release-unknown`, `signature-missing`, `manifest-invalid`,
@@ -59,7 +67,9 @@ def resolve(service_name: str, version: str, store: Store, allowed_signers: Path
     """
     check_name(service_name)
     check_version(version)
-    manifest, manifest_bytes, signature, signer = _manifest(service_name, version, store, allowed_signers)
+    manifest, manifest_bytes, signature, signer = _manifest(
+        service_name, version, store, allowed_signers, revoked_signers
+    )
     folder = cache_dir / service_name / manifest.release_id
     with _cache_faults(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -78,7 +88,9 @@ def resolve(service_name: str, version: str, store: Store, allowed_signers: Path
     )
 
 
-def verify_files(manifest_path: Path, allowed_signers: Path) -> tuple[Manifest, Signer]:
+def verify_files(
+    manifest_path: Path, allowed_signers: Path, revoked_signers: Path | None = None
+) -> tuple[Manifest, Signer]:
     """Verify a release that lies in a folder: manifest, signature beside it, artifact beside it."""
     try:
         data = manifest_path.read_bytes()
@@ -92,7 +104,13 @@ def verify_files(manifest_path: Path, allowed_signers: Path) -> tuple[Manifest, 
     signature_path = Path(f"{manifest_path}{SIGNATURE_SUFFIX}")
     if not signature_path.exists():
         raise _no_signature(manifest_path.name, str(manifest_path.parent))
-    signer = verify(data, signature_path.read_bytes(), allowed_signers, what=manifest_path.name)
+    signer = verify(
+        data,
+        signature_path.read_bytes(),
+        allowed_signers,
+        what=manifest_path.name,
+        revoked_signers=revoked_signers,
+    )
     manifest = parse(data, file=manifest_path.name)
     artifact = manifest_path.parent / manifest.artifact.file
     if not artifact.exists():
@@ -124,7 +142,7 @@ def check_artifact(manifest: Manifest, size: int, sha256: str) -> None:
 
 
 def _manifest(
-    service_name: str, version: str, store: Store, allowed_signers: Path
+    service_name: str, version: str, store: Store, allowed_signers: Path, revoked_signers: Path | None
 ) -> tuple[Manifest, bytes, bytes, Signer]:
     file = manifest_file(service_name, version)
     try:
@@ -136,7 +154,7 @@ def _manifest(
     except FileNotFoundError:
         raise _no_signature(file, store.name) from None
     # Nothing in the manifest is believed, not even that it is YAML, before its signature is.
-    signer = verify(data, signature, allowed_signers, what=file)
+    signer = verify(data, signature, allowed_signers, what=file, revoked_signers=revoked_signers)
     manifest = parse(data, file=file)
     if (manifest.name, manifest.version) != (service_name, version):
         raise TurnoutError(

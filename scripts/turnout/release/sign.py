@@ -18,6 +18,9 @@ from turnout.errors import TurnoutError
 NAMESPACE = "turnout-release"
 _TIMEOUT_S = 120  # a hardware key waits for a touch
 _FINGERPRINT = re.compile(r"\b(SHA256:[A-Za-z0-9+/]+)")
+_PUBLIC_KEY = re.compile(r"(ssh|ecdsa|sk-ssh|sk-ecdsa)-[A-Za-z0-9@.-]+ [A-Za-z0-9+/]+=*( |$)")
+# The base point of Ed25519 as a public key: to ask a revocation list about a key that nobody signs with.
+_NOBODYS_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFhmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZm nobody\n"
 _PRINCIPAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._+-]{0,126}")
 
 
@@ -123,39 +126,109 @@ def _check_key(key: Path) -> None:
         )
 
 
-def verify(data: bytes, signature: bytes, allowed_signers: Path, *, what: str, namespace: str = NAMESPACE) -> Signer:
+def verify(
+    data: bytes,
+    signature: bytes,
+    allowed_signers: Path,
+    *,
+    what: str,
+    namespace: str = NAMESPACE,
+    revoked_signers: Path | None = None,
+) -> Signer:
     """Return who signed `data` (a manifest's bytes; `what` names it), or raise `TurnoutError`.
 
+    `revoked_signers` is a key revocation list, or a file of public keys, one a line, whose signatures never count.
+
     Codes: `signers-missing`, `signers-permissions`, `signature-malformed`, `signer-unknown` (a key that the file
-    does not list), `signature-wrong` (the content or the namespace is another).
+    does not list), `signer-revoked`, `revoked-missing`, `revoked-permissions`, `revoked-malformed`, `signature-wrong`
+    (the content or the namespace is another).
     """
     _check_allowed_signers(allowed_signers)
+    if revoked_signers is not None:
+        _check_revoked_signers(revoked_signers)
     with tempfile.TemporaryDirectory(prefix="turnout-sig-") as folder:
         file = Path(folder) / "signature"
         file.write_bytes(signature)
         principals = _principals(data, file, allowed_signers, what, namespace)
         for principal in principals:
-            arguments = [
-                "-Y",
-                "verify",
-                "-n",
-                namespace,
-                "-f",
-                str(allowed_signers),
-                "-I",
-                principal,
-                "-s",
-                str(file),
-            ]
-            result = _ssh_keygen(arguments, data)
+            arguments = ["-Y", "verify", "-n", namespace, "-f", str(allowed_signers), "-I", principal, "-s", str(file)]
+            revocation = [] if revoked_signers is None else ["-r", str(revoked_signers)]
+            result = _ssh_keygen([*arguments, *revocation], data)
+            found = _FINGERPRINT.search(result.stdout.decode(errors="replace"))
             if result.returncode == 0:
-                found = _FINGERPRINT.search(result.stdout.decode(errors="replace"))
                 return Signer(principal, found[1] if found else "")
+            if revoked_signers is not None:
+                # It does not say why it refuses: what it takes without the list is on the list.
+                without = _ssh_keygen(arguments, data)
+                if without.returncode == 0:
+                    raise _revoked(what, principal, without.stdout, revoked_signers)
     raise TurnoutError(
         "signature-wrong",
         observed=f"the signature of {what}, by the key of {principals[0]}, does not fit: {_message(result.stderr)}",
         expected=f"{what} as it was signed, in namespace {namespace}",
         remedy="do not deploy it; fetch it again, or build and publish the release under a new version",
+    )
+
+
+def _revoked(what: str, principal: str, said: bytes, revoked_signers: Path) -> TurnoutError:
+    found = _FINGERPRINT.search(said.decode(errors="replace"))
+    return TurnoutError(
+        "signer-revoked",
+        observed=f"{what} is signed by {principal}, whose key {found[1] if found else '?'} {revoked_signers} revokes",
+        expected="a signature by a key that is not revoked",
+        remedy="do not deploy it: whoever has that key may have made it. Where it is sound, build and publish it again "
+        "under a new version, signed with another key: turnout release build --key KEY",
+    )
+
+
+def _check_revoked_signers(path: Path) -> None:
+    """Raise `TurnoutError` unless ssh-keygen can read the file: a list that cannot be read must refuse everything."""
+    try:
+        mode = path.stat().st_mode
+        readable = stat.S_ISREG(mode) and path.read_bytes() is not None
+    except OSError as error:
+        raise _revoked_missing(path, error.strerror or "no reason") from None
+    if not readable:
+        raise _revoked_missing(path, "it is no file")
+    if stat.S_IMODE(mode) & stat.S_IWOTH:
+        raise TurnoutError(
+            "revoked-permissions",
+            observed=f"{path} has mode {stat.S_IMODE(mode):04o}: anybody may take a key off it",
+            expected="a file that others cannot write",
+            remedy=f"chmod o-w {path}, after reading it",
+        )
+    # Asked about a key that nobody has: 0 when it is not revoked. Without a readable list ssh-keygen says so.
+    with tempfile.TemporaryDirectory(prefix="turnout-sig-") as folder:
+        probe = Path(folder) / "probe.pub"
+        probe.write_text(_NOBODYS_KEY)
+        result = _ssh_keygen(["-Q", "-f", str(path), str(probe)])
+    if result.returncode != 0 and _holds_keys_one_a_line(path):
+        return
+    if result.returncode != 0:
+        raise TurnoutError(
+            "revoked-malformed",
+            observed=f"ssh-keygen cannot read {path}: {_message(result.stderr or result.stdout)}",
+            expected="a key revocation list, or public keys, one a line (releases.revoked_signers)",
+            remedy=f"make it: ssh-keygen -k -f {path} KEY.pub",
+        )
+
+
+def _holds_keys_one_a_line(path: Path) -> bool:
+    """Tell whether each line is a public key in OpenSSH's form, empty, or a comment."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="ascii").splitlines()]
+    except UnicodeDecodeError:
+        return False
+    return all(not line or line.startswith("#") or _PUBLIC_KEY.match(line) for line in lines)
+
+
+def _revoked_missing(path: Path, why: str) -> TurnoutError:
+    return TurnoutError(
+        "revoked-missing",
+        observed=f"{path} cannot be read: {why}",
+        expected="the file of revoked keys (releases.revoked_signers in the service file)",
+        remedy=f"make one: ssh-keygen -k -f {path} KEY.pub (or an empty list: ssh-keygen -k -f {path}), or remove the "
+        "key from the service file",
     )
 
 

@@ -65,6 +65,7 @@ _GIVEN_VARIABLES = frozenset(
         "USER",
     ]
 )
+_MIGRATE_USER_STEM = 24  # characters of the service's name: users' names have 32 at most
 # A command line is visible to every user of a host, so what is called like this must not be put into one.
 _SECRET_NAME = re.compile(
     r"PASSWORD|PASSWD|SECRET|TOKEN|CREDENTIAL|PRIVATE|API_?KEY|ACCESS_?KEY|DSN|DATABASE_URL|REDIS_URL"
@@ -110,13 +111,14 @@ def _service(reader: Reader, base_dir: Path) -> Service:
     api = _api(reader.mapping("api", required=True, example='{command: "bin/api", ports: {...}}'))
     worker = _worker(reader.mapping("worker")) if reader.has("worker") else None
     scheduler = _scheduler(reader.mapping("scheduler")) if reader.has("scheduler") else None
-    migrate = _migrate(reader.mapping("migrate")) if reader.has("migrate") else None
+    user = _user(reader, name)
+    migrate = _migrate(reader.mapping("migrate"), name, user) if reader.has("migrate") else None
     _check_port_clashes(reader, api, worker)
     _check_reserved(reader, environment, worker)
     _check_command_variables(reader, environment, worker, scheduler, migrate)
     service = Service(
         name=name,
-        user=_user(reader, name),
+        user=user,
         packages=_packages(reader),
         releases=_releases(reader.mapping("releases", required=True, example="{source: ...}"), base_dir),
         api=api,
@@ -166,12 +168,14 @@ def _releases(reader: Reader, base_dir: Path) -> Releases:
         expected="the path of an allowed-signers file",
         example="allowed_signers",
     )
+    revoked = reader.optional_text("revoked_signers", example="revoked_signers")
     releases = Releases(
         source=_source(reader),
         allowed_signers=base_dir / signers,
         s3=_s3(reader.mapping("s3"), base_dir),
         http=_http(reader.mapping("http"), base_dir),
         keep=reader.whole("keep", 1, 100, unit="releases", default=5),
+        revoked_signers=base_dir / revoked if revoked else None,
     )
     reader.done()
     return releases
@@ -333,13 +337,21 @@ def _scheduler(reader: Reader) -> Scheduler:
     return scheduler
 
 
-def _migrate(reader: Reader) -> Migrate:
+def _migrate(reader: Reader, name: str, service_user: str) -> Migrate:
+    default = f"{name[:_MIGRATE_USER_STEM]}-migrate"
+    user = reader.text("user", default=default, pattern=_USER, expected="the name of a system user", example=default)
+    if user in ("root", service_user):
+        reader.fault(
+            "user", user, "a user of the migrations' own: the service's user could read the owner's password in /proc",
+            f"write user: {default}, or remove the key",
+        )  # fmt: skip
     migrate = Migrate(
         up=_command(reader, "up", "bin/migrate up"),
         version=_command(reader, "version", "bin/migrate version"),
         down=_command(reader, "down", "bin/migrate down") if reader.has("down") else None,
         timeout_s=reader.whole("timeout_s", 1, _DAY_S, unit="seconds", default=300),
         environment=_environment(reader, "environment", RESERVED),
+        user=user,
     )
     reader.done()
     return migrate

@@ -65,6 +65,7 @@ class Releases:
     s3: S3Access = field(default_factory=S3Access)
     http: HttpAccess = field(default_factory=HttpAccess)
     keep: int = 5
+    revoked_signers: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,8 @@ class Migrate:
     down: str | None = None
     timeout_s: int = 300
     environment: Environment = field(default_factory=Environment)
+    user: str = ""
+    """System user that they run as: never the service's, which could read their environment in /proc."""
 
 
 @dataclass(frozen=True)
@@ -247,7 +250,7 @@ def _as_dict(service: Service, *, secrets: bool) -> dict[str, object]:
     if worker is not None and worker_fields is not None:
         worker_fields["metrics_path"] = worker.metrics_path
         worker_fields["metrics_port"] = None if worker.metrics_port is None else dict(worker.metrics_port)
-    migrate_fields = fields(migrate, "up", "down", "version", "timeout_s")
+    migrate_fields = fields(migrate, "up", "down", "version", "timeout_s", "user")
     if migrate is not None and migrate_fields is not None:
         migrate_fields["environment"] = variables(migrate.environment)
     return {
@@ -257,6 +260,7 @@ def _as_dict(service: Service, *, secrets: bool) -> dict[str, object]:
         "releases": {
             "source": releases.source,
             "allowed_signers": str(releases.allowed_signers),
+            "revoked_signers": path(releases.revoked_signers),
             "s3": s3,
             "http": {"ca_file": path(releases.http.ca_file), "headers": variables(releases.http.headers)},
             "keep": releases.keep,

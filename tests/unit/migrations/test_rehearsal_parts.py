@@ -42,6 +42,8 @@ def test_the_plan_names_what_is_pending_and_asks_the_migrator_s_database_first()
     assert made["database_urls"] == [MIGRATOR, SERVICE["environment"]["DATABASE_URL"]]
     assert made["candidate"]["environment"]["MIGRATE_DATABASE_URL"] == MIGRATOR
     assert made["stable"]["environment"]["TURNOUT_RELEASE"] == "1.4.1"
+    assert (made["user"], made["migrate_user"]) == ("shop", "shop-migrate")
+    assert MIGRATOR not in made["stable"]["api_environment"].values(), "the API is not given the owner's password"
     assert (made["stable"]["folder"], made["stable"]["root"]) == ("/opt/shop/releases/1.4.1-bbb", "")
     assert plan(base_version=2)["pending"] == []
 

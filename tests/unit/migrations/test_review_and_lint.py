@@ -137,6 +137,15 @@ def test_a_statement_of_a_stranger_or_without_a_signature_does_not_count(
     assert review.by_statement(migration(), None, None)[0] is False
 
 
+def test_a_statement_by_a_revoked_key_does_not_count(signed: tuple[Path, Path], tmp_path: Path) -> None:
+    revoked = tmp_path / "revoked"
+    public = next(path for path in signed[0].parent.rglob("*.pub"))
+    subprocess.run(["ssh-keygen", "-q", "-k", "-f", str(revoked), str(public)], check=True)
+    counts, words = review.by_statement(migration(), *signed, revoked)
+    assert not counts
+    assert "revokes" in words
+
+
 @given(st.booleans(), st.booleans(), st.booleans())
 @settings(deadline=None)
 def test_a_pull_request_counts_only_merged_and_approved(merged: bool, approved: bool, stale: bool) -> None:

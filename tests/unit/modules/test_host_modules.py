@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import threading
+import types
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -66,6 +67,23 @@ def _migrate() -> ModuleType:
 )
 def test_a_program_with_a_slash_is_looked_for_inside_the_release(load: Load, command: str, words: list[str]) -> None:
     assert load("migrate/library/turnout_migrate.py").absolute(command, "/r") == words
+
+
+def test_migrations_run_as_their_own_user_and_a_host_without_it_is_told(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate = load("migrate/library/turnout_migrate.py")
+    seen: list[list[str]] = []
+    done = types.SimpleNamespace(returncode=0, stdout="3\n", stderr="")
+    monkeypatch.setattr(migrate.subprocess, "run", lambda argv, **_: seen.append(argv) or done)
+    layout = {"folder": "/r", "root": "", "environment": {}, "properties": {}}
+    params = {"service": "shop", "user": "nobody", "layout": layout, "version_command": "v", "timeout_s": 5}
+    assert migrate.read_version(params, "/run/turnout/x.env", []) == 3
+    assert "--property=User=nobody" in seen[0]
+    assert "--property=ProtectProc=invisible" in seen[0]
+    migrate.check_user("nobody")
+    with pytest.raises(migrate.MigrateError, match=r"no user shop-migrate.*--tags service_host"):
+        migrate.check_user("shop-migrate")
 
 
 # --- units: which a color has, and what its drop-in says ------------------------------------------------------------

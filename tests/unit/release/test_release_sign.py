@@ -115,3 +115,84 @@ def test_keygen_makes_a_private_key_and_never_overwrites_one(tmp_path):
 @pytest.mark.parametrize("principal", ["", "a b", 'a"b', "*", "!a", "a,b", "-n"])
 def test_a_principal_that_would_not_be_one_name_is_refused(tmp_path, principal):
     assert code_of(keygen, tmp_path / "key", principal) == "signer-name"
+
+
+# Keys that no longer count
+
+
+def public_key(keys, name="release"):
+    return keys.key.parent / f"{name}.pub"
+
+
+def krl(folder, *public_keys, specification=None):
+    """Return a key revocation list that ssh-keygen made."""
+    file = folder / "revoked"
+    words = list(public_keys)
+    if specification is not None:
+        words = [folder / "specification"]
+        words[0].write_text(specification)
+    subprocess.run(["ssh-keygen", "-q", "-k", "-f", file, *words], check=True)
+    return file
+
+
+def test_a_key_on_a_revocation_list_no_longer_counts_and_is_named(keys, tmp_path):
+    revoked = krl(tmp_path, public_key(keys))
+    with pytest.raises(TurnoutError) as caught:
+        verify(DATA, sign(DATA, keys.key), keys.allowed, what="shop-1.release.yml", revoked_signers=revoked)
+    assert caught.value.code == "signer-revoked"
+    assert "ci@example.com" in caught.value.observed
+    assert "SHA256:" in caught.value.observed
+    assert str(revoked) in caught.value.observed
+    assert "revokes" in caught.value.observed
+
+
+def test_a_key_is_revoked_by_its_line_or_its_fingerprint_alone(keys, tmp_path):
+    plain = tmp_path / "plain"
+    plain.write_text(f"# lost on a train\n\n{public_key(keys).read_text()}")
+    said = subprocess.run(["ssh-keygen", "-lf", public_key(keys)], capture_output=True, text=True, check=True).stdout
+    by_print = krl(tmp_path, specification=f"hash: {said.split()[1]}\n")
+    for revoked in (plain, by_print):
+        signature = sign(DATA, keys.key)
+        assert code_of(verify, DATA, signature, keys.allowed, what="it", revoked_signers=revoked) == "signer-revoked"
+
+
+def test_other_keys_on_the_list_change_nothing(keys, tmp_path):
+    plain, empty = tmp_path / "plain", tmp_path / "empty"
+    plain.write_text(public_key(keys, "stranger").read_text())
+    empty.write_text("")
+    for revoked in (plain, empty, krl(tmp_path, public_key(keys, "stranger"))):
+        signer = verify(DATA, sign(DATA, keys.key), keys.allowed, what="it", revoked_signers=revoked)
+        assert signer.principal == "ci@example.com"
+
+
+def test_a_revoked_key_stays_revoked_under_a_second_name(keys, tmp_path):
+    allowed = tmp_path / "allowed"
+    kind, key = public_key(keys).read_text().split()[:2]
+    allowed.write_text(f"alice@example.com {kind} {key}\nbob@example.com {kind} {key}\n")
+    revoked = krl(tmp_path, public_key(keys))
+    assert code_of(verify, DATA, sign(DATA, keys.key), allowed, what="it", revoked_signers=revoked) == "signer-revoked"
+
+
+def test_a_list_that_cannot_be_read_refuses_everything(keys, tmp_path):
+    signature = sign(DATA, keys.key)
+    broken, folder, cut = tmp_path / "broken", tmp_path / "folder", tmp_path / "cut"
+    broken.write_text("this revokes nobody, and somebody believes that it does\n")
+    folder.mkdir()
+    cut.write_bytes(krl(tmp_path, public_key(keys)).read_bytes()[:40])
+    for revoked, code in (
+        (tmp_path / "none", "revoked-missing"), (folder, "revoked-missing"),
+        (broken, "revoked-malformed"), (cut, "revoked-malformed"),
+    ):  # fmt: skip
+        assert code_of(verify, DATA, signature, keys.allowed, what="it", revoked_signers=revoked) == code, revoked
+    writable = krl(tmp_path, public_key(keys, "stranger"))
+    writable.chmod(0o666)
+    assert code_of(verify, DATA, signature, keys.allowed, what="it", revoked_signers=writable) == "revoked-permissions"
+
+
+def test_a_list_of_keys_with_a_line_that_is_none_refuses_everything(keys, tmp_path):
+    revoked = tmp_path / "revoked"
+    revoked.write_text(f"{public_key(keys, 'stranger').read_text()}ssh-ed25519 broken!\n")
+    assert (
+        code_of(verify, DATA, sign(DATA, keys.key), keys.allowed, what="it", revoked_signers=revoked)
+        == "revoked-malformed"
+    )

@@ -96,6 +96,26 @@ def test_the_smallest_service_gets_the_documented_defaults():
     assert service.releases.allowed_signers == Path("/etc/signers")
 
 
+def test_migrations_have_a_user_of_their_own():
+    service = loaded(full())
+    assert service.migrate.user == "shop-migrate"
+    named = full()
+    named["migrate"]["user"] = "dba"
+    assert loaded(named).migrate.user == "dba"
+    named["name"] = "a-service-with-a-long-name-here"
+    del named["migrate"]["user"]
+    assert len(loaded(named).migrate.user) <= 32, "longer names are no users' names"
+
+
+@pytest.mark.parametrize("user", ["root", "shopkeeper"])
+def test_a_user_that_could_read_the_owners_password_is_refused(user):
+    service = full()
+    service["migrate"]["user"] = user
+    with pytest.raises(FaultsError) as caught:
+        loaded(service)
+    assert "migrate.user" in str(caught.value)
+
+
 def test_an_empty_list_of_smoke_tests_means_none():
     assert loaded(changed("smoke", [])).smoke == ()
 

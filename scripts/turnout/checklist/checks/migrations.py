@@ -49,7 +49,7 @@ def _files(artifact: Path | None, migrations: list[Migration]) -> dict[str, file
 def _reviewed(
     one: Migration, file: files.MigrationFile | None, forge: Forge | None, wanted: Migrations, commit: str
 ) -> Result:
-    signed, words = review.by_statement(one, wanted.statements, wanted.reviewers)
+    signed, words = review.by_statement(one, wanted.statements, wanted.reviewers, wanted.revoked_reviewers)
     back = "" if file is None else f"; way back: {Path(file.down).name if file.down else 'none'}"
     problem = None
     if file is None:

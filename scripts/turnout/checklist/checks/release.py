@@ -33,7 +33,7 @@ def probes(config: Checklist, situation: Situation, salt: str) -> Iterator[tuple
     for host in situation.hosts("edge"):
         yield host, Probe(EDGE, "edge", config.limit_of("rollback-target"), {"tail": 500})
     if service.migrate is not None:
-        arguments = {"service": service.name, "user": service.user, "command": service.migrate.version}
+        arguments = {"service": service.name, "user": service.migrate.user, "command": service.migrate.version}
         limit_s = max(config.limit_of("migrations-kind"), 10.0)
         yield situation.hosts("api")[0], Probe(SCHEMA, "schema", limit_s, arguments)
 
