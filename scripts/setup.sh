@@ -145,7 +145,7 @@ bootstrap_uv() {
 python_environment() {
     # The stamp is written last and lies inside: a half-made or a deleted environment has none.
     local stamp=.venv/.turnout-setup wanted
-    wanted=$(sha256sum requirements.lock pyproject.toml scripts/setup.sh | sha256sum | cut -d' ' -f1)
+    wanted=$(sha256sum requirements.lock scripts/build.lock pyproject.toml scripts/setup.sh | sha256sum | cut -d' ' -f1)
     if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted $PWD" ] && new_enough .venv/bin/python; then
         say "Python environment is there: $(.venv/bin/python --version)"
         return 0
@@ -171,18 +171,23 @@ python_environment() {
         rm -rf .venv
         if [ "$uv" = yes ]; then uv venv --quiet --python "$python" .venv; else "$python" -m venv .venv; fi
     fi
-    say "installing the packages of requirements.lock (hashes checked)"
+    # What builds Turnout itself runs on this machine as well: without isolation it is what the lock names, where a build
+    # in an environment of its own would fetch the newest of everything unchecked.
+    say "installing the packages of requirements.lock and scripts/build.lock (hashes checked)"
     if [ "$uv" = yes ]; then
-        uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements.lock 9>&-
-        uv pip install --quiet --python .venv/bin/python --no-deps --editable . 9>&-
+        uv pip install --quiet --python .venv/bin/python --require-hashes \
+            -r requirements.lock -r scripts/build.lock 9>&-
+        uv pip install --quiet --python .venv/bin/python --no-build-isolation --no-deps --editable . 9>&-
     else
         .venv/bin/python -m ensurepip >/dev/null 2>&1 || true
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock 9>&-
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable . 9>&-
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+            -r requirements.lock -r scripts/build.lock 9>&-
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable . 9>&-
     fi
     .venv/bin/turnout --version >/dev/null
     # Building the sample's releases needs one of uv and pip, also where somebody works without make.
-    if [ "$uv" = yes ]; then ln -sf "$(command -v uv)" .venv/bin/uv; fi
+    # Where that link was found first on PATH, it must not lead to itself.
+    if [ "$uv" = yes ]; then ln -sf "$(readlink -f "$(command -v uv)")" .venv/bin/uv; fi
     echo "$wanted $PWD" >"$stamp"
     say "Python environment is ready"
 }
