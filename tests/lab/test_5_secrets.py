@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import threading
 from pathlib import Path
 
+import psycopg
 import pytest
 from harness import APPS, EDGES, Turnout
 
@@ -99,3 +101,77 @@ def test_the_search_finds_a_secret_that_is_there(turnout: Turnout) -> None:
         assert secret in everything_written(turnout)
     finally:
         turnout.ssh("edge1", f"sed -i '/{secret}/d' /var/lib/turnout/journal.jsonl")
+
+
+# Looks for the migrator's environment for a while, wherever a process of its own user might find it.
+LOOK = """
+import glob, json, os, pwd, time
+found, until = [], time.monotonic() + {seconds}
+while time.monotonic() < until:
+    for path in glob.glob("/proc/[0-9]*/environ") + glob.glob("/etc/sample/*") + glob.glob("/run/turnout/*"):
+        try:
+            with open(path, "rb") as file:
+                text = file.read()
+            if b"MIGRATE_DATABASE_URL" in text:
+                owner = pwd.getpwuid(os.stat(path).st_uid).pw_name
+                kind = "proc" if path.startswith("/proc") else path
+                if [kind, owner] not in found:
+                    found.append([kind, owner])
+        except OSError:
+            continue
+    time.sleep(0.005)
+print(json.dumps(found))
+"""
+
+
+def test_the_service_cannot_read_the_password_of_the_databases_owner(turnout: Turnout) -> None:
+    """A process of the service's user looks for it while migrations run; root, who looks too, finds it."""
+    turnout.ensure("1.0.0")
+    found: dict[str, list[list[str]]] = {}
+
+    def look(user: str) -> None:
+        script = LOOK.format(seconds=60)
+        said = turnout.ssh("app1", f"runuser -u {user} -- python3 -c '{script}'", timeout_s=120)
+        found[user] = json.loads(said.splitlines()[-1])
+
+    watchers = [threading.Thread(target=look, args=(user,)) for user in ("root", "sample")]
+    for watcher in watchers:
+        watcher.start()
+    run = turnout.deploy("1.1.0")
+    for watcher in watchers:
+        watcher.join()
+    assert run.rc == 0, run.tail
+    assert ["proc", "sample-migrate"] in found["root"], "the migrator ran as its own user while we looked"
+    assert {owner for _, owner in found["root"]} <= {"sample-migrate", "root"}
+    assert found["sample"] == []
+
+
+def test_nobody_reaches_the_database_without_tls(turnout: Turnout) -> None:
+    turnout.ensure("1.1.0")
+    password = (turnout.lab.state_dir / "secrets" / "postgres_readonly").read_text().strip()
+    address = f"host={turnout.address('data1')} dbname=sample user=sample_readonly connect_timeout=10"
+    with pytest.raises(psycopg.OperationalError, match="no encryption"):
+        psycopg.connect(address, password=password, sslmode="disable")
+    with psycopg.connect(address, password=password, sslmode="require") as session:
+        assert session.execute("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone() == (True,)
+    plain = (
+        "SELECT count(*) FILTER (WHERE NOT ssl), count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)"
+        " WHERE client_addr IS NOT NULL"
+    )
+    said = turnout.ssh("data1", f'cd / && sudo -u postgres psql -XAtc "{plain}"').strip()
+    clear, over_the_network = map(int, said.split("|"))
+    assert over_the_network >= 2, "API and worker have sessions"
+    assert clear == 0
+
+
+def test_who_knows_the_authority_can_tell_the_database_from_another(turnout: Turnout, tmp_path: Path) -> None:
+    authority = tmp_path / "ca.crt"
+    authority.write_text(turnout.ssh("data1", "cat /etc/turnout-postgres/ca.crt"))
+    password = (turnout.lab.state_dir / "secrets" / "postgres_readonly").read_text().strip()
+    address = f"host=data1 hostaddr={turnout.address('data1')} dbname=sample user=sample_readonly"
+    trust = {"password": password, "sslmode": "verify-full", "sslrootcert": str(authority)}
+    psycopg.connect(address, **trust).close()
+    with pytest.raises(psycopg.OperationalError, match=re.compile("does not match|verify failed")):
+        psycopg.connect(address.replace("host=data1", "host=elsewhere"), **trust)
+    modes = turnout.ssh("data1", "stat -c '%n %a %U' /etc/turnout-postgres/*.key").splitlines()
+    assert sorted(line.split("/")[-1] for line in modes) == ["ca.key 600 root", "server.key 600 postgres"]
