@@ -68,6 +68,11 @@ options:
   keep_confirmed:
     description: "With O(put_back): let a release stand that O(run) has confirmed."
     type: bool
+  quarantine:
+    description:
+      - "For rollback: why the release that goes is bad. It is put in quarantine in the same step: deploying it again
+        needs a person's word."
+    type: str
   previous_restored:
     description: "For settle: the release that the candidate displaced is whole and warm again."
     type: bool
@@ -169,6 +174,7 @@ VALUES = [
     "allow_down",
     "lease_s",
     "reason",
+    "quarantine",
     "version",
     "last_contract",
     "owner",

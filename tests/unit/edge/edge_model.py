@@ -58,8 +58,9 @@ class ModelFiles(Files):
         self.data: dict[str, bytes] = {}
         self.fault: OSError | None = None
 
-    def read(self, path: str) -> bytes | None:
-        return self.data.get(path)
+    def read(self, path: str, limit: int = -1) -> bytes | None:
+        data = self.data.get(path)
+        return data if data is None or limit < 0 else data[:limit]
 
     def tail(self, path: str, limit: int) -> tuple[bytes, int]:
         data = self.data.get(path, b"")
@@ -110,6 +111,8 @@ class ModelHAProxy(HAProxy):
         words = command.split()
         if words[:2] == ["show", "map"]:
             return "" if self.green is None else f"0x55aa green {self.green}\n\n"
+        if words[:2] == ["set", "map"] and self.green is None:
+            return "entry not found.\n\n"
         if words[:2] in (["set", "map"], ["add", "map"]):
             blow = self.fuse.enter()
             if not self.deaf:

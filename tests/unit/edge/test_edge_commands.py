@@ -526,7 +526,7 @@ def test_corrupt_state_is_told_and_recovered_from_the_journal() -> None:
     edge = edge_in_flight(2500)
     wanted = state_of(edge)
     edge.disk.data["/state/state.json"] = b'{"format": 1, "stab'
-    fault = refused(edge, "rollback")
+    fault = refused(edge, "move --run A --share-bp 5000")
     assert (fault.code, fault.exit_code) == ("state-corrupt", 2)
     assert "turnout-edge recover" in fault.remedy
     with pytest.raises(Trouble) as seen:
@@ -540,7 +540,7 @@ def test_corrupt_state_is_told_and_recovered_from_the_journal() -> None:
 def test_lost_state_is_not_mistaken_for_a_fresh_edge() -> None:
     edge = edge_in_flight(2500)
     del edge.disk.data["/state/state.json"]
-    assert refused(edge, "rollback").code == "state-missing"
+    assert refused(edge, "move --run A --share-bp 5000").code == "state-missing"
     edge.run("recover")
     assert edge.run("rollback")["moved"] is True
 

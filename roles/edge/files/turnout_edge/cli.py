@@ -117,6 +117,7 @@ OPTIONS: dict[str, list[tuple[str, Json]]] = {
         ("--further", {"action": "store_true"}),
         ("--put-back", {"action": "store_true"}),
         ("--keep-confirmed", {"action": "store_true"}),
+        ("--quarantine", {"metavar": "WHY"}),
     ],
     "settle": [("--previous-restored", {"action": "store_true"})],
     "schema": [

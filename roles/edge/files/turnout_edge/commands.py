@@ -7,7 +7,6 @@ from .checks import check_move_up, describe_servers
 from .edge import Edge
 from .errors import EXIT_DISK_ONLY, EXIT_USAGE, Trouble, refusal
 from .holding import arm_lease, disarm_lease
-from .journal import parse_line
 from .lock import check_lock
 from .request import Who, read_json, required_run, split_names
 from .state import WHOLE_BP, State, choose_recovered, percent
@@ -188,15 +187,13 @@ def command_recover(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
             raise
     live = edge.live()
     live_bp = live["green_bp"] if live["reachable"] else edge.disk_bp()
-    lines = [line for line in map(parse_line, edge.journal.lines()) if line is not None]
-    found = choose_recovered(lines, live_bp)
+    found = choose_recovered(edge.journal.states(), live_bp, edge.config.service)
     if found is None:
         raise refusal(
             "no-journal",
             "the journal holds no state",
             "at least one result with a state",
-            f"say what serves (HAProxy sends {live_bp} of {WHOLE_BP} to green): "
-            "turnout-edge adopt --color C --release JSON --force --reason TEXT",
+            f"say what serves (HAProxy sends {live_bp} of {WHOLE_BP} to green): " + edge.adopt_words(),
         )
     message = (
         f"stable {found.stable} ({found.release_name(found.stable)}), candidate {found.candidate or 'none'} "

@@ -10,7 +10,8 @@ from .errors import EXIT_USAGE, Trouble, not_root
 from .haproxy import Disobeyed, HAProxy, Unreachable
 from .journal import Journal, encode_line, parse_line
 from .lock import format_fence, parse_fence, read_fence
-from .state import COLORS, State, format_map, parse_map
+from .shapes import LARGEST_BYTES, decode, is_number, read_lease, read_lock
+from .state import COLORS, State, choose_recovered, format_map, parse_map
 from .store import Clock, FileLock, Files
 
 TYPE_CHECKING = False
@@ -48,7 +49,7 @@ class Config:
             raise Trouble("config", EXIT_USAGE, f"there is no {path}", expected, remedy) from fault
         except PermissionError as fault:
             raise not_root(path) from fault
-        except (OSError, ValueError) as fault:
+        except (OSError, ValueError, RecursionError) as fault:
             raise Trouble("config", EXIT_USAGE, f"{path} cannot be read: {fault}", expected, remedy) from fault
         faults = config_faults(data)
         if faults:
@@ -72,7 +73,7 @@ def config_faults(data: object) -> list[str]:
     elif backends["blue"] == backends["green"] or not all(isinstance(name, str) for name in backends.values()):
         faults.append("backends does not give each color a backend of its own")
     lease_s = data.get("lease_s", 10)
-    if isinstance(lease_s, bool) or not isinstance(lease_s, int | float) or lease_s <= 0:
+    if not is_number(lease_s) or lease_s <= 0:
         faults.append(f"lease_s is {lease_s!r}, which is no positive number")
     return faults
 
@@ -97,23 +98,29 @@ class Edge:
 
     def has_state(self) -> bool:
         """Tell whether this edge was ever told what serves."""
-        return self.files.read(self._path("state.json")) is not None
+        try:
+            return self.files.read(self._path("state.json"), 1) is not None
+        except OSError:
+            return True
 
     def load_state(self) -> State:
         """Return what this edge wants; raises Trouble for a state that cannot be read."""
         path = self._path("state.json")
         remedy = "turnout-edge recover (rebuilds it from the journal)"
         try:
-            raw = self.files.read(path)
+            raw = self.files.read(path, LARGEST_BYTES + 1)
         except PermissionError as fault:
             raise not_root(path) from fault
+        except OSError as fault:
+            seen = f"{path} cannot be read: {fault.strerror}"
+            raise Trouble("state-corrupt", EXIT_USAGE, seen, "a state", remedy) from fault
         if raw is None:
             if self.journal.holds_state():
                 raise Trouble("state-missing", EXIT_USAGE, f"{path} is gone, the journal is not", "both", remedy)
             return State(self.config.service)
         try:
-            state = State.from_json(json.loads(raw))
-        except (ValueError, TypeError) as fault:
+            state = State.from_json(decode(raw))
+        except ValueError as fault:
             raise Trouble("state-corrupt", EXIT_USAGE, f"{path} cannot be read: {fault}", "a state", remedy) from fault
         if state.service != self.config.service:
             raise Trouble(
@@ -125,6 +132,26 @@ class Edge:
             )
         return state
 
+    def load_state_for_rollback(self) -> tuple[State, str | None]:
+        """Return what this edge wants, and None; or, where that cannot be read, what the journal has of it, and why.
+
+        Raises Trouble, with what to type, where the journal has nothing either.
+        """
+        try:
+            return self.load_state(), None
+        except Trouble as fault:
+            if fault.code not in ("state-corrupt", "state-missing", "service-differs"):
+                raise
+            found = choose_recovered(self.journal.states(), self.live()["green_bp"], self.config.service)
+            if found is None:
+                fault.remedy += f"; where it says that there is nothing: {self.adopt_words()}"
+                raise
+            return found, fault.observed
+
+    def adopt_words(self) -> str:
+        """Return how a person tells an edge that has lost all it knew what serves."""
+        return "turnout-edge adopt --color blue|green --release JSON --force --reason TEXT"
+
     def write_state(self, state: State) -> None:
         """Put the state on the disk."""
         data = json.dumps(state.as_json(), indent=1, ensure_ascii=False).encode() + b"\n"
@@ -132,13 +159,16 @@ class Edge:
 
     def disk_bp(self) -> int | None:
         """Return green's share as the map file has it: what HAProxy will read at its next start."""
-        raw = self.files.read(self.config.map)
+        try:
+            raw = self.files.read(self.config.map, LARGEST_BYTES)
+        except OSError:
+            return None
         return None if raw is None else parse_map(raw.decode(errors="replace"))
 
     def write_map(self, green_bp: int) -> None:
         """Put the map on the disk, unless it is there already."""
         data = format_map(green_bp).encode()
-        if self.files.read(self.config.map) != data:
+        if self.small(self.config.map) != data:
             self.files.replace(self.config.map, data, mode=0o644)
 
     def live(self) -> Json:
@@ -152,29 +182,32 @@ class Edge:
 
     def load_lock(self) -> Json:
         """Return the lock: {holder, last, fence}. An unreadable lock file is nobody's."""
-        raw = self.files.read(self._path("lock.json"))
-        lock = (parse_line(raw) if raw else None) or {}
-        places = [read_fence(lock.get("fence")), parse_fence(self.files.read(self._path("fence")))]
+        lock = read_lock(self.small(self._path("lock.json")))
+        places = [read_fence(lock.get("fence")), parse_fence(self.small(self._path("fence")))]
         if None in places:
             places += [read_fence(line.get("fence")) for line in map(parse_line, self.journal.fenced()) if line]
-        return {**lock, **{key: lock.get(key) for key in ("holder", "last")}, "fence": max(n or 0 for n in places)}
+        return {**lock, "fence": max(n or 0 for n in places)}
 
     def write_lock(self, lock: Json, durable: bool = True) -> None:
         """Keep the lock; a new fencing number first in its own file, so that no crash gives a number twice."""
-        if parse_fence(self.files.read(self._path("fence"))) != lock["fence"]:
+        if parse_fence(self.small(self._path("fence"))) != lock["fence"]:
             self.files.replace(self._path("fence"), format_fence(lock["fence"]))
         self.files.replace(self._path("lock.json"), encode_line(lock), durable=durable)
 
     def load_lease(self) -> Json:
-        """Return the lease: {armed, run, lease_s, renewed}; one that a power cut made unreadable is armed and over."""
-        raw = self.files.read(self._path("lease.json"))
-        if raw is None:
-            return {"armed": False}
-        return parse_line(raw) or {"armed": True}
+        """Return the lease: {armed, run, lease_s, renewed}; one that cannot be read is armed and over."""
+        return read_lease(self.small(self._path("lease.json")))
 
     def write_lease(self, lease: Json, durable: bool = True) -> None:
         """Keep the lease."""
         self.files.replace(self._path("lease.json"), encode_line(lease), durable=durable)
+
+    def small(self, path: str) -> bytes | None:
+        """Return the bytes of a small file; None where there is none, and nothing (b"") where it cannot be read."""
+        try:
+            return self.files.read(path, LARGEST_BYTES + 1)
+        except OSError:
+            return b""
 
     def watch_path(self) -> str:
         """Return the file that the watchdog holds locked while it lives."""
@@ -184,7 +217,7 @@ class Edge:
         """Tell whether the watchdog runs: it holds a lock that ends with it."""
         try:
             descriptor = os.open(self.watch_path(), os.O_RDONLY)
-        except FileNotFoundError:
+        except OSError:
             return False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

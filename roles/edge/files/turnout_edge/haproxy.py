@@ -42,33 +42,46 @@ class HAProxy:
         """Send one command and return the whole answer; raises Unreachable."""
         return converse(self.socket_path, command, self.TIMEOUT_S)
 
-    def green_bp(self) -> int | None:
-        """Return green's share in the running map, None when the map has no entry for it; raises Disobeyed."""
-        values = set()
+    def entries(self) -> list[tuple[str, str]]:
+        """Return green's entries in the running map, as (reference, value); raises Disobeyed where there is no map."""
+        found = []
         for line in self.ask(f"show map {self.map_path}").splitlines():
-            words = line.split()
-            if not words:
+            reference, _, rest = line.strip().partition(" ")
+            if not reference:
                 continue
-            if not words[0].startswith("0x") or len(words) != 3:
+            if not reference.startswith("0x"):
                 raise Disobeyed(f"HAProxy says of the map {self.map_path}: {line.strip()}")
-            if words[1] == "green":
-                values.add(words[2])
-        if not values:
-            return None
-        value = values.pop()
-        if values or not value.isdigit():
-            raise Disobeyed(f"the running map {self.map_path} holds several or no whole numbers for green")
-        return int(value)
+            key, _, value = rest.partition(" ")
+            if key == "green":
+                found.append((reference, value))
+        return found
+
+    def green_bp(self) -> int | None:
+        """Return green's share in the running map, None unless it is exactly one whole number; raises Disobeyed."""
+        return share_in(self.entries())
 
     def set_green_bp(self, green_bp: int) -> list[Json]:
-        """Set the running map and read it back; raises Unreachable or Disobeyed. Returns the older workers told."""
-        verb = "add" if self.green_bp() is None else "set"
-        command = f"{verb} map {self.map_path} green {green_bp}"
+        """Set the running map and read it back; raises Unreachable or Disobeyed. Returns the older workers told.
+
+        It is set first, whatever the map holds, and only then is rubbish beside it taken away: there is no moment in
+        which the map has no share for green.
+        """
+        command = f"set map {self.map_path} green {green_bp}"  # sets every entry that there is
         answer = self.ask(command).strip()
-        seen = self.green_bp()
-        if seen != green_bp:
+        entries = self.entries()
+        if all(value != str(green_bp) for _, value in entries):
+            answer = self.ask(command.replace("set", "add", 1)).strip() or answer
+            entries = self.entries()
+        kept = next((reference for reference, value in entries if value == str(green_bp)), None)
+        if kept is not None:
+            for reference, _ in entries:
+                if reference != kept:
+                    self.ask(f"del map {self.map_path} #{reference}")
+        entries = self.entries()
+        if share_in(entries) != green_bp:
+            values = ", ".join(value for _, value in entries) or "nothing"
             raise Disobeyed(
-                f"told {green_bp}, the running map then held {seen}" + (f" (HAProxy: {answer})" if answer else "")
+                f"told {green_bp}, the running map then held {values}" + (f" (HAProxy: {answer})" if answer else "")
             )
         return self._tell_older_workers(command, green_bp)
 
@@ -88,6 +101,8 @@ class HAProxy:
                     told.append({"pid": pid, "told": False, "answer": f"it knows no server of {lacking} that is up"})
                 else:
                     answer = self._ask_master(f"@!{pid} {command}").strip()
+                    if answer:  # it has no entry yet
+                        answer = self._ask_master(f"@!{pid} {command.replace('set', 'add', 1)}").strip()
                     told.append({"pid": pid, "told": not answer, "answer": answer})
         except Unreachable as fault:
             told.append({"pid": None, "told": False, "answer": str(fault)})
@@ -150,6 +165,14 @@ def converse(path: str, command: str, timeout_s: float) -> str:
     except OSError as fault:
         raise Unreachable(f"{path}: {fault.strerror or fault}") from fault
     return b"".join(parts).decode(errors="replace")
+
+
+def share_in(entries: list[tuple[str, str]]) -> int | None:
+    """Return the share that a map's entries hold, None unless it is exactly one whole number."""
+    if len(entries) != 1:
+        return None
+    value = entries[0][1]
+    return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else None
 
 
 def older_workers(listing: str) -> list[int]:

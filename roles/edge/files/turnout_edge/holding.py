@@ -30,6 +30,8 @@ def ended_lock(holder: Json, ended: str, edge: Edge) -> Json:
 def release_lock(edge: Edge, who: Who) -> None:
     """Release the lock of this run, but keep in mind whom it was taken from: that run will ask."""
     lock = edge.load_lock()
+    if lock["holder"] is None or lock["holder"]["run"] != who.run:
+        return  # it could not be written that it was taken
     last = lock["last"]
     if last is None or not last["ended"].startswith("taken over"):
         last = ended_lock(lock["holder"], "released", edge)

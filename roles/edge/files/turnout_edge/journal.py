@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from .shapes import is_count, no_constant
 from .store import Files
 
 TYPE_CHECKING = False
@@ -20,6 +21,7 @@ class Journal:
     KEEP_BYTES = 5_000_000  # what pruning leaves of it
     PRUNE_ABOVE_BYTES = 10_000_000
     TAIL_BYTES = 262_144
+    LARGEST_BYTES = 40_000_000  # what is read of it at most
 
     def __init__(self, files: Files, path: str) -> None:
         self.files = files
@@ -30,7 +32,7 @@ class Journal:
         tail, size = self.files.tail(self.path, self.TAIL_BYTES)
         torn = tail[tail.rfind(b"\n") + 1 :] if not tail.endswith(b"\n") else b""
         last = last_line(tail)
-        seq = int(last.get("seq", 0)) if last else 0
+        seq = number_of(last) if last else 0
         glue = b""
         if torn and parse_line(torn) is not None:
             glue = b"\n"
@@ -50,12 +52,19 @@ class Journal:
         return whole
 
     def lines(self) -> list[bytes]:
-        """Return every whole line, oldest first."""
-        return (self.files.read(self.path) or b"").splitlines()
+        """Return every whole line, oldest first; of a file that grew beyond all bounds the last ones."""
+        data, size = self.files.tail(self.path, self.LARGEST_BYTES)
+        lines = data.splitlines()
+        return lines[1:] if size > len(data) else lines
 
     def holds_state(self) -> bool:
         """Tell whether a whole state was ever recorded here."""
-        return STATE_MARK in (self.files.read(self.path) or b"")
+        return STATE_MARK in self.files.tail(self.path, self.LARGEST_BYTES)[0]
+
+    def states(self) -> list[Json]:
+        """Return the lines that carry a whole state, or one that was meant to be."""
+        lines = [raw for raw in self.lines() if STATE_MARK in raw or b'"target":{' in raw]
+        return [line for line in map(parse_line, lines) if line is not None]
 
     def fenced(self) -> list[bytes]:
         """Return the lines that tell of a lock that was taken, with its fencing number."""
@@ -74,10 +83,7 @@ class Journal:
 
     def unfinished(self) -> list[Json]:
         """Return the runs with a start and no end, oldest first, each with its last line."""
-        data = self.files.read(self.path) or b""
-        if b'"event":"start"' not in data:
-            return []
-        lines = data.splitlines()
+        lines = self.lines()
         open_runs: dict[str, Json] = {}
         for raw in lines:
             if b'"event":"start"' in raw or b'"event":"end"' in raw:
@@ -91,8 +97,7 @@ class Journal:
     @staticmethod
     def _describe(run: str, start: Json, lines: list[bytes]) -> Json:
         needle = b'"run":' + json.dumps(run).encode()
-        raw = next(line for line in reversed(lines) if needle in line and parse_line(line) is not None)
-        last = parse_line(raw) or {}
+        last = next((line for raw in reversed(lines) if needle in raw and (line := parse_line(raw))), start)
         return {
             "run": run,
             "actor": start.get("actor"),
@@ -130,12 +135,20 @@ def encode_line(line: Json) -> bytes:
 
 
 def parse_line(raw: bytes) -> Json | None:
-    """Return a journal's line, or None when it is torn."""
+    """Return a journal's line, or None when it is torn, or nothing that could ever be written down again."""
     try:
-        line = json.loads(raw)
-    except ValueError:
+        line = json.loads(raw, parse_constant=no_constant)
+        if b"\\u" in raw:
+            json.dumps(line, ensure_ascii=False).encode()  # half a character can be read, and not be written
+    except (ValueError, RecursionError):
         return None
     return line if isinstance(line, dict) else None
+
+
+def number_of(line: Json) -> int:
+    """Return the number of a journal's line; 0 for one that has none."""
+    seq = line.get("seq")
+    return int(seq) if isinstance(seq, int) and is_count(seq) else 0
 
 
 def last_line(tail: bytes) -> Json | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .errors import EXIT_LOCKED, EXIT_USAGE, Trouble
+from .shapes import is_count, lies_ahead
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ def mark_age_s(mark: Json, now: Json) -> float:
 
 def lock_is_fresh(holder: Json, now: Json) -> bool:
     """Tell whether the lock's holder has shown itself within its time to live."""
+    if lies_ahead(holder["beat"], now):
+        return False
     return mark_age_s(holder["beat"], now) <= float(holder["ttl_s"])
 
 
@@ -32,12 +35,14 @@ def lease_has_run_out(lease: Json, now: Json) -> bool:
     if "renewed" not in lease:
         return True
     mark = lease["renewed"]
-    return bool(mark["boot_id"] != now["boot_id"]) or mark_age_s(mark, now) > float(lease["lease_s"])
+    if mark["boot_id"] != now["boot_id"] or lies_ahead(mark, now):
+        return True
+    return mark_age_s(mark, now) > float(lease["lease_s"])
 
 
 def read_fence(value: object) -> int | None:
     """Return a fencing number, or None for anything else."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and is_count(value) else None
 
 
 def parse_fence(raw: bytes | None) -> int | None:

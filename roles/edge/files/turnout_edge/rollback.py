@@ -13,7 +13,8 @@ from .haproxy import Disobeyed, Unreachable
 from .holding import disarm_lease, ended_lock, release_lock
 from .lock import describe_lock, fence_of, lock_is_fresh
 from .request import Who
-from .state import State
+from .show import quarantined
+from .state import COLORS, State
 from .store import utc_text
 from .transitions import put_back, roll_back
 
@@ -41,6 +42,9 @@ class WayBack:
         self.took_over: Json | None = None
         self.took_ms = 0
         self.fence = 0
+        self.recovered: str | None = None
+        self.quarantined = False
+        self.warnings: list[str] = []
 
     def gone(self) -> str | None:
         """Return the color that loses its users."""
@@ -63,7 +67,19 @@ class WayBack:
         if self.took_over:
             holder = self.took_over
             text += f". The lock was taken over from run {holder['run']} ({holder['purpose']}, {holder['owner']})"
+        if self.recovered:
+            text += f". {self.recovered}: what was in service was recovered from the journal"
+        if self.quarantined:
+            text += f". {self.condemned_record()['release']} is in quarantine"
         return text
+
+    def condemned_record(self) -> Json:
+        """Return the release that a verdict of this run is about: the one that goes; empty where none can be meant."""
+        color = self.gone()
+        if color is None and self.before.rolled_back and self.before.confirmed_by == self.who.run:
+            color = self.before.rolled_back.get("color")  # it went before, by a lease or by a person
+        record = self.before.releases.get(color) if color in COLORS else None
+        return record or {}
 
     def facts(self) -> Json:
         """Return what the answer tells besides its message."""
@@ -78,6 +94,7 @@ class WayBack:
             "took_over": self.taken_from(),
             "took_ms": self.took_ms,
             "fence": self.fence,
+            "quarantined": self.quarantined,
         }
 
     def taken_from(self) -> Json | None:
@@ -107,43 +124,42 @@ class WayBack:
 
 def command_rollback(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
     """Go back: the candidate's users to stable, or the users of stable to previous."""
-    if options.force and not options.reason:
-        raise Trouble("reason", EXIT_USAGE, "--force without --reason", "why", '--reason "..."')
+    check_options(who, options)
     started = time.monotonic()
     keep_lock = who.run is not None  # a playbook goes on with the workers, and releases the lock itself
     # Never the same twice, also after a reboot: a second rollback must know the lock of a first that was cut short
     # for somebody else's.
     who.run = who.run or f"rollback-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(3).hex()}"
-    state = edge.load_state()
+    state, recovered = edge.load_state_for_rollback()
     stamp = {"run": who.run, "at": edge.clock.stamp()}
     if options.put_back:
-        check_put_back(edge, who, keep_lock)
         way = WayBack(who, state, put_back(state, stamp, options.keep_confirmed))
     else:
         way = WayBack(who, state, roll_back(state, stamp, options.further))
-    way.forced, way.reason = bool(options.force), options.reason
+    way.forced, way.reason, way.recovered = bool(options.force), options.reason, recovered
     live = edge.live()
     in_place = live["green_bp"] == edge.disk_bp() == way.after.green_bp
     way.moves = way.before.stable is not None and not in_place
-    if way.action == "nothing" and way.moves:
+    if way.action == "nothing" and (way.moves or (recovered and way.before.stable is not None)):
         way.action = "apply"  # cut short by a crash: the state says so; HAProxy or the map file do not, yet
-    if way.action != "nothing" and way.moves and not options.force:
-        check_rollback_target(way.after, target_backend(edge, str(way.after.stable)))
+    check_way(edge, way, options)
+    entered = quarantine(edge, way, options.quarantine)  # before anything moves: whoever dies from here on, it stays
     lock = edge.load_lock()
     holder = lock["holder"]
     if way.action == "nothing" and not keep_lock:
         way.fence = lock["fence"]
-        return answer(who, "nothing", False, way.message(), **way.facts())
+        return answer(who, "nothing", entered, way.message(), **way.facts(), warnings=way.warnings)
     way.took_over = holder if holder is not None and holder["run"] != who.run else None
     way.fence = fence_of(lock, who.run)
     takes_lock = way.took_over is not None or (keep_lock and holder is None)
     if way.action == "nothing":
         # Its playbook goes on to the processes of the hosts, so it needs the lock and a number of its own.
-        warnings = take_lock(edge, who, lock) if takes_lock and not who.dry_run else []
-        return answer(who, "nothing", False, way.message(), **way.facts(), warnings=warnings)
-    changed = way.moves or way.before != way.after or takes_lock
+        if takes_lock and not who.dry_run:
+            way.warnings += take_lock(edge, who, lock)
+        return answer(who, "nothing", entered, way.message(), **way.facts(), warnings=way.warnings)
+    changed = way.moves or way.before != way.after or takes_lock or recovered is not None
     if who.dry_run or not changed:
-        return answer(who, way.action, changed, way.message(), **way.facts())
+        return answer(who, way.action, changed or entered, way.message(), **way.facts(), warnings=way.warnings)
     return carry_back(edge, way, lock, keep_lock=keep_lock, started=started)
 
 
@@ -155,13 +171,57 @@ def target_backend(edge: Edge, color: str) -> Json | None:
         return None
 
 
-def check_put_back(edge: Edge, who: Who, named: bool) -> None:
-    """Raise Trouble for a put-back without a run, or while another run that is alive holds the lock.
+def quarantine(edge: Edge, way: WayBack, why: str | None) -> bool:
+    """Put the release that goes in quarantine because `why`, on the disk; tells whether that was new.
+
+    An entry that cannot be written keeps nobody from going back: that is told as a warning.
+    """
+    record = way.condemned_record()
+    if why is None or not record or way.who.dry_run:
+        return False
+    head = {"ts": edge.clock.stamp(), "kind": "quarantine", "run": way.who.run, "actor": way.who.actor}
+    names = {key: record.get(key) for key in ("release", "release_id", "sha256")}
+    try:
+        held = quarantined(edge).get(str(record.get("sha256")))
+        new = held is None or held.get("run") != way.who.run
+        if new:
+            edge.ledger.append({**head, **names, "why": why, "share_bp": way.before.share_bp})
+    except OSError as fault:
+        way.warnings.append(f"NOT in quarantine, the ledger could not be written: {fault.strerror or fault}")
+        return False
+    way.quarantined = True
+    return new
+
+
+def check_options(who: Who, options: argparse.Namespace) -> None:
+    """Raise Trouble for options that lack what they need."""
+    if options.force and not options.reason:
+        raise Trouble("reason", EXIT_USAGE, "--force without --reason", "why", '--reason "..."')
+    if options.quarantine is not None and not options.quarantine.strip():
+        raise Trouble("reason", EXIT_USAGE, "--quarantine without a reason", "why", '--quarantine "..."')
+    if options.put_back and who.run is None:
+        raise Trouble("usage", EXIT_USAGE, "--put-back without --run", "the run to put back", "--run ID")
+
+
+def check_way(edge: Edge, way: WayBack, options: argparse.Namespace) -> None:
+    """Raise Trouble where this way back may not be gone. A run's verdict about its own release holds all the same."""
+    try:
+        if options.put_back:
+            check_put_back(edge, way.who)
+        if way.action != "nothing" and way.moves and not options.force:
+            check_rollback_target(way.after, target_backend(edge, str(way.after.stable)))
+    except Trouble as fault:
+        if options.put_back:
+            quarantine(edge, way, options.quarantine)
+            fault.facts = {**fault.facts, "quarantined": way.quarantined}
+        raise
+
+
+def check_put_back(edge: Edge, who: Who) -> None:
+    """Raise Trouble for a put-back while another run that is alive holds the lock.
 
     Nobody pressed a button for a put-back: whoever took the lock since then knows more.
     """
-    if not named:
-        raise Trouble("usage", EXIT_USAGE, "--put-back without --run", "the run to put back", "--run ID")
     lock, now = edge.load_lock(), edge.clock.mark()
     holder = lock["holder"]
     if holder is not None and holder["run"] != who.run and lock_is_fresh(holder, now):
@@ -194,6 +254,8 @@ def carry_back(edge: Edge, way: WayBack, lock: Json, *, keep_lock: bool, started
             step(*values, **named)
         except OSError as fault:
             unwritten.append(f"{what} ({fault.strerror or fault})")
+        except Exception as fault:  # what nobody foresaw keeps nobody from going back either
+            unwritten.append(f"{what} (internal: {type(fault).__name__} {fault})")
 
     who = way.who
     attempt("lock", edge.write_lock, lock_of_rollback(edge, who, lock))  # first: the old holder may not move
@@ -219,7 +281,7 @@ def carry_back(edge: Edge, way: WayBack, lock: Json, *, keep_lock: bool, started
     if not keep_lock:
         message += ". Workers and scheduler were left as they are: ansible-playbook playbooks/rollback.yml"
     warnings = [f"could not be written: {', '.join(unwritten)}"] if unwritten else []
-    return answer(who, way.action, True, message, **way.facts(), warnings=warnings)
+    return answer(who, way.action, True, message, **way.facts(), warnings=[*way.warnings, *warnings])
 
 
 def lock_of_rollback(edge: Edge, who: Who, lock: Json) -> Json:

@@ -59,10 +59,13 @@ def quarantined(edge: Edge) -> Json:
         if b'"quarantine"' not in raw and b'"again"' not in raw:
             continue
         entry = parse_line(raw) or {}
-        if entry.get("kind") == "quarantine" and entry.get("sha256"):
-            held[entry["sha256"]] = entry
+        sha256 = entry.get("sha256")
+        if not isinstance(sha256, str) or not sha256:
+            continue
+        if entry.get("kind") == "quarantine":
+            held[sha256] = entry
         elif entry.get("kind") == "again":
-            held.pop(entry.get("sha256"), None)
+            held.pop(sha256, None)
     return held
 
 
@@ -146,13 +149,15 @@ def table(shown: Json) -> str:
         f" at {run['last']['ts']}"
         for run in shown["unfinished"]
     ]
-    rows += [f"  {e['ts']}  {e.get('kind')}  {describe_entry(e)}  {e.get('actor')}" for e in shown["ledger"][-5:]]
+    rows += [f"  {e.get('ts')}  {e.get('kind')}  {describe_entry(e)}  {e.get('actor')}" for e in shown["ledger"][-5:]]
     return "\n".join(rows)
 
 
 def describe_entry(entry: Json) -> str:
     """Return what a ledger entry is about, in a few words."""
     if entry.get("kind") == "rollback":
-        gone, to = entry.get("from") or {}, entry.get("to") or {}
-        return f"{gone.get('release', '?')} -> {to.get('release', '?')}"
+        names = [
+            side.get("release", "?") if isinstance(side, dict) else "?" for side in (entry.get("from"), entry.get("to"))
+        ]
+        return f"{names[0]} -> {names[1]}"
     return str(entry.get("release") or "")

@@ -153,6 +153,24 @@ class State:
             found.append("there is a share but no candidate")
         if not isinstance(self.releases, dict) or set(self.releases) != set(COLORS):
             return [*found, "releases does not name blue and green"]
+        found += [f"service is {self.service!r}, which is no name"] if not is_text(self.service) else []
+        found += [
+            f"{name} is {getattr(self, name)!r}, which is no run"
+            for name in ("declared_by", "confirmed_by")
+            if getattr(self, name) is not None and not is_text(getattr(self, name))
+        ]
+        found += [
+            f"{name} is {getattr(self, name)!r}, which does not say which run, and when"
+            for name in ("rolled_back", "undone")
+            if getattr(self, name) is not None and not is_stamp(getattr(self, name))
+        ]
+        found += [
+            f"the record of {color} is {record!r}, which is no release"
+            for color, record in self.releases.items()
+            if record is not None and not is_release(record)
+        ]
+        if self.displaced is not None and not is_displaced(self.displaced):
+            found.append(f"displaced is {self.displaced!r}, not a color and its release")
         if self.candidate is not None and self.candidate == self.stable:
             found.append(f"{self.stable} is both stable and candidate")
         if self.previous is not None and (self.stable is None or self.previous in (self.stable, self.candidate)):
@@ -165,6 +183,21 @@ class State:
             if getattr(self, name) in COLORS and not is_release(self.releases[getattr(self, name)])
         ]
         return found
+
+
+def is_text(value: object) -> bool:
+    """Tell whether a value is a text that says something."""
+    return isinstance(value, str) and bool(value)
+
+
+def is_stamp(value: object) -> bool:
+    """Tell whether a value says which run did something, and when."""
+    return isinstance(value, dict) and all(is_text(value.get(key)) for key in ("run", "at"))
+
+
+def is_displaced(value: object) -> bool:
+    """Tell whether a value is a color with the release that stood in it."""
+    return isinstance(value, dict) and value.get("color") in COLORS and is_release(value.get("release"))
 
 
 def is_release(record: object) -> bool:
@@ -218,8 +251,8 @@ def parse_map(text: str) -> int | None:
     return int(value) if value.isascii() and value.isdigit() and int(value) <= WHOLE_BP else None
 
 
-def choose_recovered(lines: list[Json], live_bp: int | None) -> State | None:
-    """Return the state that the journal's lines (oldest first) and the live share speak for, or None.
+def choose_recovered(lines: list[Json], live_bp: int | None, service: str) -> State | None:
+    """Return the state of `service` that the journal's lines (oldest first) and the live share speak for, or None.
 
     The last result's state, unless a later change was intended, had no result, and HAProxy shows that it was
     applied.
@@ -228,10 +261,15 @@ def choose_recovered(lines: list[Json], live_bp: int | None) -> State | None:
     for line in lines:
         try:
             if line.get("event") == "result" and "state" in line:
-                found = State.from_json(line["state"])
+                state = State.from_json(line["state"])
+                found = state if state.service == service else found
             elif line.get("event") == "intent" and "target" in line:
                 target = State.from_json(line["target"])
-                if target.green_bp == live_bp and (found is None or found.green_bp != live_bp):
+                if (
+                    target.service == service
+                    and target.green_bp == live_bp
+                    and (found is None or found.green_bp != live_bp)
+                ):
                     found = target
         except ValueError:
             continue

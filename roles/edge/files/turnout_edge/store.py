@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 import time
 
 from .errors import EXIT_USAGE, Trouble, not_root, refusal
@@ -40,11 +42,14 @@ def utc_text(wall: float) -> str:
 class Files:
     """Reading, replacing and appending, so that a power cut leaves the old or the new, never a half."""
 
-    def read(self, path: str) -> bytes | None:
-        """Return a file's bytes, or None when there is none."""
+    def read(self, path: str, limit: int = -1) -> bytes | None:
+        """Return a file's bytes, or at most the first `limit`; None when there is none.
+
+        Raises OSError, also for what is no file: reading a pipe would wait for ever.
+        """
         try:
-            with open(path, "rb") as stream:
-                return stream.read()
+            with open(path, "rb", opener=open_plain) as stream:
+                return stream.read(limit)
         except FileNotFoundError:
             return None
 
@@ -52,6 +57,7 @@ class Files:
         """Replace a file in one step; `durable` waits until it is on the disk."""
         folder, name = os.path.split(path)
         temporary = os.path.join(folder, f".{name}.turnout-new")
+        clear_way(temporary)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         try:
             os.fchmod(descriptor, mode)
@@ -60,12 +66,14 @@ class Files:
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        clear_way(path)
         os.rename(temporary, path)
         if durable:
             sync_folder(folder)
 
     def append(self, path: str, data: bytes) -> None:
         """Append to a file and wait until it is on the disk."""
+        clear_way(path)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             write_all(descriptor, data)
@@ -78,14 +86,37 @@ class Files:
         os.truncate(path, size)
 
     def tail(self, path: str, limit: int) -> tuple[bytes, int]:
-        """Return at most the last `limit` bytes of a file, and its size."""
+        """Return at most the last `limit` bytes of a file, and its size; nothing of what is no file."""
         try:
-            with open(path, "rb") as stream:
+            with open(path, "rb", opener=open_plain) as stream:
                 size = stream.seek(0, os.SEEK_END)
                 stream.seek(max(0, size - limit))
                 return stream.read(), size
-        except FileNotFoundError:
+        except (FileNotFoundError, NotAFile):
             return b"", 0
+
+
+class NotAFile(OSError):
+    """A folder, a pipe or a device stands where a file belongs."""
+
+
+def open_plain(path: str, flags: int) -> int:
+    """Open a file to read it; raises NotAFile for anything else, which might never come to an end."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise NotAFile(errno.EINVAL, "it is not a file", path)
+
+
+def clear_way(path: str) -> None:
+    """Move aside what stands where a file is to be written and is none: it can be neither replaced nor appended to."""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+        os.rename(path, f"{path}.not-a-file-{time.time_ns()}")
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -122,7 +153,7 @@ class FileLock:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    holder = os.pread(self.descriptor, 64, 0).decode(errors="replace").strip()
+                    holder = self._holder()
                     os.close(self.descriptor)
                     raise refusal(
                         "busy",
@@ -137,6 +168,12 @@ class FileLock:
         except OSError:
             pass  # a full or read-only disk: the name of the holder is a courtesy
         return self
+
+    def _holder(self) -> str:
+        try:
+            return os.pread(self.descriptor, 64, 0).decode(errors="replace").strip()
+        except OSError:
+            return ""
 
     def _open(self) -> int:
         try:

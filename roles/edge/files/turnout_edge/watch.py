@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 WATCH_POLL_S = 0.25
 WATCH_DRIFT_EVERY = 2  # polls between two looks at HAProxy
+WATCH_SAID = 100  # different things that are remembered as told
 WATCH_PRUNE_EVERY = 14_400  # polls between two looks at the journal's length
 
 
@@ -37,7 +38,7 @@ class Watch:
         self.edge = edge
         self.polls = 0
         self.drift: Json | None = None
-        self.said = ""
+        self.said: set[str] = set()
 
     def tick(self) -> None:
         """Look once."""
@@ -54,12 +55,17 @@ class Watch:
             self.say(fault.as_text())
         except (OSError, Unreachable) as fault:
             self.say(f"turnout-edge: {fault}")
+        except Exception as fault:  # a watchdog that ends guards nobody
+            self.say(unforeseen(fault))
 
     def say(self, text: str) -> None:
         """Tell the system's journal, once for each thing there is to tell."""
-        if text and text != self.said:
-            print(text, file=sys.stderr, flush=True)
-        self.said = text
+        if not text or text in self.said:
+            return
+        if len(self.said) >= WATCH_SAID:
+            self.said.clear()
+        self.said.add(text)
+        print(text, file=sys.stderr, flush=True)
 
     def end_lease(self) -> None:
         """The run that was to renew the lease is gone: go back to the stable color."""
@@ -68,7 +74,7 @@ class Watch:
             lease = edge.load_lease()
             if not lease_has_run_out(lease, edge.clock.mark()):
                 return  # renewed while this waited for the lock
-            state = edge.load_state()
+            state, _ = edge.load_state_for_rollback()
             who = Who(None, "lease")
             if state.candidate is None or state.share_bp == 0 or state.stable is None:
                 where = "no user is on a candidate" if state.stable else "there is no stable release to go back to"
@@ -79,7 +85,7 @@ class Watch:
             try:
                 result = command_rollback(edge, who, rollback_options())
             except Trouble as fault:
-                if fault.as_text() != self.said:
+                if fault.as_text() not in self.said:
                     note(edge, who, "note", "lease-ran-out", lease_run=lease.get("run"), failed=fault.as_json())
                 raise
             self.say(f"turnout-edge: the lease of run {lease.get('run')} ran out: {result['message']}")
@@ -91,7 +97,7 @@ class Watch:
             return
         seen = self.see()
         if seen is None:
-            self.said = ""  # all is well: what goes wrong from here on is told anew
+            self.said.clear()  # all is well: what goes wrong from here on is told anew
         if seen is None or seen != self.drift:
             self.drift = seen
             return
@@ -114,11 +120,23 @@ class Watch:
         return {"wanted": state.green_bp, "disk": disk_bp, "live": live["green_bp"]}
 
 
+def unforeseen(fault: Exception) -> str:
+    """Return the words for an error that nobody foresaw: what and where, and nothing that differs from look to look."""
+    import traceback
+
+    where = traceback.extract_tb(fault.__traceback__)[-1]
+    return (
+        f"turnout-edge: internal: {type(fault).__name__} in {where.name}, line {where.lineno} of "
+        f"{os.path.basename(where.filename)}; expected: no such thing; the watchdog goes on; remedy: report this line"
+    )
+
+
 def rollback_options() -> argparse.Namespace:
     """Return the options of a rollback that nobody typed."""
     import argparse
 
-    return argparse.Namespace(further=False, force=False, reason=None, put_back=False, keep_confirmed=False)
+    nothing_else = dict.fromkeys(("further", "force", "put_back", "keep_confirmed"), False)
+    return argparse.Namespace(reason=None, quarantine=None, **nothing_else)
 
 
 def notify(text: str) -> None:
@@ -145,7 +163,10 @@ def run_watch(edge: Edge) -> int:
     stopping = []
     signal.signal(signal.SIGTERM, lambda *_: stopping.append(1))
     signal.signal(signal.SIGINT, lambda *_: stopping.append(1))
-    descriptor = os.open(edge.watch_path(), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        descriptor = os.open(edge.watch_path(), os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError:  # a disk that went read-only, or a folder in its place
+        descriptor = os.open(edge.watch_path(), os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
