@@ -73,7 +73,7 @@ def test_a_page_takes_the_release_back_on_every_edge_once_and_losing_no_request(
     assert guarded.in_service() == "1.0.0"
     for edge in EDGES:
         shown = guarded.edge(edge)
-        back, held = [entry for entry in shown["ledger"] if entry.get("actor") == "page-watch"][-2:]
+        held, back = [entry for entry in shown["ledger"] if entry.get("actor") == "page-watch"][-2:]
         assert (back["kind"], held["kind"], held["release"]) == ("rollback", "quarantine", "1.1.0")
         assert held["sha256"]
         assert "api-availability burns 14.4 times its budget" in held["why"]

@@ -121,7 +121,7 @@ class ActionModule(ActionBase):
         """Return what the end of the guard before its time means. Only a candidate that fails is a bad release."""
         found = self._guard_result or {"msg": "its guard did not end"}
         why = str(found.get("msg") or found.get("message") or "its guard ended without a word")
-        return {"action": "rollback" if found.get("quarantined") else "undecided", "why": why}
+        return {"action": "rollback" if found.get("bad") else "undecided", "why": why}
 
     def _tell_the_others(self, fault):
         """Let every other edge go back too; return the fault as this edge's decision."""
@@ -213,23 +213,20 @@ class ActionModule(ActionBase):
         }
 
     def _go_back(self, decision):
-        """Take this edge's users off the candidate, record why, and fail with it."""
+        """Take this edge's users off the candidate, in quarantine where it is bad, and fail with the reason."""
         began = time.monotonic()
-        back = self._ask("rollback", "--put-back", *self._named())
-        took_s = time.monotonic() - began
         fault = decision["action"] == "rollback"
-        candidate = back.get("candidate_release") or {}
-        if fault and candidate and not (self._guard_result or {}).get("quarantined"):
-            entry = {key: candidate[key] for key in ("release", "release_id", "sha256") if key in candidate}
-            entry = {"kind": "quarantine", **entry, "why": decision["why"], "share_bp": self._share_bp}
-            self._ask("ledger", f"--json={json.dumps(entry)}", *self._named())
+        words = [f"--quarantine={decision['why'] or fault}"] if fault else []
+        back = self._ask("rollback", "--put-back", *words, *self._named())
+        took_s = time.monotonic() - began
         said = back.get("message") or (back.get("error") or {}).get("observed") or "no answer"
-        again = (
-            "\nto mend: release a version without the fault; this one is quarantined, and deploying it again needs "
-            "-e 'again=\"the reason\"'"
-            if fault
-            else "\nto mend: see why it could not be judged, then deploy again; without the judge: -e canary=off"
-        )
+        again = "\nto mend: see why it could not be judged, then deploy again; without the judge: -e canary=off"
+        if fault:
+            again = "\nto mend: release a version without the fault; " + (
+                "this one is quarantined, and deploying it again needs -e 'again=\"the reason\"'"
+                if back.get("quarantined")
+                else "THIS ONE IS NOT IN QUARANTINE on this edge"
+            )
         return {
             "failed": True,
             "changed": bool(back.get("changed")),

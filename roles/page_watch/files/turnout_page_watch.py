@@ -197,16 +197,10 @@ class PageWatch:
         if why_not is not None:
             self.say(f"{ACTOR}: {'; '.join(page.words() for page in pages)}; nothing is done: {why_not}")
             return
-        before = edge.load_state()
         why = "; ".join(page.words() for page in new)
         options = rollback_options()
-        options.reason = f"page: {why}"
-        who = Who(None, ACTOR)
-        result = command_rollback(edge, who, options)
-        record = before.releases[before.stable or ""] or {}
-        entry = {key: record.get(key) for key in ("release", "release_id", "sha256")}
-        head = {"ts": edge.clock.stamp(), "kind": "quarantine", "run": who.run, "actor": ACTOR}
-        edge.ledger.append({**head, **entry, "why": f"page: {why}"})
+        options.reason = options.quarantine = f"page: {why}"
+        result = command_rollback(edge, Who(None, ACTOR), options)
         self.say(f"{ACTOR}: {why}: {result['message']}")
 
     def refused(self, fault: Trouble) -> None:

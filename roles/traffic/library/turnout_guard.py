@@ -9,8 +9,8 @@ short_description: Watch the candidate on this edge while a step is held
 description:
   - Looks at HAProxy's health checks and per-color response counters through C(turnout-edge show).
   - When a server of the candidate is down, or its 5xx responses of this step exceed both limits, this edge goes
-    back to the stable color at once, before the controller has even heard of it, quarantines the release in the
-    edge's ledger, and the task fails.
+    back to the stable color at once, before the controller has even heard of it, with the release in quarantine in
+    the edge's ledger, and the task fails.
   - An outage that stable has too is not blamed on the candidate. A server counts as down only where stable's server of
     the same name is up, and the ratio of 5xx must also be more than twice that of stable in the same time.
   - With O(share_bp) it ends before its time when the judge's verdict on that share is in the journal, and fails when
@@ -47,10 +47,10 @@ EXAMPLES = r"""
 RETURN = r"""
 requests: {description: Responses of the candidate on this edge while the step was held., returned: always, type: int}
 errors: {description: 5xx responses among them., returned: always, type: int}
-quarantined: {description: The candidate failed; its release is in quarantine., returned: failure, type: bool}
+bad: {description: The candidate failed., returned: failure, type: bool}
+quarantined: {description: Its release is in quarantine on this edge., returned: failure, type: bool}
 """
 
-import json
 import sys
 import time
 
@@ -58,6 +58,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 LIBRARY = "/usr/local/lib/turnout-edge"
 AS_BAD = 2  # up to so many times stable's ratio of 5xx a candidate is as bad as stable
+QUARANTINED = "; this one is quarantined, and deploying it again needs -e 'again=\"the reason\"'"
 RESPONSES = ("hrsp_1xx", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "hrsp_other")
 
 
@@ -65,15 +66,23 @@ class GuardError(Exception):
     """The edge could not be asked; carries the message for a person."""
 
 
-def edge(*words):
-    """Ask turnout-edge, in this process: a look every half second must cost next to nothing. Return its answer."""
+def ask(*words):
+    """Ask turnout-edge, in this process: a look every half second must cost next to nothing.
+
+    Return exit code, answer and words.
+    """
     if LIBRARY not in sys.path:
         sys.path.insert(0, LIBRARY)
     try:
         from turnout_edge.cli import answer_to  # noqa: PLC0415 - found only by the path above
     except ImportError as fault:
         raise GuardError(f"turnout-edge is not installed here: {fault}") from fault
-    code, answer, text = answer_to(list(words))
+    return answer_to(list(words))
+
+
+def edge(*words):
+    """Ask turnout-edge; return its answer. Raises GuardError where it gave none."""
+    code, answer, text = ask(*words)
     if not answer.get("ok") and "backends" not in answer:
         raise GuardError(f"turnout-edge {words[0]} gave no answer (exit {code}): {text[-300:]}")
     return answer
@@ -166,16 +175,9 @@ def watch(params):
 
 
 def go_back(params, fault):
-    """Take this edge's users off the candidate, quarantine its release; return what turnout-edge said."""
+    """Take this edge's users off the candidate, its release in quarantine; return what turnout-edge said."""
     names = ("--run", params["run"], "--actor", params["actor"])
-    try:
-        back = edge("rollback", "--put-back", *names)
-    except GuardError as error:
-        back = {"message": str(error)}
-    candidate = back.get("candidate_release") or {}
-    entry = {key: candidate[key] for key in ("release", "release_id", "sha256") if key in candidate}
-    edge("ledger", "--json", json.dumps({"kind": "quarantine", **entry, "why": fault}), *names)
-    return back
+    return ask("rollback", "--put-back", f"--quarantine={fault}", *names)[1]
 
 
 def main():
@@ -203,9 +205,10 @@ def main():
             said = back.get("message") or (back.get("error") or {}).get("observed") or "no answer"
             module.fail_json(
                 msg=f"observed: {params['color']} fails on this edge: {fault}; this edge went back at once: {said}; "
-                "to mend: release a version without the fault; this one is quarantined, and deploying it again needs "
-                "-e 'again=\"the reason\"'",
-                quarantined=True,
+                "to mend: release a version without the fault"
+                + (QUARANTINED if back.get("quarantined") else "; IT IS NOT IN QUARANTINE on this edge"),
+                bad=True,
+                quarantined=bool(back.get("quarantined")),
                 requests=requests,
                 errors=errors,
                 changed=bool(back.get("changed")),

@@ -212,7 +212,7 @@ class Session:
         """Take note where an edge went back by itself."""
         said = meeting.read(self.folder, meeting.GUARD)
         if said is not None:
-            self.settle_on(Decision(self.share_bp, Action.ROLLBACK, f"{said['edge']}: {said['why']}"))
+            self.settle_on(Decision(self.share_bp, Action(said["action"]), f"{said['edge']}: {said['why']}"))
 
     # Until the playbook ends ---------------------------------------------------------------------------------------
 

@@ -91,7 +91,7 @@ def test_a_page_that_began_after_the_release_was_confirmed_takes_it_back_on_the_
     watch_of(edge, manager).tick()
     assert serving(edge) == "blue"
     assert edge.live()["green_bp"] == edge.disk_bp() == 0
-    back, entry = edge.ledger.tail(2)
+    entry, back = edge.ledger.tail(2)  # in quarantine before anything moves
     assert (back["kind"], back["actor"]) == ("rollback", "page-watch")
     assert back["reason"].startswith("page: sample: API burns 14.4 times its budget (since ")
     assert (entry["kind"], entry["release"], entry["sha256"]) == (

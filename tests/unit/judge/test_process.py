@@ -146,13 +146,18 @@ def test_a_bad_release_goes_back_and_the_decision_stays(bench: Bench) -> None:
     assert "rollback at 5 %" in (bench.folder / meeting.LINES).read_text()
 
 
-def test_an_edge_that_went_back_by_itself_decides_at_once(bench: Bench) -> None:
+@pytest.mark.parametrize("action", ["rollback", "undecided"])
+def test_an_edge_that_went_back_by_itself_decides_at_once_and_only_what_was_proven_is_a_rollback(
+    bench: Bench, action: str
+) -> None:
+    """An edge that could not be reached, or lost its share to somebody else, proves nothing against the release."""
     bench.start()
     bench.ready()
     bench.step(500)
-    meeting.write(bench.folder, meeting.GUARD, {"edge": "edge1", "action": "rollback", "why": "5xx"})
+    meeting.write(bench.folder, meeting.GUARD, {"edge": "edge1", "action": action, "why": "5xx"})
     decision = bench.until(lambda: meeting.read(bench.folder, meeting.DECISION), "the decision")
-    assert (decision["action"], decision["why"]) == ("rollback", "edge1: 5xx")
+    assert (decision["action"], decision["why"]) == (action, "edge1: 5xx")
+    bench.until(lambda: f"{action} at 5 %" in (bench.folder / meeting.LINES).read_text(), "the line for a person")
 
 
 def test_a_prometheus_that_falls_silent_holds_and_then_is_undecided(bench: Bench) -> None:

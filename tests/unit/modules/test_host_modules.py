@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 import threading
 import types
@@ -320,3 +321,28 @@ def test_requests_in_turn_at_a_steady_rate_count_what_failed(load: Load, address
     sent, unexpected = http.go_on(params, None)
     assert 2 <= sent <= 10
     assert unexpected == sent // 2
+
+
+def test_the_guard_goes_back_and_quarantines_in_one_command(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    guard = load("traffic/library/turnout_guard.py")
+    asked = []
+
+    def ask(*words: str) -> tuple[int, dict[str, Any], str]:
+        asked.append(words)
+        return 4, {"ok": False, "error": {"observed": "the lock"}, "quarantined": True}, "the lock"
+
+    monkeypatch.setattr(guard, "ask", ask)
+    back = guard.go_back({"run": "R", "actor": "anna"}, "5xx")
+    assert asked == [("rollback", "--put-back", "--quarantine=5xx", "--run", "R", "--actor", "anna")]
+    assert back["quarantined"] is True
+
+
+def test_nothing_writes_a_quarantine_of_its_own() -> None:
+    """One program enters it, under its lock and with the move: a second way would part the two again."""
+    roles = Path(__file__).resolve().parents[3]
+    sources = [*roles.glob("roles/**/*.py"), *roles.glob("roles/**/*.yml"), *roles.glob("scripts/**/*.py")]
+    assert len(sources) > 100
+    writing = [path for path in sources if re.search(r"""["']?kind["']?: ["']?quarantine""", path.read_text())]
+    assert [path.relative_to(roles).as_posix() for path in writing] == [
+        "roles/edge/files/turnout_edge/rollback.py",
+    ]
