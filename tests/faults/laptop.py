@@ -67,11 +67,11 @@ class Laptop:
         return []
 
     def reach(self, key: str, limit_s: float = 150) -> bool:
-        """Wait until a task begins; tells whether it did before the playbook ended."""
+        """Wait until a task begins, or any of a phase (`6/7 `); tells whether it did before the playbook ended."""
         deadline = time.monotonic() + limit_s
         while time.monotonic() < deadline:
             over = self.over
-            if any(seen == key for seen, _ in self.timeline()):
+            if any(seen == key or (key.endswith(" ") and seen.startswith(key)) for seen, _ in self.timeline()):
                 return True
             if over:
                 return False
