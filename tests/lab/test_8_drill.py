@@ -80,6 +80,83 @@ def test_calls_of_the_restored_service_to_the_outside_are_blocked_and_counted(be
     assert measured["egress_blocked"] >= 2
 
 
+# What a database of a real service has in it: ways out. `leave` tries three of them and returns those that were open.
+WAYS_OUT = """
+CREATE EXTENSION IF NOT EXISTS postgres_fdw;
+CREATE EXTENSION IF NOT EXISTS dblink;
+CREATE SERVER drill_out FOREIGN DATA WRAPPER postgres_fdw
+  OPTIONS (host '{data1}', dbname 'sample', connect_timeout '3');
+CREATE USER MAPPING FOR PUBLIC SERVER drill_out OPTIONS (user 'sample_app', password 'wrong');
+CREATE FOREIGN TABLE drill_far (id int) SERVER drill_out OPTIONS (table_name 'tasks');
+CREATE FUNCTION drill_leave() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+  way text; said text := '';
+BEGIN
+  BEGIN
+    PERFORM 1 FROM drill_far LIMIT 1;
+    said := 'foreign table';
+  EXCEPTION WHEN OTHERS THEN
+    IF SQLERRM ~ 'authentication|pg_hba' THEN said := 'foreign table: ' || SQLERRM; END IF;
+  END;
+  FOREACH way IN ARRAY ARRAY['host={data1}', 'host=data1', 'host=/run/postgresql', 'host=/tmp'] LOOP
+    BEGIN
+      PERFORM dblink_connect(way, way || ' dbname=sample connect_timeout=3');
+      said := said || ' ' || way;
+    EXCEPTION WHEN OTHERS THEN
+      IF SQLERRM ~ 'authentication|pg_hba' THEN said := said || ' ' || way || ': ' || SQLERRM; END IF;
+    END;
+  END LOOP;
+  RETURN said;
+END $$;
+CREATE SUBSCRIPTION drill_subscribed CONNECTION 'host={data1} dbname=sample user=sample_app'
+  PUBLICATION nobody WITH (connect = false, slot_name = 'nobody');
+ALTER SUBSCRIPTION drill_subscribed ENABLE;
+"""
+NO_WAYS_OUT = """
+ALTER SUBSCRIPTION drill_subscribed DISABLE;
+ALTER SUBSCRIPTION drill_subscribed SET (slot_name = NONE);
+DROP SUBSCRIPTION drill_subscribed;
+DROP FUNCTION drill_leave; DROP FOREIGN TABLE drill_far; DROP SERVER drill_out CASCADE;
+DROP EXTENSION dblink; DROP EXTENSION postgres_fdw;
+"""
+
+
+def test_subscriptions_foreign_tables_and_dblink_of_a_drill_do_not_reach_production(bed: Bed) -> None:
+    """Production sees nobody come from the drill host; each attempt is counted; the drill passes."""
+    turnout = bed.turnout
+    log = "/var/log/postgresql/postgresql-17-main.log"
+    # The one question that a drill asks of production, before: what comes later is not the drill's own.
+    declared = json.loads(bed.send("mon1", "turnout-drill declare", json.dumps(bed.plan["primary"])))
+    bed.sql(WAYS_OUT.format(data1=turnout.address("data1")))
+    try:
+        bed.archived()
+        declared |= json.loads(bed.send("mon1", "turnout-drill declare", json.dumps(bed.plan["primary"])))
+        bed.sql("ALTER SYSTEM SET log_connections = on;", "postgres")
+        bed.sql("SELECT pg_reload_conf(), pg_sleep(0.5)", "postgres")
+        begin = int(turnout.ssh("data1", f"stat -c %s {log}"))
+        measured = bed.drill(
+            failure=declared,
+            checks={"no_way_out": "SELECT said FROM (SELECT drill_leave() AS said) x WHERE said <> ''"},
+        )
+        # It is there to be seen: somebody who does come.
+        bed.send("mon1", "turnout-drill declare", json.dumps(bed.plan["primary"]))
+        came = turnout.ssh("data1", f"tail -c +{begin + 1} {log} | grep 'connection received'")
+    finally:
+        bed.sql(NO_WAYS_OUT)
+        bed.sql("ALTER SYSTEM RESET log_connections;", "postgres")
+        bed.sql("SELECT pg_reload_conf()", "postgres")
+    assert told(measured) == ""
+    assert came.count(f"host={turnout.address('mon1')} ") == 1, came
+    blocked = measured["notes"]["blocked"]
+    assert blocked["database"] >= 3, blocked  # two by address, and one that asked for a name
+    assert blocked["sockets"] >= 1, blocked
+    assert measured["egress_blocked"] >= sum((blocked["database"], blocked["sockets"]))
+    assert measured["notes"]["subscriptions"] == 1
+    checks = {check["name"] for check in measured["checks"]}
+    assert checks >= {"cut_off", "archive_off", "no_way_out", "repository_read_only", "smoke", "worker"}
+    bed.archived()
+
+
 def test_a_random_point_and_the_longest_chain_are_restored_too(bed: Bed) -> None:
     measured = bed.drill(mode="random")
     assert told(measured) == ""
@@ -250,6 +327,17 @@ def test_credentials_that_could_write_are_refused(bed: Bed) -> None:
     assert "the repository's credentials here can write" in said
     assert [key for key in bed.keys("") if "probe" in key] == []
     assert set(before) <= set(bed.keys(""))
+
+
+def test_credentials_of_which_it_is_not_known_whether_they_can_delete_are_no_pass(bed: Bed) -> None:
+    """The canary is gone: nothing was there to try a deletion on, and nobody says that it would have been denied."""
+    key = "pgbackrest/backup/sample/turnout-canary"
+    with bed.object_changed(key, lambda _: None):
+        measured = bed.drill()
+    said = told(measured)
+    assert "whether the repository's credentials here can write is not known" in said
+    assert "backup/sample/turnout-canary: it is not there; playbooks/backup.yml lays it" in said
+    assert "nothing was restored" in said
 
 
 def test_a_drill_ends_and_is_removed_when_its_controller_is_killed(bed: Bed) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import threading
@@ -114,20 +115,145 @@ def test_a_dropped_table_is_back_as_it_was_before(bed: Bed) -> None:
 
 
 def test_a_bad_migration_is_undone_by_the_restore_point_before_its_release(bed: Bed) -> None:
-    """Every deploy names a point: what its migration destroyed is there again."""
-    run = bed.turnout.playbook("backup", "-e", "type=full")
+    """Every deploy names a point: what its migration destroyed is there again, though it was deployed twice."""
+    turnout, version = bed.turnout, "1.1.7"
+    turnout.publish(version, "slow-migration=0")
+    run = turnout.playbook("backup", "-e", "type=full")
     assert run.rc == 0, run.tail
     bed.sql("INSERT INTO precious VALUES (2000)")
-    run = bed.turnout.deploy("1.1.0")
+    run = turnout.deploy(version)
     assert run.rc == 0, run.tail
     bed.sql("UPDATE precious SET id = 0")
+    # The old version first: the data goes back to where it ran. Somebody tries the new one once more.
+    for act in (turnout.rollback, lambda: turnout.deploy(version), turnout.rollback):
+        run = act()
+        assert run.rc == 0, run.tail
     bed.archived()
-    # The old version first: the data goes back to where it ran.
-    run = bed.turnout.rollback()
-    assert run.rc == 0, run.tail
-    restored(bed, "-e", "target=release", "-e", "before=1.1.0")
+    points = turnout.ssh("data1", "cd / && sudo -u postgres pgbackrest --stanza=sample repo-ls turnout/points").split()
+    mine = sorted(name for name in points if name.startswith(f"before-{version}-"))
+    assert len(mine) >= 2, points
+    run, _ = restored(bed, "-e", "target=release", "-e", f"before={version}")
+    assert f"to the restore point {mine[-2].removesuffix('.json')} of " in run.out, run.tail
     assert bed.sql("SELECT max(id) FROM precious") == "2000"
     assert bed.sql("SELECT count(*) FROM precious WHERE id = 0") == "0"
+    turnout.ssh("data1", "rm -rf /var/lib/postgresql/17/main.before-*")
+
+
+def test_a_release_that_nobody_deployed_and_one_in_doubt_change_nothing(bed: Bed) -> None:
+    """A name that begins so is another release's; two points that fit are told, with their times."""
+    before = bed.sql("SELECT pg_postmaster_start_time()")
+    run = bed.turnout.playbook("restore", "-e", "target=release", "-e", "before=1.1", "-e", "confirm=sample")
+    assert run.rc != 0
+    assert "knows no restore point" in run.tail
+    for name in ("before-7.7.7-0a1b2c3d4e5f-20260101T000000-a-1", "before-7.7.7-0a1b2c3d4e5f-20260102T000000-a-1"):
+        record = {"name": name, "lsn": "0/3000000", "at": "2026-01-02T00:00:00Z"}
+        bed.send(
+            "data1",
+            f"cd / && sudo -u postgres pgbackrest --stanza=sample --raw repo-put turnout/points/{name}.json",
+            json.dumps(record),
+        )
+    run = bed.turnout.playbook("restore", "-e", "target=release", "-e", "before=7.7.7", "-e", "confirm=sample")
+    assert run.rc != 0
+    assert "is not certain" in run.tail
+    assert "before-7.7.7-0a1b2c3d4e5f-20260102T000000-a-1 of 2026-01-" in run.tail
+    assert "-e target=point -e point=before-7.7.7-0a1b2c3d4e5f-20260101T000000-a-1" in run.tail
+    assert bed.sql("SELECT pg_postmaster_start_time()") == before
+
+
+# Runs turnout-drill's cut over on the host with one step of it failing, or being its last.
+INJECT = """
+import os, signal, sys
+sys.path.insert(0, "/usr/local/lib/turnout-drill")
+from turnout_drill import cli, cutover
+from turnout_drill.shell import ProgramError
+how, at = sys.argv[1], int(sys.argv[2])
+done = 0
+def before(owner, name, error):
+    real = getattr(owner, name)
+    def step(*arguments):
+        global done
+        done += 1
+        if done == at and how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if done == at:
+            raise error
+        return real(*arguments)
+    setattr(owner, name, step)
+before(cutover.Server, "stop", ProgramError("systemctl: timed out"))
+before(cutover, "_rename", OSError(5, "Input/output error"))
+before(cutover.Server, "start", ProgramError("systemctl ended with code 1"))
+sys.exit(cli.main(["cutover"]))
+"""
+
+
+def test_a_cut_over_that_fails_or_is_killed_at_any_step_is_put_back_or_mended_by_a_second(bed: Bed) -> None:
+    """Its steps: stop, old aside, restored in, start. A real server, a real restore, one fault after the other."""
+    turnout = bed.turnout
+    run = turnout.playbook("restore")
+    assert run.rc == 0, run.tail
+    place = re.search(r"on socket /run/turnout-drill/(\S+);", run.out)
+    assert place is not None, run.tail
+    plan = {
+        "store": "postgres", "id": place[1], "directory": "/var/lib/postgresql/turnout-restore", "version": "17",
+        "cluster": "main", "port": 5432,
+    }  # fmt: skip
+    bed.sql("INSERT INTO precious VALUES (4000)")  # what tells the old data from the restored
+    bed.send("data1", "cat > /root/inject.py", INJECT)
+
+    def cut_over(how: str, at: int) -> str:
+        return bed.send("data1", f"python3 /root/inject.py {how} {at} 2>&1; true", json.dumps(plan))
+
+    def old_serves() -> bool:
+        return bed.sql("SELECT count(*) FROM precious WHERE id = 4000") == "1"
+
+    for at in (1, 2, 3, 4):
+        said = cut_over("fail", at)
+        assert ("nothing was changed" if at == 1 else "the old one was put back and answers") in said, said
+        assert old_serves(), (at, said)
+    # Killed, and a second one that fails later: from the middle of the first back to the old.
+    for at, later in ((2, 4), (3, 3), (4, 2)):
+        cut_over("kill", at)
+        assert "half cut over" in turnout.ssh("data1", "turnout-drill list")
+        said = cut_over("fail", later)
+        assert "the old one was put back and answers" in said, (at, said)
+        assert old_serves(), (at, said)
+    cut_over("kill", 4)
+    run = turnout.playbook("restore", "-e", f"restored={place[1]}", "-e", "confirm=sample")
+    assert run.rc == 0, run.tail
+    assert not old_serves()
+    serves(turnout)
+    turnout.ssh("data1", "rm -rf /root/inject.py /var/lib/postgresql/17/main.before-*")
+    run = turnout.playbook("restore", "-e", f"restored={place[1]}", "-e", "confirm=sample")
+    assert run.rc != 0
+    assert "there is no validated restore" in run.tail
+
+
+def test_a_restore_beside_the_server_in_service_reaches_neither_it_nor_its_data(bed: Bed) -> None:
+    """They share a host: the socket in service, and the credentials of the backups, are not there for the restored."""
+    run = bed.turnout.playbook("restore")
+    assert run.rc == 0, run.tail
+    place = re.search(r"on socket (/run/turnout-drill/(\S+));", run.out)
+    assert place is not None, run.tail
+    ways = (
+        "host=/run/postgresql",
+        "host=/var/run/postgresql",
+        f"host={bed.turnout.address('data1')}",
+        "host=127.0.0.1",
+    )
+    psql = f"sudo -u postgres psql -X -A -t -h {place[1]} -d sample"
+    bed.send("data1", f"cd / && {psql}", "CREATE EXTENSION IF NOT EXISTS dblink")
+    for way in ways:
+        said = bed.send(
+            "data1", f"cd / && {psql} 2>&1; true", f"SELECT dblink_connect('{way} dbname=sample connect_timeout=3')"
+        )
+        assert "ERROR" in said, (way, said)
+        assert "authentication" not in said, (way, said)
+    for path in ("/etc/pgbackrest/pgbackrest.conf", f"/var/lib/postgresql/turnout-restore/{place[2]}/pgbackrest.conf"):
+        said = bed.send("data1", f"cd / && {psql} 2>&1; true", f"SELECT pg_read_file('{path}')")
+        assert "Permission denied" in said, said
+    said = bed.send("data1", f"cd / && {psql} 2>&1; true", "COPY (SELECT 1) TO '/var/lib/postgresql/17/main/written'")
+    assert "Read-only file system" in said, said
+    bed.turnout.ssh("data1", f"turnout-drill remove {place[2]}")
 
 
 def test_two_restores_with_the_same_target_give_the_same_data(bed: Bed) -> None:

@@ -113,12 +113,22 @@ def ensure_stanza(stanza, repositories):
     if all(status.get(key) in (0, 2) for key in repositories):
         return False
     must(stanza, None, "stanza-create")
+    for key in repositories:
+        lay_canaries(stanza, key)
     return True
+
+
+def lay_canaries(stanza, repository):
+    """Lay what a drill tries to delete, to see that it cannot: files of no worth beside archive and backups."""
+    for area in ("archive", "backup"):
+        words = ("--raw", "repo-put", f"{area}/{stanza}/turnout-canary")
+        must(stanza, repository, *words, stdin=b"A drill tries to delete this, and must not be able to.\n")
 
 
 def backup(stanza, repository, kind):
     """Take a backup; return its label."""
     must(stanza, repository, f"--type={kind}", "backup")
+    lay_canaries(stanza, repository)
     return info(stanza, repository)["backup"][-1]["label"]
 
 

@@ -136,9 +136,13 @@ def table(record, raw):
     lines += [
         f"  check {c['name']:<22}{c['outcome']:<8}{c['seconds']:>7.2f} s  {c['detail']}" for c in record["checks"]
     ]
+    notes = (raw or {}).get("notes", {})
     if record["egress_blocked"] is not None:
-        lines.append(f"  outgoing calls blocked: {record['egress_blocked']}")
-    backup = (raw or {}).get("notes", {}).get("backup")
+        whose = ", ".join(f"{name} {count}" for name, count in notes.get("blocked", {}).items())
+        lines.append(f"  outgoing calls blocked: {record['egress_blocked']}{f' ({whose})' if whose else ''}")
+    if notes.get("subscriptions"):
+        lines.append(f"  subscriptions switched off: {notes['subscriptions']}")
+    backup = notes.get("backup")
     return lines + ([f"  from backup {backup}"] if backup else [])
 
 

@@ -34,6 +34,10 @@ def enter(hosts: list) -> None:
         raise CageError(f"no network of its own could be made: {os.strerror(ctypes.get_errno())}")
     if libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None) != 0:
         raise CageError(f"mounts could not be made private: {os.strerror(ctypes.get_errno())}")
+    # Unix sockets are files and know no network.
+    for folder in ("/run/postgresql", "/run/redis"):
+        if os.path.isdir(folder):
+            _call("mount", "-t", "tmpfs", "-o", "mode=755,size=64k", "tmpfs", folder)
     _ip("link", "set", "lo", "up")
     names = []
     for host in dict.fromkeys(hosts):

@@ -90,6 +90,7 @@ class Ephemeral:
             "unix_socket_directories": self._home,
             "fsync": "off",
             "archive_mode": "off",
+            "max_logical_replication_workers": 0,  # a copy's subscriptions stay where they are
             "max_prepared_transactions": 10,
             "track_counts": "on",
             **self._certificate(),

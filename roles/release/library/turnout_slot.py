@@ -776,13 +776,14 @@ def clean_tree(folder: Path) -> None:
                 if not path.resolve().is_relative_to(real):
                     raise unfit_member(folder, path, "a link that leads out of the release")
             elif stat.S_ISREG(status.st_mode):
-                path.chmod(0o755 if status.st_mode & 0o111 else 0o644)
-                links.setdefault((status.st_dev, status.st_ino), [status.st_nlink]).append(path)
+                links.setdefault((status.st_dev, status.st_ino), [status.st_nlink, status.st_mode]).append(path)
             elif not stat.S_ISDIR(status.st_mode):
                 raise unfit_member(folder, path, "neither a file, a folder nor a link")
-    for count, *paths in links.values():
+    for count, _, *paths in links.values():
         if count != len(paths):
             raise unfit_member(folder, paths[0], "a hard link to a file outside of the release")
+    for _, mode, *paths in links.values():
+        paths[0].chmod(0o755 if mode & 0o111 else 0o644)
     if (folder / MARKER).exists():
         raise unfit_member(folder, folder / MARKER, "a name that Turnout keeps for itself")
 

@@ -12,7 +12,7 @@ from turnout_drill import redis_restore
 
 
 @pytest.fixture
-def swap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> redis_restore._Swap:
+def swap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> redis_restore.Swap:
     """A data directory with old files, and restored ones elsewhere."""
     monkeypatch.setattr(redis_restore.pwd, "getpwnam", lambda _: pwd.getpwuid(os.getuid()))
     data, restored = tmp_path / "data", tmp_path / "restored"
@@ -22,7 +22,7 @@ def swap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> redis_restore._Swap
         (folder / "dump.rdb").write_text(word)
     (data / "nodes.conf").write_text("old")
     (data / "before-earlier").mkdir()
-    made = redis_restore._Swap(data, "id")
+    made = redis_restore.Swap(data, "id")
     made.stage(restored)
     return made
 
@@ -34,7 +34,7 @@ def seen(folder: Path) -> dict[str, str]:
 OLD = {"appendonlydir/x": "old", "dump.rdb": "old", "nodes.conf": "old"}
 
 
-def test_there_and_back(swap: redis_restore._Swap) -> None:
+def test_there_and_back(swap: redis_restore.Swap) -> None:
     swap.to_restored()
     aside = {f"before-id/{name}": word for name, word in OLD.items()}
     assert seen(swap.data) == {"appendonlydir/x": "new", "dump.rdb": "new", **aside}
@@ -49,7 +49,7 @@ def test_there_and_back(swap: redis_restore._Swap) -> None:
 
 @pytest.mark.parametrize("fails_at", range(1, 6))
 def test_one_that_breaks_at_any_rename_is_undone(
-    swap: redis_restore._Swap, fails_at: int, monkeypatch: pytest.MonkeyPatch
+    swap: redis_restore.Swap, fails_at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rename, done = Path.rename, []
 
@@ -67,7 +67,7 @@ def test_one_that_breaks_at_any_rename_is_undone(
     assert seen(swap.data) == OLD
 
 
-def test_what_an_earlier_one_left_aside_is_not_touched(swap: redis_restore._Swap, tmp_path: Path) -> None:
+def test_what_an_earlier_one_left_aside_is_not_touched(swap: redis_restore.Swap, tmp_path: Path) -> None:
     swap.to_restored()
     with pytest.raises(FileExistsError, match="the old data lies in"):
-        redis_restore._Swap(swap.data, "id").stage(tmp_path / "restored")
+        redis_restore.Swap(swap.data, "id").stage(tmp_path / "restored")

@@ -152,12 +152,12 @@ def run(name: str) -> int:
 
 def finish(story: Story, measured: Measured, plan: dict[str, Any]) -> None:
     """Remove the place (or keep a restore that succeeded, for `keep_s` seconds at most), and write the record's end."""
-    kept = plan["keep"] and not measured.failed and not measured.data["causes"]
-    if kept:
-        state = {"kept": True}
+    sound = bool(measured.data["checks"]) and not measured.failed and not measured.data["causes"]
+    if plan["keep"] and sound:
+        state: dict[str, Any] = {"kept": True, "validated": True, "store": plan["store"]}
         if plan.get("keep_s"):
             state["deadline"] = time.time() + float(plan["keep_s"])
-        story.place.write("state.json", json.dumps(state), 0o644)
+        story.place.say(state)
     else:
         story.place.remove()
         left = story.place.left()
@@ -192,6 +192,9 @@ def show() -> int:
     for base in bases():
         for folder in sorted(Path(base).glob("*/state.json")):
             name = folder.parent.name
-            state = "kept" if Place(base, name).state().get("kept") else "left over"
+            known = Place(base, name).state()
+            state = "kept" if known.get("kept") else "left over"
+            if known.get("cutting_over"):
+                state = "half cut over, cut over to it again:"
             print(name, "running" if unit_active(f"{UNIT}{name}.service") else state, folder.parent)
     return 0

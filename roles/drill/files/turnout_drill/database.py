@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from .errors import BrokenOff
+from .isolation import Decoys, Isolation
 from .place import Place
-from .shell import ProgramError, run, transient, unit_active
+from .shell import ProgramError, run, transient, unit_active, unit_said
 
 CONSISTENT = re.compile(r"consistent recovery state reached at ([0-9A-F/]+)")
 REPLAYED = re.compile(r"redo done at ([0-9A-F/]+)|redo is not required|recovery stopping (before|after|at)")
@@ -21,6 +22,18 @@ _FATAL = re.compile(r"(FATAL|PANIC):  (?!the database system is (starting up|not
 _PARAMETERS = ("max_connections", "max_worker_processes", "max_wal_senders", "max_prepared_xacts", "max_locks_per_xact")
 _NAMES = {"max_prepared_xacts": "max_prepared_transactions", "max_locks_per_xact": "max_locks_per_transaction"}
 _POLL_S = 0.02
+# What the restored server is told on its command line, above all that was restored with it: it listens to nobody, asks
+# nobody, and sends nothing away.
+CUT_OFF = {
+    "listen_addresses": "",
+    "archive_mode": "off",
+    "archive_command": "",
+    "primary_conninfo": "",
+    "primary_slot_name": "",
+    "max_logical_replication_workers": "0",
+    # pg_cron, where it is preloaded at all, starts none of its jobs.
+    "cron.launch_active_jobs": "off",
+}
 
 
 class Database:
@@ -30,6 +43,7 @@ class Database:
         self.place = place
         self.bin = f"/usr/lib/postgresql/{version}/bin"
         self.unit = place.unit("postgres")
+        self.settings: dict[str, Any] = {}
 
     def parameters(self) -> dict[str, int]:
         """Return the settings that the cluster's control file demands. Raises ProgramError."""
@@ -40,6 +54,7 @@ class Database:
     def configure(self, settings: dict[str, Any]) -> None:
         """Write the cluster's configuration: its own settings stand in /etc of a host that may be gone."""
         place = self.place
+        self.settings = settings
         wanted = {
             **self.parameters(),
             "hot_standby": "on",
@@ -51,31 +66,45 @@ class Database:
         place.write("pg_hba.conf", "local all postgres peer\nlocal all all scram-sha-256\n", 0o640)
         place.write("pg_ident.conf", "", 0o640)
 
-    def start(self) -> None:
-        """Start it. What postgresql.auto.conf of the primary says of addresses and files does not count here."""
+    def start(self, isolation: Isolation, decoys: Decoys) -> None:
+        """Start it, cut off. What postgresql.auto.conf of the primary says of addresses and files does not count."""
         place = self.place
         place.write("postgres.log", "", 0o640, user="postgres")
         forced = {
+            **CUT_OFF,
+            # Libraries may start workers that act by themselves: those alone that somebody looked at.
+            "shared_preload_libraries": self.settings.get("shared_preload_libraries", ""),
             "config_file": place.folder / "postgresql.conf",
             "hba_file": place.folder / "pg_hba.conf",
             "ident_file": place.folder / "pg_ident.conf",
-            "listen_addresses": "",
             "port": "5432",
             "unix_socket_directories": place.sockets,
-            "archive_command": "",
             "logging_collector": "off",
             "log_destination": "stderr",
             "log_min_messages": "warning",
             "log_line_prefix": "%m [%p] ",
             "ssl": "off",
             "cluster_name": place.id,
-            "primary_conninfo": "",
         }
         argv = [f"{self.bin}/postgres", "-D", str(place.data)]
         for name, value in forced.items():
             argv += ["-c", f"{name}={value}"]
         properties = {
             "User": "postgres",
+            "NetworkNamespacePath": isolation.path,
+            # Unix sockets know no network: /run and /tmp, where servers have theirs, are not the host's.
+            "TemporaryFileSystem": "/run:ro",
+            "PrivateTmp": "yes",
+            "BindPaths": [f"{place.sockets}:{place.sockets}", *decoys.binds],
+            "BindReadOnlyPaths": [
+                f"{place.folder}/hosts:/etc/hosts",
+                f"{place.folder}/resolv.conf:/etc/resolv.conf",
+            ],
+            # On the database's own host the user postgres could write to what is in service, and to the repository.
+            "ProtectSystem": "strict",
+            "ReadWritePaths": [str(place.folder)],
+            "InaccessiblePaths": ["-/etc/pgbackrest", "-/etc/pgbackrest.conf", f"-{place.config}"],
+            "NoNewPrivileges": "yes",
             "StandardOutput": f"append:{place.log}",
             "StandardError": f"append:{place.log}",
             "KillSignal": "SIGINT",
@@ -106,6 +135,8 @@ class Database:
                     mark(awaited.pop(0)[0])
 
     def _still_there(self, seen: str, deadline: float, limit_s: float) -> None:
+        if not unit_active(self.place.unit("fetch")):
+            raise BrokenOff(f"what fetches WAL ended during recovery: {unit_said(self.place.unit('fetch'))}")
         if not unit_active(self.unit):
             raise BrokenOff(f"the restored PostgreSQL ended during recovery: {self.last_words()}", "start")
         if time.monotonic() > deadline:
@@ -131,6 +162,10 @@ class Database:
     def stop(self) -> None:
         """Stop it in order. Raises ProgramError."""
         run(["systemctl", "stop", self.unit], timeout_s=120)
+
+    def databases(self) -> list[str]:
+        """Return the names of the databases that can be connected to. Raises ProgramError."""
+        return self.ask("SELECT datname FROM pg_database WHERE datallowconn ORDER BY datname").splitlines()
 
     def installed(self) -> bool:
         """Tell whether this host has the programs of the cluster's version."""

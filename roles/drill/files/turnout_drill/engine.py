@@ -2,24 +2,55 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+from .denial import is_denial
 from .errors import BrokenOff
 from .place import Place
-from .shell import ProgramError, run
+from .shell import ProgramError, run, systemctl, transient
 from .wal import Chain, Span, chain, lineage, newest_timeline, segment_number
 
+CANARY = "turnout-canary"
+"""What playbooks/backup.yml lays beside archive and backups: nothing is lost where somebody can delete it."""
+_CANARY_TEXT = b"A drill tries to delete this, and must not be able to.\n"
+
+# PostgreSQL's restore_command, inside the isolation: it has no network, and asks the script below through two pipes.
 _GET_SEGMENT = """\
 #!/bin/sh
-# Gives PostgreSQL the WAL that the repository held when the failure was declared, and no other.
 # Its first argument is the segment's or history file's name, its second where to put it.
-grep -qxF -- "$1" '{folder}/allowed' || exit 1
-exec pgbackrest --config='{folder}/pgbackrest.conf' --stanza='{stanza}' --repo={repo} \\
-  archive-get "$1" "$2" 2>>'{folder}/archive-get.log'
+echo "$1 $2" >'{folder}/wanted' && read -r code <'{folder}/got' && exit "$code"
+exit 1
 """
+_FETCH_SEGMENTS = """\
+#!/bin/sh
+# Gives PostgreSQL the WAL that the repository held when the failure was declared, and no other.
+while :; do
+  read -r name to <'{folder}/wanted' || continue
+  code=1
+  case "$to" in
+    pg_wal/RECOVERYXLOG | pg_wal/RECOVERYHISTORY)
+      if grep -qxF -- "$name" '{folder}/allowed'; then
+        pgbackrest --config='{folder}/pgbackrest.conf' --stanza='{stanza}' --repo={repo} \\
+          archive-get "$name" "{folder}/pgdata/$to" 2>>'{folder}/archive-get.log'
+        code=$?
+      fi ;;
+  esac
+  echo "$code" >'{folder}/got'
+done
+"""
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """What became of trying to write: what the storage let happen, and what it did not clearly deny."""
+
+    allowed: tuple[str, ...]
+    unclear: tuple[str, ...]
 
 
 class Engine:
@@ -61,15 +92,44 @@ class Engine:
         # `info` and `restore` take --repo too, so that no other repository is ever asked.
         return run([*argv, f"--repo={self.repo}", *words], user="postgres", stdin=stdin, timeout_s=timeout_s)
 
-    def can_write(self) -> bool:
-        """Try to write a probe; remove it where that succeeded."""
-        probe = f"turnout/probe/{secrets.token_hex(8)}"
+    def refusals(self) -> Refusals:
+        """Try to write beside archive and backups, and to delete there. A clear denial alone counts as one."""
+        allowed: list[str] = []
+        unclear: list[str] = []
+        for area in ("archive", "backup"):
+            folder = f"{area}/{self.stanza}"
+            self._try_to_write(f"{folder}/turnout-probe-{secrets.token_hex(8)}", allowed, unclear)
+            self._try_to_delete(folder, allowed, unclear)
+        return Refusals(tuple(allowed), tuple(unclear))
+
+    def _try_to_write(self, probe: str, allowed: list[str], unclear: list[str]) -> None:
         try:
             self.call("--raw", "repo-put", probe, stdin=b"a drill must not be able to write this\n", timeout_s=60)
-        except ProgramError:
-            return False
-        self.call("repo-rm", probe, timeout_s=60)
-        return True
+        except ProgramError as error:
+            if not is_denial(error.said):
+                unclear.append(f"writing {probe}: {error}")
+            return
+        allowed.append(f"write {probe}")
+        try:
+            self.call("repo-rm", probe, timeout_s=60)
+        except ProgramError as error:
+            unclear.append(f"{probe} was written and could not be removed, remove it by hand: {error}")
+
+    def _try_to_delete(self, folder: str, allowed: list[str], unclear: list[str]) -> None:
+        # pgBackRest sends no deletion for what is not there: it must be something real, and of no worth.
+        canary = f"{folder}/{CANARY}"
+        try:
+            if CANARY not in self.list_names(folder):
+                unclear.append(f"deleting {canary}: it is not there; playbooks/backup.yml lays it")
+                return
+            self.call("repo-rm", canary, timeout_s=60)
+        except ProgramError as error:
+            if not is_denial(error.said):
+                unclear.append(f"deleting {canary}: {error}")
+            return
+        allowed.append(f"delete {canary}")
+        with contextlib.suppress(ProgramError):
+            self.call("--raw", "repo-put", canary, stdin=_CANARY_TEXT, timeout_s=60)
 
     def backups(self) -> list[dict[str, Any]]:
         """Return the backups of the repository, the oldest first. Raises BrokenOff."""
@@ -142,10 +202,13 @@ class Engine:
         place = self.place
         place.write("allowed", "".join(f"{name}\n" for name in sorted(allowed.names)), 0o640)
         place.write("archive-get.log", "", 0o640, user="postgres")
-        script = place.write(
-            "get-segment",
-            _GET_SEGMENT.format(folder=place.folder, stanza=self.stanza, repo=self.repo), 0o750,
+        script = place.write("get-segment", _GET_SEGMENT.format(folder=place.folder), 0o750)
+        place.write(
+            "fetch-segments",
+            _FETCH_SEGMENTS.format(folder=place.folder, stanza=self.stanza, repo=self.repo), 0o750,
         )  # fmt: skip
+        place.pipe("wanted", "postgres")
+        place.pipe("got", "postgres")
         words = [
             f"--set={backup['label']}", "--archive-mode=off", f"--recovery-option=restore_command={script} %f %p",
             f"--tablespace-map-all={place.folder}/tablespaces",
@@ -158,6 +221,17 @@ class Engine:
             self.call(*words, "restore")
         except ProgramError as error:
             raise BrokenOff(f"the backup {backup['label']} cannot be restored: {error}", "restore") from None
+
+    def fetch(self) -> None:
+        """Start what fetches WAL for the restored PostgreSQL, which has no network. Raises BrokenOff."""
+        try:
+            transient(self.place.unit("fetch"), [str(self.place.folder / "fetch-segments")], {"User": "postgres"})
+        except ProgramError as error:
+            raise BrokenOff(f"WAL cannot be fetched: {error}") from None
+
+    def fetched(self) -> None:
+        """End it: recovery is over."""
+        systemctl("stop", self.place.unit("fetch"))
 
     def said_of_wal(self) -> str:
         """Return what archive-get complained of, in a line."""

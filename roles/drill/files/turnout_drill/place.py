@@ -26,8 +26,9 @@ class Place:
         self.sockets = Path("/run/turnout-drill") / name
         self.config = self.folder / "pgbackrest.conf"
         self.log = self.folder / "postgres.log"
-        # Names of network namespaces are short.
+        # Names of network namespaces are short. The database's has no way out; the service's leads to the database.
         self.namespace = "tdrill-" + name[-24:]
+        self.database_namespace = "tdrilldb-" + name[-24:]
 
     def unit(self, what: str) -> str:
         """Return the name of one of its units."""
@@ -41,12 +42,14 @@ class Place:
         self.folder.mkdir()
         self.folder.chmod(0o751)  # Redis and the service pass through it; its files have modes of their own
         os.chown(self.folder, 0, postgres.pw_gid)
-        self.sockets.mkdir(parents=True, mode=0o755)
+        # Only root and postgres: a drilled service reaches the database through its own network, or not at all.
+        self.sockets.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        self.sockets.mkdir(mode=0o700)
         os.chown(self.sockets, postgres.pw_uid, postgres.pw_gid)
         for folder in (self.data, self.folder / "lock", self.folder / "spool", self.folder / "tablespaces"):
             folder.mkdir(mode=0o700)
             os.chown(folder, postgres.pw_uid, postgres.pw_gid)
-        self.write("state.json", json.dumps({"deadline": deadline}), 0o644)
+        self.say({"deadline": deadline})
 
     def write(self, name: str, text: str | bytes, mode: int, user: str = "root", group: str = "postgres") -> Path:
         """Write a file of the place that only those see who must."""
@@ -61,6 +64,26 @@ class Place:
             os.fchmod(stream.fileno(), mode)
         return path
 
+    def pipe(self, name: str, user: str) -> None:
+        """Make a named pipe that only this user may use."""
+        path = self.folder / name
+        os.mkfifo(path, 0o600)
+        account = pwd.getpwnam(user)
+        os.chown(path, account.pw_uid, account.pw_gid)
+
+    def say(self, state: dict[str, Any]) -> None:
+        """Write down what is known of it, whole and durably."""
+        path = self.write("state.new", json.dumps(state), 0o644)
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
+        path.replace(self.folder / "state.json")
+        sync_folder(self.folder)
+
+    def validated(self, store: str) -> bool:
+        """Tell whether it is a restore of this store that was kept after it had passed every check."""
+        state = self.state()
+        return state.get("kept") is True and state.get("validated") is True and state.get("store") == store
+
     def state(self) -> dict[str, Any]:
         """Return what is known of it."""
         try:
@@ -74,18 +97,38 @@ class Place:
         systemctl("kill", "--signal=SIGKILL", f"{UNIT}{self.id}-*.service")
         systemctl("stop", f"{UNIT}{self.id}-*.service")
         systemctl("reset-failed", f"{UNIT}{self.id}-*.service")
-        subprocess.run(["ip", "netns", "del", self.namespace], capture_output=True, check=False, timeout=30)
-        for folder in (self.sockets, self.folder):
-            with contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(folder)
+        for name in (self.namespace, self.database_namespace):
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False, timeout=30)
+        # What says that there is a place goes last, so that one which is half removed is found again.
+        for path in (self.sockets, *(self.folder.glob("*") if self.folder.exists() else ())):
+            if path.name != "state.json":
+                _remove(path)
+        _remove(self.folder)
 
     def left(self) -> list[str]:
         """Return what is still there of it after `remove`."""
-        found = [
-            str(path) for path in (self.folder, self.sockets, Path("/run/netns") / self.namespace) if path.exists()
-        ]
+        networks = [Path("/run/netns") / name for name in (self.namespace, self.database_namespace)]
+        found = [str(path) for path in (self.folder, self.sockets, *networks) if path.exists()]
         out = run(["systemctl", "list-units", "--no-legend", "--plain", f"{UNIT}{self.id}-*.service"]).decode()
         return found + [line.split()[0] for line in out.splitlines() if line.strip()]
+
+
+def sync_folder(folder: Path) -> None:
+    """Make what was renamed in a folder last over a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder with all in it; one that is gone already is gone."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def reap(base: str, now: float) -> list[str]:
@@ -96,6 +139,8 @@ def reap(base: str, now: float) -> list[str]:
     for folder in sorted(Path(base).glob("*/state.json")):
         place = Place(base, folder.parent.name)
         state = place.state()
+        if state.get("cutting_over"):
+            continue  # half of it lies in the place of the old data: a second cut over mends that
         kept = bool(state.get("kept"))
         until = float(state.get("deadline", "inf" if kept else 0))
         if now < until and (kept or unit_active(f"{UNIT}{place.id}.service")):

@@ -19,7 +19,7 @@ def faults(engine: Engine, database: Database, backup: dict[str, Any], chain: Ch
     """Return every reason not to start, in words."""
     found = [
         "a backup or an expiry runs on the primary: run the drill when it has ended" if plan["backup_running"] else "",
-        _credentials(engine),
+        *_credentials(engine, keep=bool(plan["keep"])),
         _room(engine, backup, chain),
         _version(database, backup),
         _tool(backup),
@@ -33,13 +33,21 @@ def needed_bytes(backup: dict[str, Any], chain: Chain) -> int:
     return int((int(backup["info"]["size"]) + (chain.end - chain.start)) * ROOM)
 
 
-def _credentials(engine: Engine) -> str:
-    if engine.can_write():
-        return (
-            "the repository's credentials here can write: a drill must not be able to harm the backups; give it the "
-            "reader's (backup_repositories[].reader)"
+def _credentials(engine: Engine, *, keep: bool) -> list[str]:
+    """Return why the credentials are not those of a reader: they can write, or it is not known whether they can.
+
+    On a bad day what is not known stops nobody: what is restored has no network and no credentials anyway.
+    """
+    refusals = engine.refusals()
+    found = []
+    if refusals.allowed:
+        found.append(
+            f"the repository's credentials here can write: {', '.join(refusals.allowed)}; a drill must not be able to "
+            "harm the backups; give it the reader's (backup_repositories[].reader)"
         )
-    return ""
+    if refusals.unclear and not keep:
+        found.append(f"whether the repository's credentials here can write is not known: {'; '.join(refusals.unclear)}")
+    return found
 
 
 def _room(engine: Engine, backup: dict[str, Any], chain: Chain) -> str:

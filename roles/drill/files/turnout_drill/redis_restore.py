@@ -7,16 +7,17 @@ import pwd
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from . import failure, redis
-from .cutover import stopped
+from .cutover import Server, stopped, tidy
 from .errors import BrokenOff
-from .place import Place
-from .shell import ProgramError, run, systemctl
+from .place import Place, sync_folder
+from .shell import ProgramError, run, systemctl, unit_active
 from .story import Story
 
 _SERVER = "redis-server"
+_CONFIGURATION = Path("/etc/redis/redis.conf")
 _START_LIMIT_S = 600  # a server reads some GB of append-only files in that time
 # Snapshot, the append-only file that is written from it, and what its rewrite takes besides.
 _ROOM_FACTOR = 3
@@ -119,50 +120,101 @@ def cut_over(plan: dict[str, Any]) -> dict[str, Any]:
     """Put the restored data of `id` (in `directory`) into Redis's `data_directory`, which may be a mount point.
 
     Returns {kept, seconds}: where the old data lies now (None where there was none), and for how long at most Redis
-    did not answer. Raises BrokenOff with nothing changed, or with the old data put back.
+    did not answer. Raises BrokenOff with nothing changed, with the old data put back, or with what lies where and how
+    to mend it.
     """
     place, data = Place(plan["directory"], plan["id"]), Path(plan["data_directory"])
     restored = place.folder / "redis"
-    if not place.state().get("kept") or not restored.is_dir():
-        raise BrokenOff(f"there is no validated restore {plan['id']} in {plan['directory']}: see turnout-drill list")
-    if not Path("/etc/redis/redis.conf").exists() or not data.is_dir():
+    if not place.validated("redis") or not restored.is_dir():
+        raise BrokenOff(
+            f"there is no validated restore {plan['id']} of Redis in {plan['directory']}: see turnout-drill list; "
+            "nothing was changed"
+        )
+    if not _CONFIGURATION.exists() or not data.is_dir():
         raise BrokenOff(f"this host has no Redis with its data in {data}: run playbooks/site.yml --tags redis")
-    swap = _Swap(data, plan["id"])
-    try:
-        swap.stage(restored)
-    except OSError as error:
-        raise BrokenOff(f"the restored data could not be copied beside the old, nothing was changed: {error}") from None
+    cli = ["redis-cli", "-p", str(plan["port"]), "DBSIZE"]
+    environment = {"REDISCLI_AUTH": plan["password"]}
+    server = Server(_SERVER, lambda: redis.keys(cli, _SERVER, environment, _START_LIMIT_S), _START_LIMIT_S)
+    swap = Swap(data, plan["id"])
     began = time.monotonic()
-    try:
-        stopped(_SERVER)
-    except BrokenOff:
-        swap.to_old()
-        raise
+    if not swap.done():
+        mend(server, swap)
+        try:
+            swap.stage(restored)
+            place.say({**place.state(), "cutting_over": True})
+        except OSError as error:
+            raise BrokenOff(
+                f"the restored data could not be copied beside the old, nothing was changed: {error}"
+            ) from None
+        began = time.monotonic()
+        try:
+            stopped(server)
+        except BrokenOff:
+            swap.drop()
+            raise
     try:
         swap.to_restored()
-        run(["systemctl", "start", _SERVER], timeout_s=_START_LIMIT_S)
-        redis.keys(
-            ["redis-cli", "-p", str(plan["port"]), "DBSIZE"], _SERVER, {"REDISCLI_AUTH": plan["password"]},
-            _START_LIMIT_S,
-        )  # fmt: skip
+        server.start()
     except (ProgramError, BrokenOff, OSError) as error:
-        systemctl("stop", _SERVER)
-        swap.to_old()
-        systemctl("reset-failed", _SERVER)  # systemd's own tries may have used up its start limit
-        systemctl("start", _SERVER)
-        raise BrokenOff(f"the restored Redis did not start in its place, the old data was put back: {error}") from None
+        put_back(server, swap, error)
     seconds = time.monotonic() - began
-    place.remove()
-    return {"kept": swap.kept_where(), "seconds": round(seconds, 2)}
+    kept = swap.kept_where()
+    tidy(place)
+    return {"kept": kept, "seconds": round(seconds, 2)}
 
 
-class _Swap:
-    """What lies in a data directory, changed for something else by renames inside it, and back."""
+def mend(server: Server, swap: Swap) -> None:
+    """Take back what an earlier cut over to the same restore did before it was cut off. Raises BrokenOff."""
+    if not swap.begun():
+        return
+    try:
+        server.stop()
+        swap.to_old()
+        server.start()
+    except (ProgramError, BrokenOff, OSError) as error:
+        raise BrokenOff(
+            f"an earlier cut over was cut off, and what it did could not be taken back ({error}): {swap.by_hand()}"
+        ) from None
+
+
+def put_back(server: Server, swap: Swap, cause: Exception) -> NoReturn:
+    """Put the old data back and see the old server answer; then, or where that fails, say exactly what is.
+
+    Raises BrokenOff in any case.
+    """
+    try:
+        server.stop()
+        swap.to_old()
+        server.start()
+    except (ProgramError, BrokenOff, OSError) as second:
+        raise BrokenOff(
+            f"the cut over failed ({cause}), and putting the old data back failed too ({second}): {swap.by_hand()}; "
+            "or mend the cause and cut over to the same restore again"
+        ) from None
+    raise BrokenOff(
+        f"the restored Redis did not start in its place, the old data was put back and serves: {cause}"
+    ) from None
+
+
+class Swap:
+    """What lies in a data directory, changed for something else by renames inside it, and back.
+
+    `moving-ID` is there while old files go aside, `before-ID` once all of them are: so a second try knows how far the
+    first one came.
+    """
 
     def __init__(self, data: Path, name: str) -> None:
         self.data = data
         self.staged, self.kept = data / f"restored-{name}", data / f"before-{name}"
-        self._old_is_aside = False
+        self.moving = data / f"moving-{name}"
+
+    def begun(self) -> bool:
+        """Tell whether an earlier try moved something and did not come to its end."""
+        return (self.moving.exists() or self.kept.exists()) and not self.done()
+
+    def done(self) -> bool:
+        """Tell whether all the old files are aside and all the restored in their place."""
+        return self.kept.exists() and not self.staged.exists() and not self.moving.exists()
 
     def stage(self, restored: Path) -> None:
         """Copy the restored files beside the old, on their file system. Raises OSError, and leaves nothing then."""
@@ -170,37 +222,69 @@ class _Swap:
             raise FileExistsError(f"an earlier cut over to it was cut off: the old data lies in {self.kept}")
         account = pwd.getpwnam("redis")
         try:
-            shutil.rmtree(self.staged, ignore_errors=True)
+            self.drop()
             shutil.copytree(restored, self.staged)
             for path in (self.staged, *self.staged.rglob("*")):
                 os.chown(path, account.pw_uid, account.pw_gid)
         except OSError:
-            shutil.rmtree(self.staged, ignore_errors=True)
+            self.drop()
             raise
 
+    def drop(self) -> None:
+        """Remove what was staged."""
+        shutil.rmtree(self.staged, ignore_errors=True)
+
     def _entries(self) -> list[Path]:
-        return [path for path in self.data.iterdir() if not path.name.startswith(("restored-", "before-"))]
+        ours = ("restored-", "before-", "moving-")
+        return [path for path in self.data.iterdir() if not path.name.startswith(ours)]
 
     def to_restored(self) -> None:
-        """Put the old files aside and the restored into their place."""
-        self.kept.mkdir(mode=0o700)
+        """Put the old files aside and the restored into their place; nothing where that is done. Raises OSError."""
+        if self.done():
+            return
+        self.moving.mkdir(mode=0o700)
         for path in self._entries():
-            path.rename(self.kept / path.name)
-        self._old_is_aside = True
+            path.rename(self.moving / path.name)
+        sync_folder(self.moving)
+        self.moving.rename(self.kept)
+        sync_folder(self.data)
         for path in list(self.staged.iterdir()):
             path.rename(self.data / path.name)
         self.staged.rmdir()
+        sync_folder(self.data)
 
     def to_old(self) -> None:
-        """Undo `to_restored`, however far it came. What was restored goes."""
-        shutil.rmtree(self.staged, ignore_errors=True)
-        if not self.kept.is_dir():
-            return
-        for path in self._entries() if self._old_is_aside else ():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        for path in list(self.kept.iterdir()):
-            path.rename(self.data / path.name)
-        self.kept.rmdir()
+        """Undo `to_restored`, however far it came. What was restored goes. Raises OSError."""
+        if self.kept.is_dir():
+            self.staged.mkdir(exist_ok=True)  # from here on it is not done, should this be cut off
+            for path in self._entries():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            self.kept.rename(self.moving)
+            sync_folder(self.data)
+        if self.moving.is_dir():
+            for path in list(self.moving.iterdir()):
+                path.rename(self.data / path.name)
+            self.moving.rmdir()
+            sync_folder(self.data)
+        self.drop()
+
+    def by_hand(self) -> str:
+        """Return what lies where at this moment, and the commands that put the old data back from there."""
+        runs = "runs" if unit_active(_SERVER) else "does not run"
+        if self.kept.exists():
+            where = f"all of the old data lies in {self.kept}"
+            first = f"find {self.data} -mindepth 1 -maxdepth 1 ! -name 'before-*' -exec rm -rf {{}} +"
+            aside = self.kept
+        elif self.moving.exists():
+            where, first = f"the old data lies in {self.data}, what is not there in {self.moving}", ""
+            aside = self.moving
+        else:
+            return f"{_SERVER} {runs}; the old data lies in {self.data}: systemctl start {_SERVER}"
+        steps = [f"systemctl stop {_SERVER}", *([first] if first else []), f"mv {aside}/* {self.data}/"]
+        return (
+            f"{_SERVER} {runs}; {where}; to put the old back by hand: "
+            f"{', '.join([*steps, f'rmdir {aside}', f'systemctl start {_SERVER}'])}"
+        )
 
     def kept_where(self) -> str | None:
         """Return where the old files lie, None where there were none."""

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from .errors import BrokenOff
-from .isolation import NOWHERE, Isolation
+from .isolation import Decoys, Isolation
 from .place import Place
 from .shell import ProgramError, transient, unit_active, unit_said
 
@@ -19,8 +19,10 @@ _POLL_S = 0.05
 class Service:
     """One API and, where the service has one, one worker."""
 
-    def __init__(self, place: Place, isolation: Isolation, plan: dict[str, Any], hosts: dict[str, str]) -> None:
-        self.place, self.isolation, self.plan = place, isolation, plan
+    def __init__(
+        self, place: Place, isolation: Isolation, decoys: Decoys, plan: dict[str, Any], hosts: dict[str, str]
+    ) -> None:
+        self.place, self.isolation, self.decoys, self.plan = place, isolation, decoys, plan
         self.hosts = hosts
 
     def prepare(self) -> None:
@@ -29,7 +31,6 @@ class Service:
         place.write("service.env", self.plan["environment"], 0o600)
         lines = ["127.0.0.1 localhost", "::1 localhost", *(f"{to} {name}" for name, to in self.hosts.items())]
         place.write("hosts", "\n".join(lines) + "\n", 0o644)
-        place.write("resolv.conf", f"nameserver {NOWHERE}\noptions timeout:1 attempts:1\n", 0o644)
         state = place.folder / "state"
         state.mkdir(mode=0o700)
         account = pwd.getpwnam(user)
@@ -46,10 +47,12 @@ class Service:
             "WorkingDirectory": layout["folder"],
             "EnvironmentFile": place.folder / "service.env",
             "NetworkNamespacePath": self.isolation.path,
-            "BindPaths": f"{place.folder}/state:{state}",
+            "BindPaths": [f"{place.folder}/state:{state}", *([] if layout["root"] else self.decoys.binds)],
             "BindReadOnlyPaths": [f"{place.folder}/hosts:/etc/hosts", f"{place.folder}/resolv.conf:/etc/resolv.conf"],
+            # The host's Unix sockets know no network. An image's /run is its own.
+            **({} if layout["root"] else {"TemporaryFileSystem": "/run:ro"}),
             # A local mail program would take what a worker sends without any network.
-            "InaccessiblePaths": ["-/usr/sbin/sendmail", "-/run/systemd/resolve", "-/run/nscd"],
+            "InaccessiblePaths": ["-/usr/sbin/sendmail"],
             "NoNewPrivileges": "yes",
             "ProtectSystem": "strict",
             "ProtectHome": "yes",

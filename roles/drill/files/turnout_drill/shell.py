@@ -12,7 +12,11 @@ _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL
 
 
 class ProgramError(Exception):
-    """A program ended with another code than 0; the text is the last of what it said."""
+    """A program ended with another code than 0; the text is the last of what it said, `said` is all of it."""
+
+    def __init__(self, text: str, said: str = "") -> None:
+        super().__init__(text)
+        self.said = said
 
 
 def run(
@@ -32,8 +36,9 @@ def run(
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ProgramError(f"{argv[0]}: {error}") from None
     if done.returncode not in allowed:
-        said = " ".join((done.stderr or done.stdout).decode("utf-8", "replace").split())
-        raise ProgramError(f"{os.path.basename(argv[0])} ended with code {done.returncode}: {said[-700:]}")
+        said = (done.stderr or done.stdout).decode("utf-8", "replace")
+        short = " ".join(said.split())[-700:]
+        raise ProgramError(f"{os.path.basename(argv[0])} ended with code {done.returncode}: {short}", said)
     return bytes(done.stdout)
 
 

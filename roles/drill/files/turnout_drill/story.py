@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import encrypted, failure, preflight, redis, validation
+from . import encrypted, failure, points, preflight, redis, validation
 from .database import Database
 from .engine import Engine, when
 from .errors import BrokenOff
-from .isolation import Isolation
+from .isolation import NOWHERE, Decoys, Isolation
 from .place import Place
 from .record import Measured
 from .service import Service
@@ -28,6 +28,8 @@ class Story:
         self.place = Place(plan["directory"], plan["id"])
         self.engine = Engine(self.place, plan)
         self.isolation: Isolation | None = None
+        self.database_isolation = Isolation(self.place.database_namespace)
+        self.decoys = Decoys(self.place)
         self.f: dict[str, Any] | None = None
 
     def run(self) -> None:
@@ -42,17 +44,31 @@ class Story:
                 measured.check(end.check, end.cause)
         except ProgramError as error:
             measured.data["causes"].append(str(error))
-        if self.isolation is not None:
-            try:
-                measured.data["egress_blocked"] = self.isolation.blocked()
-            except OSError as error:
-                measured.data["causes"].append(f"blocked outgoing calls could not be counted: {error}")
+        self._count_attempts()
+
+    def _count_attempts(self) -> None:
+        """Count what tried to leave: by the kernel's numbers of both networks, and the callers of false sockets."""
+        made = [one for one in (self.database_isolation, self.isolation) if one is not None and one.made]
+        if not made:
+            return
+        try:
+            tried = {one.name: one.blocked() for one in made}
+        except OSError as error:
+            self.measured.data["causes"].append(f"blocked outgoing calls could not be counted: {error}")
+            return
+        self.measured.data["egress_blocked"] = sum(tried.values()) + self.decoys.callers
+        self.measured.data["notes"]["blocked"] = {
+            "database": tried.get(self.database_isolation.name, 0),
+            "service": sum(tried.values()) - tried.get(self.database_isolation.name, 0),
+            "sockets": self.decoys.callers,
+        }
 
     def _steps(self) -> None:
         plan, measured = self.plan, self.measured
         self._declare()
         self.place.make(time.time() + float(plan["limit_s"]))
         self.engine.lay(plan["repository_options"], plan.get("ca") or "", int(plan["process_max"]))
+        self._cage()
         measured.mark("provision")
         backup, chain, target = self._choose()
         database = Database(self.place, backup["version"])
@@ -65,16 +81,21 @@ class Story:
         self.engine.restore(backup, target, chain)
         measured.mark("copy")
         database.configure(plan["settings"])
-        database.start()
+        self.engine.fetch()
+        database.start(self.database_isolation, self.decoys)
         try:
             database.watch(measured.mark, float(plan["recovery_limit_s"]))
         except BrokenOff as end:
             said = self.engine.said_of_wal()
             raise BrokenOff(f"{end.cause}{'; ' + said if said else ''}", end.check) from None
+        self.engine.fetched()
         replayed_to = validation.replay_end(database)
         measured.data["sizes"]["wal_bytes"] = max(0, lsn_number(replayed_to) - lsn_number(backup["lsn"]["start"]))
         measured.data["notes"]["replayed_to"] = replayed_to
         validation.live_instance(measured, database)
+        validation.cut_off(measured, database, self.database_isolation)
+        enabled = validation.subscriptions(database, switch_off=not plan["keep"])
+        measured.data["notes"]["subscriptions"] = enabled
         validation.reached(measured, chain, replayed_to, target, self.engine.said_of_wal())
         self._isolate()
         measured.mark("fixups")
@@ -86,6 +107,13 @@ class Story:
             validation.deep(measured, database)
             measured.mark(None)
         self._unharmed(before)
+
+    def _cage(self) -> None:
+        """Make the database's network, in which there is nothing, and what stands where sockets would be."""
+        self.place.write("hosts", "127.0.0.1 localhost\n::1 localhost\n", 0o644)
+        self.place.write("resolv.conf", f"nameserver {NOWHERE}\noptions timeout:1 attempts:1\n", 0o644)
+        self.database_isolation.make([])
+        self.decoys.make({int(end["port"]) for end in self.plan["stand_ins"] if end["kind"] == "postgres"})
 
     def _declare(self) -> None:
         """Declare F, or take the time of an incident that has happened already."""
@@ -135,18 +163,20 @@ class Story:
         if asked is None or asked["type"] not in {"name", "release"}:
             return asked
         try:
-            names = self.engine.list_names("turnout/points")
+            names = [name.removesuffix(".json") for name in self.engine.list_names("turnout/points")]
         except ProgramError:
-            names = {}
-        prefix = asked["value"] if asked["type"] == "name" else f"before-{asked['value']}-"
-        exact = asked["type"] == "name"
-        fitting = [name for name in names if (name == f"{prefix}.json" if exact else name.startswith(prefix))]
-        if not fitting:
-            known = ", ".join(sorted(name.removesuffix(".json") for name in names)[-5:]) or "none"
-            raise BrokenOff(f"the repository knows no restore point for {asked['value']!r}; the last ones are: {known}")
-        points = [json.loads(self.engine.get(f"turnout/points/{name}")) for name in fitting]
-        newest = max(points, key=lambda point: str(point["at"]))
-        return {"type": "name", "value": newest["name"], "lsn": newest["lsn"]}
+            names = []
+        value = str(asked["value"])
+        fitting = [name for name in names if name == value or points.may_be_of(name, value)]
+        found = [points.read(json.loads(self.engine.get(f"turnout/points/{name}.json"))) for name in fitting]
+        if asked["type"] == "release":
+            chosen = points.before_release(found, value) if found else None
+        else:
+            chosen = next((point for point in found if point.name == value), None)
+        if chosen is None:
+            known = ", ".join(sorted(names)[-5:]) or "none"
+            raise BrokenOff(f"the repository knows no restore point for {value!r}; the last ones are: {known}")
+        return {"type": "name", "value": chosen.name, "lsn": chosen.lsn, "at": chosen.at}
 
     def _backup_for(self, backups: list[dict[str, Any]], target: dict[str, str] | None) -> dict[str, Any]:
         mode = self.plan["mode"]
@@ -181,7 +211,7 @@ class Story:
         plan = self.plan
         if plan["keep"]:
             return
-        self.isolation = Isolation(self.place)
+        self.isolation = Isolation(self.place.namespace)
         ends = plan["stand_ins"]
         self.isolation.make([end["address"] for end in ends])
         tls = encrypted.context(*encrypted.throwaway_certificate(self.place.folder))
@@ -230,7 +260,7 @@ class Story:
         plan, measured = self.plan, self.measured
         assert self.isolation is not None  # noqa: S101 - made by _isolate
         names = {end["name"]: end["address"] for end in plan["stand_ins"] if end.get("name")}
-        service = Service(self.place, self.isolation, plan["service"], names)
+        service = Service(self.place, self.isolation, self.decoys, plan["service"], names)
         service.prepare()
         service.start("api")
         if plan["service"]["worker"] is not None:
@@ -248,7 +278,15 @@ class Story:
     def _unharmed(self, before: list[str]) -> None:
         """See that the repository has the timelines that it had, and that it still refuses to be written."""
         with self.measured.checking("repository_unharmed") as told:
-            after = self.engine.histories()
-            gone_or_new = sorted(set(before) ^ set(after))
-            fault = f"timelines changed in the repository: {', '.join(gone_or_new)}" if gone_or_new else None
-            told(fault or ("the credentials can write now" if self.engine.can_write() else None))
+            gone_or_new = sorted(set(before) ^ set(self.engine.histories()))
+            told(f"timelines changed in the repository: {', '.join(gone_or_new)}" if gone_or_new else None)
+        began = time.monotonic()
+        refusals = self.engine.refusals()
+        if refusals.unclear and not refusals.allowed:
+            if self.plan["keep"]:
+                self.measured.data["notes"]["may_write"] = "; ".join(refusals.unclear)
+            else:
+                self.measured.unknown("repository_read_only", "; ".join(refusals.unclear))
+            return
+        fault = f"the credentials can {', '.join(refusals.allowed)} now" if refusals.allowed else None
+        self.measured.check("repository_read_only", fault, time.monotonic() - began)

@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .database import Database
+from .database import CUT_OFF, Database
+from .isolation import Isolation
 from .record import Measured
 from .shell import ProgramError, run
 from .wal import Chain, lsn_number
@@ -45,7 +46,7 @@ def live_instance(measured: Measured, database: Database) -> None:
             " WHERE datcollversion <> pg_database_collation_actual_version(oid)"
         )
         # Each database has collations of its own.
-        for name in database.ask("SELECT datname FROM pg_database WHERE datallowconn ORDER BY datname").splitlines():
+        for name in database.databases():
             own = database.ask(
                 "SELECT string_agg(collname, ', ') FROM pg_collation"
                 " WHERE collversion <> pg_collation_actual_version(oid)",
@@ -53,6 +54,32 @@ def live_instance(measured: Measured, database: Database) -> None:
             )
             changed = ", ".join(filter(None, (changed, f"{own} in {name}" if own else "")))
         told(f"the C library of this host sorts otherwise than the primary's: {changed}" if changed else None)
+
+
+def cut_off(measured: Measured, database: Database, isolation: Isolation) -> None:
+    """See on the running server that it is in its own network, and that nothing in it connects by itself."""
+    with measured.checking("cut_off") as told:
+        faults = isolation.faults(database.unit)
+        for name in ("listen_addresses", "primary_conninfo", "max_logical_replication_workers"):
+            value = database.ask(f"SHOW {name}")
+            if value != CUT_OFF[name]:
+                faults.append(f"{name} is {value!r}")
+        told("; ".join(faults) or None)
+
+
+def subscriptions(database: Database, *, switch_off: bool) -> int:
+    """Return how many subscriptions were enabled; switch them off in a drill's copy. Raises ProgramError."""
+    count = 0
+    for name in database.databases():
+        found = database.ask(
+            "SELECT quote_ident(subname) FROM pg_subscription WHERE subenabled AND subdbid ="
+            " (SELECT oid FROM pg_database WHERE datname = current_database())",
+            name,
+        ).splitlines()
+        count += len(found)
+        for one in found if switch_off else ():
+            database.ask(f"ALTER SUBSCRIPTION {one} DISABLE", name)
+    return count
 
 
 def reached(measured: Measured, chain: Chain, replayed_to: str, target: dict[str, str] | None, wal_said: str) -> None:
