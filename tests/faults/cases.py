@@ -9,6 +9,7 @@ over moments and faults alike, and after as many rounds as there are faults it h
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ APPS = ("app1", "app2")
 LEASE_S = 10.0  # traffic_lease_s
 SLACK_S = 15.0  # beyond the lease, until every edge is on one color by itself
 ASLEEP_S = 60.0
+_AFTER = re.compile(r"(?P<key>.*) \+(?P<s>\d+\.\d+)s")
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,21 @@ class Case:
         """Return what a person picks it by."""
         way = (" in order" if self.orderly else " power cut") if self.fault.endswith("rebooted") else ""
         return f"{self.action} / {self.fault}{f' {self.host}' if self.host else ''}{way} / {self.moment}"
+
+
+def parsed(name: str) -> Case:
+    """Return the case of a name, whether or not this machine draws it; ValueError tells what is wrong with it."""
+    parts = name.strip().split(" / ", 2)
+    if len(parts) != 3:
+        raise ValueError(f"{name!r} is not ACTION / FAULT [HOST] / MOMENT")
+    action, words, key = parts
+    fault, _, where = words.partition(" ")
+    host, _, way = where.partition(" ")
+    after = _AFTER.fullmatch(key)
+    moment = Moment(after["key"], float(after["s"]), drawn=True) if after else Moment(key)
+    if action not in ACTIONS or fault not in FAULT or (host not in FAULT[fault].hosts if FAULT[fault].hosts else host):
+        raise ValueError(f"{name!r} is no action ({', '.join(ACTIONS)}) with a fault ({', '.join(FAULT)}) of its hosts")
+    return Case(action, fault, host, way == "in order", moment)
 
 
 @dataclass(frozen=True)

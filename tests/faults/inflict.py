@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import signal
 import subprocess
 import time
@@ -311,8 +310,3 @@ def undo_everything(turnout: Turnout) -> None:
         hosts.heal(host)
         for script in (DISK_OUT, CLOCK_OUT):
             hosts.inside(host, "/bin/sh", "-c", script)
-
-
-def quoted(case: Case) -> str:
-    """Return the command that runs one case again."""
-    return f"make fault-matrix FILTER={shlex.quote(case.name)}"

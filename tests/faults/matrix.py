@@ -4,9 +4,11 @@
     make fault-matrix ROUNDS=all         every moment with every fault: days
     make fault-matrix MINUTES=30         a spread sample of that size
     make fault-matrix FILTER='edge-frozen ; 6/7'   only cases whose name has all of these parts
+    make fault-matrix CASE='rollback / ctrl-c / …'   this one case, as its line names it
     make fault-matrix SEED=7             other random moments, and other faults at the same ones (default 1)
     make fault-matrix RESUME=1           go on where the last run of this seed was cut off
     make fault-matrix LIST=1             only print the cases and the time that they would take
+    make fault-matrix SITE=0             do not apply playbooks/site.yml to the lab before
 
 It prints the time that it will take first, a line for each case as it ends, then a table, and one JSON object last.
 Exit code 0 only where cases were run and every one of them passed. See docs/faults.md.
@@ -17,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -30,7 +33,7 @@ sys.path[:0] = [str(TESTS), str(TESTS / "lab")]
 from harness import ROOT, Turnout, provisioned, sample_digest
 
 from faults import cases as plan
-from faults.inflict import SECOND_VERSION, quoted, undo_everything
+from faults.inflict import SECOND_VERSION, undo_everything
 from faults.table import result_line, summary, table
 from faults.trial import NEW, OLD, Trial, record_timeline
 from faults.verdict import Seen
@@ -44,8 +47,10 @@ class Options:
     rounds: int = 1
     minutes: float = 0.0
     words: str = ""
+    case: str = ""
     resume: bool = False
     only_list: bool = False
+    site: bool = True
 
     @classmethod
     def read(cls, environment: dict[str, str]) -> Options:
@@ -68,8 +73,10 @@ class Options:
             rounds=every if rounds == "all" else int(number("ROUNDS", 1)),
             minutes=number("MINUTES", 0),
             words=environment.get("FILTER", ""),
+            case=environment.get("CASE", ""),
             resume=environment.get("RESUME", "") not in ("", "0"),
             only_list=environment.get("LIST", "") not in ("", "0"),
+            site=environment.get("SITE", "") != "0",
         )
 
 
@@ -147,14 +154,34 @@ def run_cases(turnout: Turnout, of: list[plan.Case], state: State, budget_s: flo
     return found
 
 
+def prepared(options: Options) -> Turnout:
+    """Return the lab as this tree has it, without faults of an earlier run, with the releases that cases need."""
+    turnout = provisioned(f"s3://releases/demo-{sample_digest()}")
+    undo_everything(turnout)
+    if options.site:
+        print("applying playbooks/site.yml (SITE=0 leaves the lab as it is)", flush=True)
+        site = turnout.playbook("site")
+        if site.rc:
+            raise SystemExit(f"fault-matrix: site.yml failed on the lab:\n{site.tail}")
+    for version in (OLD, NEW, SECOND_VERSION):
+        turnout.publish(version)
+    return turnout
+
+
 def main() -> int:
     """Run the matrix; return the exit code."""
     options = Options.read(dict(os.environ))
-    turnout = provisioned(f"s3://releases/demo-{sample_digest()}")
+    try:
+        one = plan.parsed(options.case) if options.case else None
+    except ValueError as fault:
+        raise SystemExit(f"fault-matrix: CASE: {fault}; to mend: make fault-matrix LIST=1") from None
+    turnout = prepared(options)
+    if one is not None:
+        seen = Trial(turnout, one, 1).run()
+        print(result_line(seen.as_json(), 1, 1))
+        print(json.dumps(summary([seen.as_json()], commit=commit(), figures=seen.figures)))
+        return 0 if seen.passed else 1
     state = State(turnout.work / "faults", options.seed)
-    undo_everything(turnout)
-    for version in (OLD, NEW, SECOND_VERSION):
-        turnout.publish(version)
     if not options.resume:
         state.begin()
     timelines = state.timelines()
@@ -185,10 +212,9 @@ def main() -> int:
     for seen in found:
         if not seen["passed"]:
             print(f"FAILED {seen['case']}\n  " + "\n  ".join(seen["problems"]))
-    by_name = {case.name: case for case in wanted}
-    again = next((by_name[seen["case"]] for seen in found if not seen["passed"] and seen["case"] in by_name), None)
+    again = next((seen["case"] for seen in found if not seen["passed"]), None)
     if again is not None:
-        print(f"again: {quoted(again)} SEED={options.seed} RESUME=1")
+        print(f"the first of them again: make fault-matrix CASE={shlex.quote(again)}")
     told = summary(found, seed=options.seed, commit=commit(), rounds=options.rounds, chosen=len(wanted))
     print(json.dumps(told))
     return 0 if told["ok"] else 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from faults.cases import FAULT, FAULTS, RANDOM_MOMENTS, Case, Timeline, cases, chosen, estimate_s, moments, within
+from faults.cases import FAULT, FAULTS, RANDOM_MOMENTS, Timeline, cases, chosen, estimate_s, moments, parsed, within
 from faults.inflict import Infliction
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,6 +106,31 @@ def test_a_reboot_says_in_its_name_how_it_is_done() -> None:
     assert {way.partition(" ")[2].partition(" ")[2] for way in ways} == {"in order", "power cut"}
 
 
-def test_a_case_is_a_value() -> None:
-    case = cases(LINES, 1)[0]
-    assert Case(**vars(case)) == case
+def test_the_name_of_a_case_is_enough_to_run_it_again_anywhere() -> None:
+    for case in cases(LINES, 1, len(FAULTS)):
+        again = parsed(case.name)
+        assert again.name == case.name
+        assert (again.action, again.fault, again.host, again.moment) == (
+            case.action,
+            case.fault,
+            case.host,
+            case.moment,
+        )
+        assert again.orderly == case.orderly or not case.fault.endswith("rebooted")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "",
+        "deploy",
+        "deploy / no-such-fault / x",
+        "restore / ctrl-c / x",
+        "deploy / edge-frozen / x",
+        "deploy / edge-frozen app1 / x",
+        "deploy / ctrl-c edge1 / x",
+    ],
+)
+def test_what_is_no_name_of_a_case_is_refused(wrong: str) -> None:
+    with pytest.raises(ValueError, match="is n"):
+        parsed(wrong)
