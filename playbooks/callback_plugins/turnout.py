@@ -1,8 +1,8 @@
 """Show a run as a story: phases, hosts, shares and verdicts as they come, and the first cause of a failure last.
 
 Beside the screen it keeps every event as a JSON line in the run's folder. It also tells the keeper how the playbook
-ended, and waits for it: a put-back that is under way belongs to the story. Nothing depends on it for safety; where
-this plugin is not loaded the keeper acts all the same, unseen.
+ended, and waits for it: a put-back that is under way belongs to the story. And it is a gate: no task starts while what
+the keeper knows of the edges is older than one lease, as on a laptop that has slept.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ description:
 
 import atexit
 import contextlib
+import ctypes
+import getpass
 import json
 import multiprocessing.queues
 import multiprocessing.util
@@ -40,6 +42,9 @@ from ansible.plugins.loader import action_loader, connection_loader, filter_load
 
 RUNS_KEPT = 100  # folders of past runs on the controller
 PUT_BACK_LIMIT_S = 600  # how long the screen waits for a put-back; the keeper itself has no such limit
+GATE_POLL_S = 0.05
+OLD_S = 86_400  # a folder without a process id that was not written to for so long belongs to no run that lives
+PRIVATE = ("extra-vars.json",)  # what may hold secrets from the command line: no run keeps it
 QUIET_ACTIONS = (  # what they do is seen in what follows them; they are told only when they fail
     "ansible.builtin.set_fact",
     "ansible.builtin.group_by",
@@ -62,6 +67,14 @@ def runs_home():
     return Path(base) / "turnout" / "runs"
 
 
+def actor():
+    """Return who typed the command."""
+    try:
+        return os.environ.get("SUDO_USER") or getpass.getuser()
+    except (OSError, KeyError):  # a user without a name
+        return f"uid{os.getuid()}"
+
+
 def now():
     """Return the present moment for an event line."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -73,6 +86,96 @@ _FINALIZERS = (multiprocessing.util.__file__, weakref.__file__)
 # A context that is cut off while it begins or ends stays half done, and Ansible's own contexts notice that. Where
 # Ansible puts a new worker into the place of one that it has closed (_queue_task), it would fail at its own end.
 _HALF_DONE_IN = ("__enter__", "__exit__", "_queue_task")
+
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
+
+def boottime():
+    """Return the seconds since this machine started, sleep included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def started(pid):
+    """Return when process `pid` started, in clock ticks since boot; 0 when it does not run (proc(5), stat)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return 0 if fields[0] in "ZX" else int(fields[19])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def read_json(path):
+    """Return what a small file says; an empty object where it says nothing."""
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def runs_still(folder):
+    """Tell whether the playbook or the keeper of a run's folder runs."""
+    for name in ("playbook.pid", "keeper.pid"):
+        with contextlib.suppress(OSError, ValueError):
+            pid, start = map(int, (folder / name).read_text().split())
+            if start and started(pid) == start:
+                return True
+    return False
+
+
+class Stop(Exception):
+    """This run must not go on; carries the reason."""
+
+
+class Gate:
+    """What the keeper knows of the edges, and whether it is fresh enough to start a task on."""
+
+    def __init__(self, folder, clock=boottime, sleep=time.sleep):
+        self.folder = folder
+        self._clock = clock
+        self._sleep = sleep
+        self._plan = {}
+
+    def _known_s(self):
+        """Return the age of the oldest thing known about an edge that this run holds, in seconds."""
+        held = read_json(self.folder / "held.json")
+        moments = [held.get("boottime") or self._plan["boottime"]]
+        moments += [edge["boottime"] for edge in (held.get("edges") or {}).values() if edge.get("boottime")]
+        return self._clock() - min(moments)
+
+    def wait(self):
+        """Return when a task may start; raises Stop where none may start any more."""
+        if not self._plan.get("lease_s"):
+            self._plan = read_json(self.folder / "keeper.json")
+            if not self._plan.get("lease_s"):
+                return  # this playbook has no keeper
+        lease_s = self._plan["lease_s"]
+        began = self._clock()
+        while not (self.folder / "releasing").exists():
+            stop = read_json(self.folder / "stop.json").get("why")
+            if stop:
+                raise Stop(stop)
+            known_s = self._known_s()
+            if known_s <= lease_s:
+                return
+            if not runs_still_keeper(self.folder):
+                raise Stop(f"the keeper of this run is gone; the edges were last heard {known_s:.0f} s ago")
+            if self._clock() - began > max(lease_s, self._plan["ttl_s"]):
+                raise Stop(
+                    f"the keeper of this run does not hear every edge: for {known_s:.0f} s, a lease is {lease_s:g} s"
+                )
+            self._sleep(GATE_POLL_S)
+
+
+def runs_still_keeper(folder):
+    """Tell whether the keeper of a run's folder runs."""
+    try:
+        pid, start = map(int, (folder / "keeper.pid").read_text().split())
+    except (OSError, ValueError):
+        return False
+    return bool(start) and started(pid) == start
 
 
 class _CtrlC:
@@ -91,6 +194,7 @@ class _CtrlC:
     def __init__(self):
         self._pid = os.getpid()
         self._ansibles_end = signal.SIG_DFL
+        self._forker = 0
         self._forking = False
         self._put_off = False
         self._ending = False
@@ -130,12 +234,18 @@ class _CtrlC:
         sys.exit(143)
 
     def _before(self):
+        self._forker = os.getpid()
         self._forking = True
 
     def _in_parent(self):
         self._forking = False
 
     def _in_child(self):
+        # A worker has a session of its own. One that outlived a killed playbook would go on beside its put-back.
+        if self._forker == self._pid:
+            _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            if os.getppid() != self._pid:
+                os._exit(130)
         with contextlib.suppress(ValueError):
             signal.signal(signal.SIGINT, _leave)
 
@@ -223,11 +333,28 @@ class Record:
         return (self.folder / name).exists()
 
     def prune(self):
-        """Remove the oldest folders of ended runs beyond RUNS_KEPT."""
+        """Remove the oldest folders of ended runs beyond RUNS_KEPT, and what dead runs left of what they were told."""
         with contextlib.suppress(OSError):
             folders = sorted(path for path in self.folder.parent.iterdir() if path.is_dir())
             for path in folders[:-RUNS_KEPT]:
-                shutil.rmtree(path, ignore_errors=True)
+                if not runs_still(path):
+                    shutil.rmtree(path, ignore_errors=True)
+            for path in folders[-RUNS_KEPT:]:
+                if path != self.folder and not runs_still(path):
+                    forget(path)
+
+
+def forget(folder):
+    """Remove from a dead run's folder what it was told: options, and variables from the command line."""
+    if not (folder / "playbook.pid").exists() and time.time() - folder.stat().st_mtime < OLD_S:
+        return  # of an older version, which may be running
+    for name in PRIVATE:
+        with contextlib.suppress(OSError):
+            (folder / name).unlink(missing_ok=True)
+    plan = folder / "keeper.json"
+    if read_json(plan).get("ansible_options"):
+        with contextlib.suppress(OSError):
+            plan.write_text(json.dumps({"run": folder.name}), encoding="utf-8")
 
 
 class CallbackModule(CallbackBase):
@@ -246,6 +373,8 @@ class CallbackModule(CallbackBase):
         )
         self._record = Record(self._run)
         os.environ.setdefault("TURNOUT_RUN_FOLDER", str(self._record.folder))
+        os.environ.setdefault("TURNOUT_ACTOR", actor())
+        self._gate = Gate(self._record.folder)
         self._started = time.monotonic()
         self._phase = ""
         self._task = None
@@ -267,6 +396,7 @@ class CallbackModule(CallbackBase):
     def v2_playbook_on_start(self, playbook):
         """Note which playbook runs."""
         self._story = os.path.splitext(os.path.basename(playbook._file_name))[0]
+        self._record.write("playbook.pid", f"{self._pid} {started(self._pid)}")
         self._record.event("start", playbook=self._story, run=self._run)
 
     def v2_playbook_on_play_start(self, play):
@@ -287,9 +417,28 @@ class CallbackModule(CallbackBase):
     def v2_playbook_on_task_start(self, task, is_conditional):
         """Begin to collect the hosts of a task."""
         self._flush_task()
+        self._pass_gate()
         self._task = task
         self._task_started = time.monotonic()
         _load_for_every_worker()
+
+    def v2_runner_on_start(self, host, task):
+        """Look once more before each host's part: this machine may sleep between two hosts of a task."""
+        self._pass_gate()
+
+    def _pass_gate(self):
+        """Start nothing on old knowledge. A run that must not go on ends as by Ctrl-C: its put-back follows."""
+        try:
+            self._gate.wait()
+        except Stop as stop:
+            self._stop(str(stop))
+            threading.excepthook = lambda _: None  # as for Ctrl-C
+            raise KeyboardInterrupt from stop
+
+    def _stop(self, why):
+        if not self._causes:
+            self._causes.append((self._phase, "", "", f"this run was ended: {why}"))
+            self._record.event("stopped", phase=self._phase, why=why)
 
     v2_playbook_on_handler_task_start = lambda self, task: self.v2_playbook_on_task_start(task, False)  # noqa: E731
 
@@ -398,6 +547,9 @@ class CallbackModule(CallbackBase):
         """Reached without `stats` when the playbook was interrupted: Ansible says nothing more, the story must."""
         if os.getpid() != self._pid or self._finished:
             return
+        stop = read_json(self._record.folder / "stop.json").get("why")
+        if stop:
+            self._stop(stop)
         if not self._causes and self._record.has("keeper.json"):
             self._causes.append((self._phase, "", "", "the run was interrupted"))
         self._end("failed")
@@ -413,6 +565,8 @@ class CallbackModule(CallbackBase):
         self._report()
         outcome = "done" if how == "ok" else "NOT done"
         self._print(f"\n{self._seconds():>7}  {outcome}   events: {self._record.folder}/events.jsonl")
+        if not runs_still_keeper(self._record.folder):
+            forget(self._record.folder)
         self._record.prune()
 
     def _report(self):
@@ -430,10 +584,10 @@ class CallbackModule(CallbackBase):
             self._print(f"\n{'':9}no report could be written: {type(error).__name__}: {error}", C.COLOR_WARN)
 
     def _show_put_back(self):
-        """Show the keeper's put-back as it goes, until it is done."""
+        """Show the keeper's put-back as it goes, until it is done. A keeper that died is started once more."""
         self._print(f"\n{self._seconds():>7}  putting everything back", C.COLOR_HIGHLIGHT)
         log = self._record.folder / "put-back.log"
-        shown = 0
+        shown, again = 0, False
         deadline = time.monotonic() + PUT_BACK_LIMIT_S
         try:
             while time.monotonic() < deadline:
@@ -444,6 +598,10 @@ class CallbackModule(CallbackBase):
                     shown += len(whole.encode())
                     for line in whole.splitlines():
                         self._print(f"  | {line}")
+                if not done and not runs_still_keeper(self._record.folder) and not self._record.has("keeper.done"):
+                    if again or not self._start_keeper():
+                        break
+                    again = True
                 if done:
                     outcome = json.loads((self._record.folder / "keeper.done").read_text())
                     self._print(f"{self._seconds():>7}  {outcome['outcome']}")
@@ -451,7 +609,26 @@ class CallbackModule(CallbackBase):
                 time.sleep(0.1)
         except KeyboardInterrupt:
             pass
-        self._print(f"  the put-back goes on by itself; see {log}", C.COLOR_WARN)
+        if runs_still_keeper(self._record.folder):
+            self._print(f"  the put-back goes on by itself; see {log}", C.COLOR_WARN)
+        else:
+            self._print(
+                "  the keeper of this run is gone: each edge goes back by itself when its lease runs out; "
+                "to bring the rest back: ansible-playbook playbooks/rollback.yml",
+                C.COLOR_WARN,
+            )
+
+    def _start_keeper(self):
+        """Start a keeper for the put-back alone; tell whether there is one."""
+        try:
+            from turnout import keeper  # noqa: PLC0415 - only where a keeper died
+
+            keeper.Plan.read(self._record.folder)
+            keeper.start(self._record.folder)
+        except (ImportError, OSError, TypeError, ValueError):
+            return False
+        self._print("  the keeper of this run was gone; another one puts everything back", C.COLOR_WARN)
+        return True
 
     def _print_first_cause(self):
         phase, task, host, message = self._causes[0]

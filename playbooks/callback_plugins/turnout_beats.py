@@ -1,12 +1,12 @@
-"""Write the results of the keeper's beats as JSON lines into the file that TURNOUT_BEATS names."""
+"""Write what an edge answers to one of the keeper's beats to the descriptor that TURNOUT_BEATS names."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: turnout_beats
 type: stdout
-short_description: Results of the keeper's beats as JSON lines
-description: Used by the keeper alone; it writes where the environment variable TURNOUT_BEATS says.
+short_description: The answer to one of the keeper's beats, as a JSON object
+description: Used by the keeper alone. The environment variable TURNOUT_BEATS is the number of the descriptor.
 """
 
 import json
@@ -16,16 +16,16 @@ from ansible.plugins.callback import CallbackBase
 
 
 class CallbackModule(CallbackBase):
-    """One line a host: its name, the command's exit code, and whether it could be reached."""
+    """One host's answer: its name, the command's exit code and output, and whether it could be reached."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "stdout"
     CALLBACK_NAME = "turnout_beats"
 
     def _write(self, result, unreachable=False):
-        row = {"host": result.host.get_name(), "rc": result.result.get("rc"), "unreachable": unreachable}
-        with open(os.environ["TURNOUT_BEATS"], "a", encoding="utf-8") as beats:
-            beats.write(json.dumps(row) + "\n")
+        row = {"host": result.host.get_name(), "unreachable": unreachable}
+        row |= {key: result.result.get(key) for key in ("rc", "stdout")}
+        os.write(int(os.environ["TURNOUT_BEATS"]), json.dumps(row).encode())
 
     def v2_runner_on_ok(self, result):
         """Write a beat that was answered."""

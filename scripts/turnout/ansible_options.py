@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 # Options of ansible-playbook that say how hosts are found and reached.
@@ -22,10 +20,10 @@ _VALUE_OPTIONS = {
 }
 
 
-def options(arguments: Mapping[str, Any], extra_vars: Mapping[str, Any], folder: Path) -> list[str]:
+def options(arguments: Mapping[str, Any]) -> list[str]:
     """Return the options for another command. `arguments` are Ansible's own (`context.CLIARGS`).
 
-    `extra_vars` may hold secrets: they travel in a private file in `folder`, never in a process's arguments.
+    Variables of the command line (`-e`) are not among them: they may hold secrets, and travel by `keeper.hand_over`.
     """
     words: list[str] = []
     for source in arguments.get("inventory") or ():
@@ -39,11 +37,6 @@ def options(arguments: Mapping[str, Any], extra_vars: Mapping[str, Any], folder:
             words += [flag, str(arguments[key])]
     if arguments.get("become"):
         words.append("--become")
-    if extra_vars:
-        file = folder / "extra-vars.json"
-        file.touch(mode=0o600)
-        file.write_text(json.dumps(dict(extra_vars), default=str))
-        words += ["-e", f"@{file}"]
     return words
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 from harness import BIN, ROOT
+from turnout.keeper import process_started
 
 TRIALS, HOSTS, TASKS = 30, 4, 80
 
@@ -35,6 +36,7 @@ def test_ctrl_c_at_any_moment_ends_the_run_with_its_story(tmp_path: Path) -> Non
         folder = tmp_path / "turnout" / "runs" / f"trial-{trial:02}"
         folder.mkdir(parents=True)
         (folder / "keeper.json").write_text("{}")
+        (folder / "keeper.pid").write_text(f"{os.getpid()} {process_started(os.getpid())}")
         env = {**os.environ, "TURNOUT_RUN": folder.name, "XDG_STATE_HOME": str(tmp_path), "PYTHONUNBUFFERED": "1",
                "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}  # fmt: skip
         process = subprocess.Popen(

@@ -14,6 +14,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 from turnout.ansible_options import options, questions
+from turnout.keeper import hand_over, take_back
 
 CAUSE_LIMIT = 600
 
@@ -58,7 +59,8 @@ class ActionModule(ActionBase):
         command = [
             str(Path(sys.executable).with_name("ansible-playbook")),
             str(args["playbook"]),
-            *options(context.CLIARGS, extra, folder),
+            *options(context.CLIARGS),
+            *hand_over(folder, extra),
             "-e",
             json.dumps(args.get("extra") or {}),
         ]
@@ -79,6 +81,8 @@ class ActionModule(ActionBase):
                 ).returncode
             except subprocess.TimeoutExpired:
                 code = 124
+            finally:
+                take_back(folder)
         seconds = time.monotonic() - started
         cause = first_cause(log.read_text(errors="replace"))
         return {**result, "changed": True, "code": code, "seconds": seconds, "cause": cause, "log": str(log)}

@@ -1,35 +1,32 @@
-"""Start the keeper of this run on the controller, and tell it when the release stands."""
+"""Start the keeper of this run on the controller, and tell it how far the run is."""
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 from ansible import context
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
+from turnout import keeper
 from turnout.ansible_options import options, questions
-from turnout.keeper import process_started
+
+TOLD = ("taken", "releasing", "committed")  # states that are files in the run's folder
 
 
 class ActionModule(ActionBase):
     """Write the plan into the run's folder and start `python -m turnout.keeper` in a session of its own.
 
-    With `state: committed` leave word in that folder that every edge has confirmed. (A copy to the controller itself
-    would take a second of a release.)
+    With another `state` leave word in that folder: C(taken), the run holds the lock on every edge; C(committed), every
+    edge has confirmed; C(releasing), the lock is about to be given back. (A copy to the controller itself would take a
+    second of a release.)
     """
 
     TRANSFERS_FILES = False
     _requires_connection = False
-    _VALID_ARGS = frozenset({"run", "folder", "playbook", "beat_s", "edges", "state"})
-
-    def _options(self, folder: Path) -> list[str]:
-        extra = load_extra_vars(self._loader) if context.CLIARGS.get("extra_vars") else {}
-        return options(context.CLIARGS, extra, folder)
+    _VALID_ARGS = frozenset({"run", "folder", "playbook", "beat_s", "lease_s", "ttl_s", "edges", "state"})
 
     def _check_unattended(self) -> None:
         asks = questions(context.CLIARGS)
@@ -41,38 +38,32 @@ class ActionModule(ActionBase):
             )
 
     def run(self, tmp=None, task_vars=None):
-        """Start the keeper; the result's `keeper_pid` is its process id."""
+        """Start the keeper; the result's `keeper_pid` and `playbook_pid` are process ids on the controller."""
         result = super().run(tmp, task_vars)
         if self._play_context.check_mode:
             return {**result, "changed": False, "skipped": True, "msg": "no keeper in check mode"}
-        if self._task.args.get("state") == "committed":
-            (Path(self._task.args["folder"]) / "committed").write_text(f"{self._task.args['run']}\n")
+        args = self._task.args
+        folder = Path(args["folder"])
+        state = args.get("state")
+        if state in TOLD:
+            keeper.write(folder / state, f"{keeper.boottime() if state == 'taken' else args['run']}\n")
             return {**result, "changed": False}
         self._check_unattended()
-        folder = Path(self._task.args["folder"])
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         parent = os.getppid()
+        extra = load_extra_vars(self._loader) if context.CLIARGS.get("extra_vars") else {}
         plan = {
-            "run": self._task.args["run"],
+            "run": args["run"],
             "parent_pid": parent,
-            "parent_started": process_started(parent),
-            "beat_s": float(self._task.args.get("beat_s", 3)),
-            "ansible_options": self._options(folder),
-            "playbook": str(self._task.args["playbook"]),
+            "parent_started": keeper.process_started(parent),
+            "beat_s": float(args["beat_s"]),
+            "lease_s": float(args["lease_s"]),
+            "ttl_s": float(args["ttl_s"]),
+            "ansible_options": [*options(context.CLIARGS), *keeper.hand_over(folder, extra)],
+            "playbook": str(args["playbook"]),
             "cwd": os.getcwd(),
-            "verbosity": int(context.CLIARGS.get("verbosity") or 0),
-            "edges": list(self._task.args.get("edges") or []),
+            "edges": list(args.get("edges") or []),
+            "boottime": keeper.boottime(),
         }
-        draft = folder / "keeper.json"
-        draft.touch(mode=0o600)
-        draft.write_text(json.dumps(plan))
-        with (folder / "keeper.err").open("ab") as errors:
-            keeper = subprocess.Popen(
-                [sys.executable, "-m", "turnout.keeper", str(folder)],
-                stdin=subprocess.DEVNULL,
-                stdout=errors,
-                stderr=errors,
-                start_new_session=True,
-                close_fds=True,
-            )
-        return {**result, "changed": False, "keeper_pid": keeper.pid}
+        keeper.write(folder / "keeper.json", json.dumps(plan))
+        return {**result, "changed": False, "keeper_pid": keeper.start(folder), "playbook_pid": parent}
