@@ -43,6 +43,11 @@ unit: ## tests of the Python core only (needs no lab)
 fault-matrix: setup ## cut deploys and rollbacks off at every task and at random moments, by every fault, under load
 	@python tests/faults/matrix.py
 
+mutants: ## break the code at random, one fault at a time, and see whether the tests notice (TARGETS=, MUTANTS=, SEED=)
+	@scripts/setup.sh --no-image
+	@tests/mutants/setup.sh
+	@python tests/mutants/run.py
+
 bench-%: setup
 	@test -f tests/bench/$*.py || { echo 'there is no bench "$*"; there are: $(patsubst tests/bench/%.py,%,$(wildcard tests/bench/[a-z]*.py))' >&2; exit 2; }
 	@python tests/bench/$*.py

@@ -1,0 +1,272 @@
+"""Break the code where a fault would cost most, one small fault at a time, and see whether a test notices.
+
+    make mutants                        a drawn sample of each target, and the score
+    make mutants TARGETS='keeper judge' only these
+    make mutants MUTANTS=400 SEED=7     more of them, others
+    make mutants MUTANTS=all            every one: hours
+
+Cosmic Ray (from PyPI, in an environment of its own, hashes checked) makes the mutants; the tests nearest to the code
+are run on each. Mutants of annotations are left out: they are never evaluated. What survives is either listed in
+`equal.yml` with the reason why no test can tell it from the original, or it is a gap, printed with its line. The last
+line is one JSON object. Exit code 0 only where every target has a score of at least `LEAST`, in a sample that is not
+empty, and where the tests pass on the code as it is.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+TOOL = ROOT / ".cache" / "mutants"
+LEAST = 0.9  # killed of those that are not equal to the original
+AT_A_TIME = 2
+EDGE = "roles/edge/files/turnout_edge"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is broken, the tests that have to notice, and how long they may take at most (seconds)."""
+
+    name: str
+    files: tuple[str, ...]
+    tests: tuple[str, ...]
+    limit_s: float
+
+
+TARGETS = (
+    Target("edge", (EDGE,), ("tests/unit/edge",), 240),
+    Target("keeper", ("scripts/turnout/keeper.py",), ("tests/unit/run",), 120),
+    Target("judge", ("scripts/turnout/judge/core.py",), ("tests/unit/judge/test_core.py",), 60),
+    Target("signing", ("scripts/turnout/release/sign.py",), ("tests/unit/release/test_release_sign.py",), 60),
+    Target("drill", ("scripts/turnout/drill/arithmetic.py",), ("tests/unit/drill",), 90),
+)
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One small fault: where, what kind, and the line that it changes, as it stands in the original."""
+
+    file: str
+    operator: str
+    row: int
+    line: str
+    job: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What names it in `equal.yml`: line numbers change too easily."""
+        return self.file, self.operator, self.line
+
+
+@dataclass
+class Score:
+    """What came of one target's sample."""
+
+    target: str
+    made: int = 0
+    killed: int = 0
+    equal: int = 0
+    survivors: list[Mutant] = field(default_factory=list)
+    fault: str = ""
+    seconds: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Killed of those that a test could kill; 0 where none was made."""
+        of = self.killed + len(self.survivors)
+        return self.killed / of if of else 0.0
+
+
+def known_equal() -> dict[tuple[str, str, str], str]:
+    """Return the mutants that are equal to the original, with the reason. Raises ValueError for one without."""
+    found = {}
+    for entry in yaml.safe_load((HERE / "equal.yml").read_text()) or []:
+        if not str(entry.get("why") or "").strip():
+            raise ValueError(f"equal.yml: {entry.get('line')!r} has no reason (why)")
+        found[str(entry["file"]), str(entry["operator"]), str(entry["line"]).strip()] = str(entry["why"])
+    return found
+
+
+def annotations(source: str) -> set[tuple[int, int]]:
+    """Return the places (row, column) of the operators and names inside annotations, which nothing evaluates."""
+    places: set[tuple[int, int]] = set()
+    for node in ast.walk(ast.parse(source)):
+        noted = [getattr(node, "annotation", None), getattr(node, "returns", None)]
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            noted += node.body
+        for tree in filter(None, noted):
+            for row in range(tree.lineno, (tree.end_lineno or tree.lineno) + 1):
+                first = tree.col_offset if row == tree.lineno else 0
+                last = (tree.end_col_offset or 0) if row == tree.end_lineno else 10_000
+                places |= {(row, column) for column in range(first, last + 1)}
+    return places
+
+
+def copy_tree(place: Path) -> None:
+    """Copy what git knows of into `place`, with today's content: mutants are made there, never here."""
+    names = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("\0")
+    for name in filter(None, names):
+        if (ROOT / name).is_file():
+            target = place / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target)
+    for shared in (".venv", ".cache"):
+        (place / shared).symlink_to(ROOT / shared)
+
+
+def environment(place: Path) -> dict[str, str]:
+    """Return the environment of a test run: the copy's package goes before the checkout's."""
+    return {**os.environ, "PYTHONPATH": str(place / "scripts"), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def test_command(target: Target) -> list[str]:
+    """Return the command that has to fail on a mutant."""
+    return [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *target.tests]
+
+
+def draw(session: Path, place: Path, count: int | None, seed: int) -> list[Mutant]:
+    """Keep a drawn sample of the session's mutants, drop the rest; return the sample."""
+    with sqlite3.connect(session) as database:
+        rows = database.execute(
+            "select job_id, module_path, operator_name, start_pos_row, start_pos_col from mutation_specs "
+            "order by module_path, start_pos_row, start_pos_col, operator_name, occurrence, operator_args"
+        ).fetchall()
+        sources = {row[1]: (place / row[1]).read_text() for row in rows}
+        silent = {name: annotations(source) for name, source in sources.items()}
+        found = [
+            Mutant(file, operator.removeprefix("core/"), row, sources[file].splitlines()[row - 1].strip(), job)
+            for job, file, operator, row, column in rows
+            if (row, column) not in silent[file]
+        ]
+        if count is not None and len(found) > count:
+            found = random.Random(seed).sample(found, count)  # noqa: S311 - a sample that can be drawn again
+        kept = {mutant.job for mutant in found}
+        for (job,) in database.execute("select job_id from work_items").fetchall():
+            if job not in kept:
+                database.execute("delete from mutation_specs where job_id = ?", (job,))
+                database.execute("delete from work_items where job_id = ?", (job,))
+    return found
+
+
+def score(target: Target, count: int | None, seed: int, equal: dict[tuple[str, str, str], str]) -> Score:
+    """Break a copy of the target, mutant by mutant, and return what came of it."""
+    started = time.monotonic()
+    result = Score(target.name)
+    with tempfile.TemporaryDirectory(prefix="turnout-mutants-") as folder:
+        place = Path(folder)
+        copy_tree(place)
+        sound = subprocess.run(
+            test_command(target), cwd=place, env=environment(place), capture_output=True, text=True, check=False
+        )
+        if sound.returncode:
+            result.fault = f"its tests do not pass on the code as it is:\n{sound.stdout[-2000:]}"
+            return result
+        config = place / "mutants.toml"
+        paths = ", ".join(json.dumps(name) for name in target.files)
+        words = " ".join(test_command(target))
+        config.write_text(
+            f"[cosmic-ray]\nmodule-path = [{paths}]\ntimeout = {target.limit_s}\nexcluded-modules = []\n"
+            f'test-command = {json.dumps(words)}\n[cosmic-ray.distributor]\nname = "local"\n'
+        )
+        session = place / "mutants.sqlite"
+        tool = str(TOOL / "bin" / "cosmic-ray")
+        subprocess.run([tool, "init", str(config), str(session)], cwd=place, check=True, capture_output=True)
+        made = draw(session, place, count, seed)
+        subprocess.run(
+            [tool, "exec", str(config), str(session)],
+            cwd=place,
+            env=environment(place),
+            check=True,
+            capture_output=True,
+        )
+        with sqlite3.connect(session) as database:
+            outcomes = dict(database.execute("select job_id, test_outcome from work_results").fetchall())
+    result.made = len(made)
+    for mutant in made:
+        outcome = str(outcomes.get(mutant.job) or "").lower()
+        if "surviv" not in outcome and outcome:
+            result.killed += 1
+        elif mutant.key in equal:
+            result.equal += 1
+        else:
+            result.survivors.append(mutant)
+    result.seconds = time.monotonic() - started
+    return result
+
+
+def chosen(names: Sequence[str]) -> list[Target]:
+    """Return the targets named, or all. Raises SystemExit for one that is not there."""
+    unknown = sorted(set(names) - {target.name for target in TARGETS})
+    if unknown:
+        known = ", ".join(target.name for target in TARGETS)
+        print(f"error[mutants-target]: there is no target {', '.join(unknown)}\n  expected: {known}", file=sys.stderr)
+        print("  to mend:  make mutants TARGETS='...'", file=sys.stderr)
+        raise SystemExit(2)
+    return [target for target in TARGETS if not names or target.name in names]
+
+
+def main() -> int:
+    """Score every target, print the table and what survived."""
+    word = os.environ.get("MUTANTS") or "60"
+    count = None if word == "all" else int(word)
+    seed = int(os.environ.get("SEED") or 1)
+    equal = known_equal()
+    targets = chosen((os.environ.get("TARGETS") or "").split())
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        scores = list(pool.map(lambda target: score(target, count, seed, equal), targets))
+    print(f"{'TARGET':<10}{'MADE':>6}{'KILLED':>8}{'EQUAL':>7}{'SURVIVED':>10}{'SCORE':>8}{'SECONDS':>9}")
+    for one in scores:
+        print(
+            f"{one.target:<10}{one.made:>6}{one.killed:>8}{one.equal:>7}{len(one.survivors):>10}{one.rate:>8.1%}"
+            f"{one.seconds:>9.0f}"
+        )
+    for one in scores:
+        if one.fault:
+            print(f"{one.target}: {one.fault}")
+        for mutant in one.survivors:
+            print(f"survived: {mutant.file}:{mutant.row}  {mutant.operator}\n    {mutant.line}")
+    good = all(one.rate >= LEAST and not one.fault for one in scores)
+    print(
+        json.dumps(
+            {
+                "seed": seed,
+                "sample": word,
+                "least": LEAST,
+                "passed": good,
+                "targets": {
+                    one.target: {
+                        "made": one.made, "killed": one.killed, "equal": one.equal,
+                        "survived": len(one.survivors), "score": round(one.rate, 4),
+                    }
+                    for one in scores
+                },
+            }
+        )
+    )  # fmt: skip
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

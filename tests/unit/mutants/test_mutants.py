@@ -1,0 +1,60 @@
+"""The runner of mutants: what it leaves out, what it counts, what it refuses."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def run() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("mutants_run", ROOT / "tests" / "mutants" / "run.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["mutants_run"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_operators_of_annotations_are_left_out_and_those_of_code_are_not(run: ModuleType) -> None:
+    source = "def f(a: int | None = 1 + 2) -> int | str:\n    b: int | None = a or 3\n    return 4 | b\n"
+    places = run.annotations(source)
+    assert (1, source.index("|")) in places
+    assert (1, source.index("+")) not in places
+    assert (2, source.splitlines()[1].index("|")) in places
+    assert (3, source.splitlines()[2].index("|")) not in places
+
+
+def test_every_target_and_its_tests_are_there(run: ModuleType) -> None:
+    for target in run.TARGETS:
+        for name in (*target.files, *target.tests):
+            assert (ROOT / name).exists(), name
+
+
+def test_an_equal_mutant_without_a_reason_is_refused(
+    run: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "equal.yml").write_text("- {file: a.py, operator: NumberReplacer, line: 'x = 1', why: ' '}\n")
+    monkeypatch.setattr(run, "HERE", tmp_path)
+    with pytest.raises(ValueError, match="no reason"):
+        run.known_equal()
+
+
+def test_no_mutant_is_no_success(run: ModuleType) -> None:
+    assert run.Score("edge").rate == 0.0
+    assert run.Score("edge", made=10, killed=9, survivors=[object()]).rate == 0.9
+
+
+def test_an_unknown_target_is_refused_with_those_that_there_are(
+    run: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run.chosen(["edges"])
+    assert "keeper" in capsys.readouterr().err
