@@ -107,6 +107,12 @@ def render(status: Facts) -> str:
     schema = status.get("schema")
     if schema:
         lines.append(f"schema      version {schema['version']}, last contract migration {schema['last_contract']}")
+        planned = schema.get("planned")
+        if planned:
+            lines.append(
+                f"            !! run {planned.get('run')} began migrations up to {planned['version']} (last contract "
+                f"{planned['last_contract']}); how they ended is not recorded: deploy.yml records it"
+            )
     unfinished = [
         f"{entry['run']} by {entry.get('actor')} ({entry.get('action')}), last word: "
         f"{(entry.get('last') or {}).get('event')} {(entry.get('last') or {}).get('action')}"
@@ -161,7 +167,18 @@ def _entry(entry: Facts) -> str:
     what = entry.get("kind", "?")
     place = entry.get("to") or {"release": entry.get("release"), "color": entry.get("color")}
     where = f" on {place['color']}" if place.get("color") else ""
-    return f"{entry.get('ts', '')}  {what}  {place.get('release')}{where}  run {entry.get('run')}"
+    about = _drill(entry) if what == "drill" else f"{place.get('release') or '-'}{where}"
+    return f"{entry.get('ts', '')}  {what}  {about}  run {entry.get('run')}"
+
+
+def _drill(entry: Facts) -> str:
+    lost_s = (entry.get("rpo") or {}).get("seconds")
+    figures = [
+        f"{name} {seconds:.1f} s"
+        for name, seconds in (("RPO", lost_s), ("RTO", entry.get("rto_seconds")))
+        if isinstance(seconds, int | float)
+    ]
+    return ", ".join([f"{entry.get('mode') or '?'}: {entry.get('verdict') or '?'}", *figures])
 
 
 def _block(title: str, rows: Sequence[str]) -> list[str]:

@@ -78,6 +78,10 @@ options:
     type: bool
   version: {description: "For schema: the highest applied migration, 0 for none.", type: int}
   last_contract: {description: "For schema: the highest applied contract migration, 0 for none.", type: int}
+  planned:
+    description: "For schema, before migrations run: the highest migration once they are applied."
+    type: int
+  planned_contract: {description: "With O(planned): the highest contract migration then.", type: int}
   owner: {description: "For lock_take: who holds it, for people.", type: str}
   pid: {description: "For lock_take: the process on the controller.", type: int}
   purpose: {description: "For lock_take: what for.", type: str}
@@ -177,6 +181,8 @@ VALUES = [
     "quarantine",
     "version",
     "last_contract",
+    "planned",
+    "planned_contract",
     "owner",
     "pid",
     "purpose",

@@ -34,9 +34,13 @@ class ActionModule(ControllerAction):
                 "code": "schema",
                 "faults": [fault.as_dict() for fault in faults],
             }
+        after = state_after(manifest, state)
         return {
             "pending": [step.id for step in pending(manifest, state)],
-            "last_contract": state_after(manifest, state).last_contract,
+            "version": after.version,
+            "last_contract": after.last_contract,
+            "contracted": state.last_contract,
+            "contracts": [step.version for step in manifest.migrations if step.kind == "contract"],
         }
 
 

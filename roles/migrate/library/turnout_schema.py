@@ -30,5 +30,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 pending: {description: Migrations to apply., returned: success, type: list, elements: str}
+version: {description: Highest migration once they are applied., returned: success, type: int}
 last_contract: {description: Highest contract migration once they are applied., returned: success, type: int}
+contracted: {description: Highest contract migration that is applied now., returned: success, type: int}
+contracts: {description: The release's contract migrations., returned: success, type: list, elements: int}
 """

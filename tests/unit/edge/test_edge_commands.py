@@ -15,6 +15,7 @@ from edge_model import (
     state_of,
 )
 from turnout_edge.errors import Trouble
+from turnout_edge.watch import Watch
 
 
 def refused(edge: ModelEdge, words: str, **named: object) -> Trouble:
@@ -467,6 +468,119 @@ def test_runs_without_an_end_are_shown_as_unfinished() -> None:
     edge.run("journal --run B --event end --action deploy")
     (left,) = edge.run("show")["unfinished"]
     assert (left["run"], left["last"]["action"], left["last"]["phase"]) == ("A", "lay", "2/7")
+
+
+def left_behind() -> ModelEdge:
+    """An edge whose run A died with a quarter of the users on its candidate."""
+    edge = edge_in_flight(2500)
+    edge.run("journal --run A --event start --action deploy")
+    edge.run("lease arm --run A --lease-s 5")
+    return edge
+
+
+@pytest.mark.parametrize("words", ["rollback", "rollback --run R"])
+def test_a_rollback_ends_the_dead_run_that_it_goes_back_from(words: str) -> None:
+    edge = left_behind()
+    edge.run(words)
+    assert [run["run"] for run in edge.run("show")["unfinished"]] == []
+    (end,) = [line for line in edge.journal.tail(50) if line["event"] == "end"]
+    assert (end["run"], end["action"]) == ("A", "deploy")
+    assert end["ended_by"] != "A"
+
+
+def test_a_rollback_with_nothing_to_move_ends_the_dead_run_too() -> None:
+    edge = edge_with_stable()
+    edge.run("journal --run A --event start --action deploy")
+    assert edge.run("rollback --run R")["action"] == "nothing"
+    assert edge.run("show")["unfinished"] == []
+
+
+def test_a_lease_that_ran_out_leaves_the_dead_run_for_a_person_to_see() -> None:
+    edge = left_behind()
+    edge.time.advance(6)
+    Watch(edge).tick()
+    assert edge.shares()["green"] == 0
+    assert [run["run"] for run in edge.run("show")["unfinished"]] == ["A"]
+    edge.run("rollback --run R")
+    assert edge.run("show")["unfinished"] == []
+
+
+def test_a_put_back_ends_no_other_run() -> None:
+    edge = left_behind()
+    edge.run("journal --run B --event start --action deploy")
+    edge.run("rollback --put-back --run A")
+    assert [run["run"] for run in edge.run("show")["unfinished"]] == ["A", "B"]
+
+
+def with_contract_planned() -> ModelEdge:
+    """An edge whose 1.1.0 serves and whose way back, 1.0.0, knows migrations up to 5; contract migration 7 began."""
+    edge = ModelEdge()
+    edge.run("lock take --run A")
+    edge.run("prepare --run A --color blue", release=release("1.0.0", low=3, high=5))
+    edge.run("move --run A --share-bp 10000")
+    edge.run("confirm --run A")
+    edge.run("schema --run A --version 5 --last-contract 2")
+    edge.run("prepare --run A --color green", release=release("1.1.0", low=3, high=9))
+    edge.run("move --run A --share-bp 10000")
+    edge.run("confirm --run A")
+    edge.run("schema --run A --planned 7 --planned-contract 7")
+    return edge
+
+
+def test_a_rollback_to_a_release_that_a_planned_contract_migration_may_have_broken_is_refused() -> None:
+    """The run died between the migration and its record: what it may have applied counts."""
+    edge = with_contract_planned()
+    edge.power_cut()
+    fault = refused(edge, "rollback")
+    assert fault.code == "target-schema"
+    assert "contract migration 7 was begun by run A" in fault.observed
+    assert "turnout-edge schema" in fault.remedy
+    assert edge.run("show")["schema"]["planned"]["last_contract"] == 7
+    assert edge.run("rollback --force", reason="nothing was applied: I looked")["forced"] is True
+
+
+@pytest.mark.parametrize(("version", "last_contract", "fits"), [(5, 2, True), (6, 2, True), (7, 7, False)])
+def test_the_truth_replaces_what_was_planned(version: int, last_contract: int, fits: bool) -> None:
+    edge = with_contract_planned()
+    edge.run(f"schema --run A --version {version} --last-contract {last_contract}")
+    assert "planned" not in edge.run("show")["schema"]
+    if fits:
+        assert edge.run("rollback")["moved"] is True
+    else:
+        assert refused(edge, "rollback").code == "target-schema"
+
+
+def test_what_is_planned_grows_only_and_says_nothing_twice() -> None:
+    edge = with_contract_planned()
+    assert edge.run("schema --run A --planned 7 --planned-contract 7")["changed"] is False
+    edge.run("schema --run A --planned 6 --planned-contract 0")
+    planned = edge.run("show")["schema"]["planned"]
+    assert (planned["version"], planned["last_contract"]) == (7, 7)
+    assert edge.run("show")["schema"]["version"] == 5
+
+
+def test_a_plan_on_an_edge_that_knows_no_schema_is_the_bound() -> None:
+    edge = edge_with_stable()
+    edge.run("schema --run A --planned 4 --planned-contract 3")
+    schema = edge.run("show")["schema"]
+    assert (schema["version"], schema["last_contract"], schema["planned"]["last_contract"]) == (4, 0, 3)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "",
+        "--version 3",
+        "--planned 3",
+        "--planned 3 --planned-contract 4",
+        "--version 3 --last-contract 0 --planned 4 --planned-contract 4",
+        "--version 3 --planned-contract 1",
+        "--planned -1 --planned-contract -1",
+    ],
+)
+def test_a_schema_needs_one_sound_pair(words: str) -> None:
+    fault = refused(edge_with_stable(), f"schema --run A {words}")
+    assert (fault.code, fault.exit_code) == ("schema", 2)
 
 
 def test_journal_keeps_what_it_is_given_apart_from_its_own_fields() -> None:

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from .errors import Json
 
 
+RECORD = "turnout-edge schema --run ID --version V --last-contract C (with the lock of run ID)"
+
+
 def schema_fault(release: Json | None, schema: Json | None) -> str | None:
     """Return why a release cannot run on the recorded schema, or None (also when either is unknown)."""
     wanted = (release or {}).get("schema")
@@ -17,9 +20,13 @@ def schema_fault(release: Json | None, schema: Json | None) -> str | None:
         return None
     if schema["version"] < wanted["min"]:
         return f"the schema is at migration {schema['version']}, and it needs at least {wanted['min']}"
+    knows = f"and it knows migrations up to {wanted['max']}"
     if schema["last_contract"] > wanted["max"]:
-        applied = schema["last_contract"]
-        return f"contract migration {applied} was applied, and it knows migrations up to {wanted['max']}"
+        return f"contract migration {schema['last_contract']} was applied, {knows}"
+    planned = schema.get("planned")
+    if planned and planned["last_contract"] > wanted["max"]:
+        begun = f"contract migration {planned['last_contract']} was begun by run {planned.get('run')}"
+        return f"{begun}, how it ended is not recorded, {knows}"
     return None
 
 
@@ -49,7 +56,8 @@ def check_rollback_target(state: State, backend: Json | None) -> None:
             "target-schema",
             f"{name} cannot run on this database: {fault}",
             f"a schema inside {record['schema']['min']}..{record['schema']['max']}",
-            f"take the schema back (the service's migrate down), or deploy a release that knows it; {force}",
+            f"take the schema back (the service's migrate down), or deploy a release that knows it; {force}"
+            + ("; where a look at the database shows what was applied: " + RECORD if state.planned() else ""),
         )
 
 

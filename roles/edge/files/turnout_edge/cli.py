@@ -121,8 +121,10 @@ OPTIONS: dict[str, list[tuple[str, Json]]] = {
     ],
     "settle": [("--previous-restored", {"action": "store_true"})],
     "schema": [
-        ("--version", {"type": int, "required": True}),
-        ("--last-contract", {"type": int, "required": True}),
+        ("--version", {"type": int}),
+        ("--last-contract", {"type": int}),
+        ("--planned", {"type": int}),
+        ("--planned-contract", {"type": int}),
     ],
     "adopt": [*RELEASE, *FORCE],
     "recover": [("--force", {"action": "store_true"})],

@@ -10,7 +10,7 @@ from .holding import arm_lease, disarm_lease
 from .lock import check_lock
 from .request import Who, read_json, required_run, split_names
 from .state import WHOLE_BP, State, choose_recovered, percent
-from .transitions import adopt, confirm, move, prepare, settle
+from .transitions import adopt, confirm, move, plan_schema, prepare, record_schema, settle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,21 +77,27 @@ def command_settle(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
 
 
 def command_schema(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
-    """Record how far the database's schema is."""
+    """Record how far the database's schema is, or (--planned) how far migrations that begin now may take it."""
     state = edge.load_state()
     check_lock(edge.load_lock(), who.run, edge.clock.mark())
-    if options.version < 0 or not 0 <= options.last_contract <= options.version:
+    truth, planned = (options.version, options.last_contract), (options.planned, options.planned_contract)
+    version, contract = planned if truth == (None, None) else truth
+    if None not in (*truth, *planned) or None in (version, contract) or not 0 <= contract <= version:
         raise Trouble(
             "schema",
             EXIT_USAGE,
-            f"--version {options.version} --last-contract {options.last_contract}",
-            "0 <= last contract <= version",
+            f"--version {truth[0]} --last-contract {truth[1]} --planned {planned[0]} --planned-contract {planned[1]}",
+            "one of the two pairs, with 0 <= contract <= version",
             "mend the numbers",
         )
-    numbers = {"version": options.version, "last_contract": options.last_contract}
-    known = {key: (state.schema or {}).get(key) for key in numbers}
-    after = state if known == numbers else state.but(schema={**numbers, "at": edge.clock.stamp(), "run": who.run})
-    message = f"schema at migration {options.version}, last contract migration {options.last_contract}"
+    stamp = {"at": edge.clock.stamp(), "run": who.run}
+    numbers = {"version": version, "last_contract": contract}
+    if truth == (None, None):
+        after = plan_schema(state, numbers, stamp)
+        message = f"migrations up to {version} begin, the last contract migration among them is {contract}"
+    else:
+        after = record_schema(state, numbers, stamp)
+        message = f"schema at migration {version}, last contract migration {contract}"
     return carry_out(edge, who, "schema", state, after, message=message, schema=after.schema)
 
 

@@ -45,6 +45,7 @@ class WayBack:
         self.recovered: str | None = None
         self.quarantined = False
         self.warnings: list[str] = []
+        self.ends_others = False
 
     def gone(self) -> str | None:
         """Return the color that loses its users."""
@@ -136,6 +137,8 @@ def command_rollback(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
         way = WayBack(who, state, put_back(state, stamp, options.keep_confirmed))
     else:
         way = WayBack(who, state, roll_back(state, stamp, options.further))
+    # What a person goes back from is over. A lease that ran out, or a page, leaves it for a person to see.
+    way.ends_others = not (options.put_back or getattr(options, "by_itself", False))
     way.forced, way.reason, way.recovered = bool(options.force), options.reason, recovered
     live = edge.live()
     in_place = live["green_bp"] == edge.disk_bp() == way.after.green_bp
@@ -155,7 +158,7 @@ def command_rollback(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
     if way.action == "nothing":
         # Its playbook goes on to the processes of the hosts, so it needs the lock and a number of its own.
         if takes_lock and not who.dry_run:
-            way.warnings += take_lock(edge, who, lock)
+            way.warnings += take_lock(edge, who, lock, ends_others=way.ends_others)
         return answer(who, "nothing", entered, way.message(), **way.facts(), warnings=way.warnings)
     changed = way.moves or way.before != way.after or takes_lock or recovered is not None
     if who.dry_run or not changed:
@@ -234,12 +237,21 @@ def check_put_back(edge: Edge, who: Who) -> None:
         )
 
 
-def take_lock(edge: Edge, who: Who, lock: Json) -> list[str]:
+def end_others(edge: Edge, who: Who) -> None:
+    """Write the end of every other run that has none: without the lock it can change nothing any more."""
+    for run in edge.journal.unfinished():
+        if run["run"] != who.run:
+            note(edge, Who(run["run"], who.actor), "end", str(run["action"]), ended_by=who.run)
+
+
+def take_lock(edge: Edge, who: Who, lock: Json, *, ends_others: bool) -> list[str]:
     """Take the lock for a rollback that moves nobody; returns what could not be written."""
     mine = lock_of_rollback(edge, who, lock)
     try:
         edge.write_lock(mine)
         note(edge, who, "note", "lock-taken", purpose="rollback", took_over=lock["holder"], fence=mine["fence"])
+        if ends_others:
+            end_others(edge, who)
     except OSError as fault:
         return [f"could not be written: lock ({fault.strerror or fault})"]
     return []
@@ -271,6 +283,8 @@ def carry_back(edge: Edge, way: WayBack, lock: Json, *, keep_lock: bool, started
     outcome = {"moved": way.moves, "forced": way.forced, "reason": way.reason, "took_ms": way.took_ms}
     failed = f"HAProxy: {live_fault}" if live_fault else None
     attempt("journal", note, edge, who, "result", "rollback", state=target, failed=failed, **outcome)
+    if way.ends_others:
+        attempt("journal", end_others, edge, who)
     if way.moves:
         attempt("ledger", edge.ledger.append, way.ledger_entry(edge.clock.stamp()))
     if not keep_lock:

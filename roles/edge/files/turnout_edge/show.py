@@ -160,4 +160,6 @@ def describe_entry(entry: Json) -> str:
             side.get("release", "?") if isinstance(side, dict) else "?" for side in (entry.get("from"), entry.get("to"))
         ]
         return f"{names[0]} -> {names[1]}"
+    if entry.get("kind") == "drill":
+        return f"{entry.get('mode')}: {entry.get('verdict')}"
     return str(entry.get("release") or "")

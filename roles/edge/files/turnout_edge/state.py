@@ -98,6 +98,10 @@ class State:
             return WHOLE_BP - self.share_bp
         return WHOLE_BP if self.stable == "green" else 0
 
+    def planned(self) -> Json | None:
+        """Return the migrations that were begun, and whose end is not recorded."""
+        return (self.schema or {}).get("planned")
+
     def serving_bp(self) -> dict[str, int]:
         """Return each color's share of the traffic, in basis points."""
         return {"blue": WHOLE_BP - self.green_bp, "green": self.green_bp}
@@ -213,6 +217,13 @@ def is_release(record: object) -> bool:
 
 def is_schema(record: object) -> bool:
     """Tell whether a value can be the recorded state of a database's schema."""
+    return has_numbers(record) and (
+        not isinstance(record, dict) or "planned" not in record or has_numbers(record["planned"])
+    )
+
+
+def has_numbers(record: object) -> bool:
+    """Tell whether a value says how far a schema is."""
     numbers = [record.get("version"), record.get("last_contract")] if isinstance(record, dict) else [None]
     return all(isinstance(number, int) and not isinstance(number, bool) for number in numbers)
 

@@ -164,6 +164,27 @@ def adopt(state: State, color: str, release: Json) -> State:
     return state.but(stable=color, releases={**state.releases, color: release})
 
 
+def record_schema(state: State, numbers: Json, stamp: Json) -> State:
+    """Record how far the database's schema is; what was planned is over."""
+    known = state.schema or {}
+    if "planned" not in known and {key: known.get(key) for key in numbers} == numbers:
+        return state
+    return state.but(schema={**numbers, **stamp})
+
+
+def plan_schema(state: State, numbers: Json, stamp: Json) -> State:
+    """Record how far migrations that begin now may take the schema: the upper bound until the truth is recorded.
+
+    Where nothing is known of the schema, what is planned is all that can be said of its version.
+    """
+    known = state.schema or {"version": numbers["version"], "last_contract": 0, **stamp}
+    planned = known.get("planned") or {}
+    if {key: planned.get(key) for key in numbers} == numbers:
+        return state
+    numbers = {key: max(number, planned.get(key, 0)) for key, number in numbers.items()}
+    return state.but(schema={**known, "planned": {**numbers, **stamp}})
+
+
 def put_back(state: State, stamp: Json, keep_confirmed: bool) -> tuple[State, str, str]:
     """Undo what the run of `stamp` did here and did not finish, and nothing else; returns as `roll_back` does.
 

@@ -136,7 +136,7 @@ def rollback_options() -> argparse.Namespace:
     import argparse
 
     nothing_else = dict.fromkeys(("further", "force", "put_back", "keep_confirmed"), False)
-    return argparse.Namespace(reason=None, quarantine=None, **nothing_else)
+    return argparse.Namespace(reason=None, quarantine=None, by_itself=True, **nothing_else)
 
 
 def notify(text: str) -> None:

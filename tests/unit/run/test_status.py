@@ -1,0 +1,51 @@
+"""The table of how a service stands says what each entry of the ledger is about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from turnout.status import collect, render
+
+
+def shown(**edge: Any) -> str:
+    facts = {"service": "sample", "stable": "blue", "agree": True, "live": {"reachable": True}, **edge}
+    return render(collect({"edge1": facts}, {}))
+
+
+def test_a_drill_is_told_by_its_verdict_and_figures() -> None:
+    entry = {
+        "ts": "2026-11-29T03:00:00.000Z",
+        "kind": "drill",
+        "mode": "latest",
+        "verdict": "pass",
+        "rpo": {"seconds": 12.5, "heartbeats": 3, "wal_bytes": 9},
+        "rto_seconds": 61.25,
+        "run": "nightly",
+    }
+    text = shown(ledger=[entry])
+    assert "drill  latest: pass, RPO 12.5 s, RTO 61.2 s  run nightly" in text
+    assert "None" not in text
+
+
+def test_a_drill_that_measured_nothing_is_told_without_figures() -> None:
+    entry = {
+        "ts": "t",
+        "kind": "drill",
+        "mode": "random",
+        "verdict": "fail",
+        "rpo": None,
+        "rto_seconds": None,
+        "run": "r",
+    }
+    text = shown(ledger=[entry])
+    assert "drill  random: fail  run r" in text
+    assert "None" not in text
+
+
+def test_an_entry_about_no_release_names_none() -> None:
+    assert "waiver  -  run r" in shown(ledger=[{"ts": "t", "kind": "waiver", "run": "r"}])
+
+
+def test_migrations_whose_end_is_not_recorded_are_told() -> None:
+    schema = {"version": 5, "last_contract": 2, "planned": {"version": 7, "last_contract": 7, "run": "A"}}
+    assert "run A began migrations up to 7 (last contract 7); how they ended is not recorded" in shown(schema=schema)
