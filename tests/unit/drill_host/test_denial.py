@@ -41,7 +41,8 @@ UNCLEAR = [
     "ERROR: [041]: unable to open file '/etc/pgbackrest/pgbackrest.conf' for read: [13] Permission denied",
     "ERROR: [049]: unable to connect to 'store1:8432': [13] Permission denied",
     "ERROR: [064]: unable to write '/r/archive/sample/p1.pgbackrest.tmp': [28] No space left on device",
-    "ERROR: [102]: access denied",
+    "ERROR: [105]: raised from remote-0 tls protocol on 'data1': access denied",
+    "ASSERT: [025]: option 'compress-level-network' is not valid for the current command",
     "ERROR: [031]: option 'repo1-path' not valid for command 'repo-put'",
     "",
 ]
@@ -122,6 +123,23 @@ def test_a_time_out_or_another_error_is_no_pass(
     assert "is not known" in faults[0]
     # On a bad day nobody is stopped by it.
     assert preflight._credentials(engine, keep=True) == []
+
+
+ASSERTED = "ASSERT: [025]: option 'compress-level-network' is not valid for the current command"
+
+
+@pytest.mark.parametrize(
+    ("said_to_writing", "known"),
+    [(DENIALS[1], True), (DENIALS[4], True), (DENIALS[5], True), (DENIALS[0], False), (UNCLEAR[5], False)],
+)
+def test_on_a_repository_host_a_folder_that_cannot_be_written_denies_deletion_too(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, said_to_writing: str, known: bool
+) -> None:
+    """pgBackRest 2.55 cannot ask a repository host for a deletion. A file system's denial is enough, S3's is not."""
+    answers = {"put_archive": said_to_writing, "put_backup": said_to_writing}
+    found = refusals(engine, monkeypatch, Storage(**answers, rm_archive=ASSERTED, rm_backup=ASSERTED))
+    assert found.allowed == ()
+    assert (len([said for said in found.unclear if said.startswith("deleting")]) == 0) is known
 
 
 def test_nothing_to_delete_is_not_known_and_says_how_to_mend_it(

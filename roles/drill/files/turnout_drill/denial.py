@@ -20,3 +20,13 @@ _DENIALS = (
 def is_denial(said: str) -> bool:
     """Tell whether pgBackRest's words are those of a storage that does not let these credentials write."""
     return any(pattern.search(said) for pattern in _DENIALS)
+
+
+def is_of_a_file_system(said: str) -> bool:
+    """Tell whether a denial to write is one that denies to delete there too: both need the folder to be writable."""
+    return is_denial(said) and re.search(r": \[(13|30)\] ", said) is not None
+
+
+def could_not_be_asked(said: str) -> bool:
+    """Tell whether pgBackRest failed before it asked anybody, as `repo-rm` of 2.55 does with a repository host."""
+    return said.lstrip().startswith("ASSERT: [025]")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from .denial import is_denial
+from .denial import could_not_be_asked, is_denial, is_of_a_file_system
 from .errors import BrokenOff
 from .place import Place
 from .shell import ProgramError, run, systemctl, transient
@@ -98,24 +98,26 @@ class Engine:
         unclear: list[str] = []
         for area in ("archive", "backup"):
             folder = f"{area}/{self.stanza}"
-            self._try_to_write(f"{folder}/turnout-probe-{secrets.token_hex(8)}", allowed, unclear)
-            self._try_to_delete(folder, allowed, unclear)
+            said = self._try_to_write(f"{folder}/turnout-probe-{secrets.token_hex(8)}", allowed, unclear)
+            self._try_to_delete(folder, said, allowed, unclear)
         return Refusals(tuple(allowed), tuple(unclear))
 
-    def _try_to_write(self, probe: str, allowed: list[str], unclear: list[str]) -> None:
+    def _try_to_write(self, probe: str, allowed: list[str], unclear: list[str]) -> str:
+        """Try it; return what was said against it."""
         try:
             self.call("--raw", "repo-put", probe, stdin=b"a drill must not be able to write this\n", timeout_s=60)
         except ProgramError as error:
             if not is_denial(error.said):
                 unclear.append(f"writing {probe}: {error}")
-            return
+            return error.said
         allowed.append(f"write {probe}")
         try:
             self.call("repo-rm", probe, timeout_s=60)
         except ProgramError as error:
             unclear.append(f"{probe} was written and could not be removed, remove it by hand: {error}")
+        return ""
 
-    def _try_to_delete(self, folder: str, allowed: list[str], unclear: list[str]) -> None:
+    def _try_to_delete(self, folder: str, said_to_writing: str, allowed: list[str], unclear: list[str]) -> None:
         # pgBackRest sends no deletion for what is not there: it must be something real, and of no worth.
         canary = f"{folder}/{CANARY}"
         try:
@@ -124,7 +126,8 @@ class Engine:
                 return
             self.call("repo-rm", canary, timeout_s=60)
         except ProgramError as error:
-            if not is_denial(error.said):
+            implied = could_not_be_asked(error.said) and is_of_a_file_system(said_to_writing)
+            if not implied and not is_denial(error.said):
                 unclear.append(f"deleting {canary}: {error}")
             return
         allowed.append(f"delete {canary}")
