@@ -436,8 +436,10 @@ class Keeper:
             "-e",
             json.dumps({"rollback_run": self.plan.run, "rollback_reason": why, "rollback_committed": self.committed()}),
         ]
-        # The put-back is a run of its own and reports into a folder of its own.
+        # The put-back is a run of its own and reports into a folder of its own. Its name comes after that of its run:
+        # an application host refuses from now on what the run's workers may still have under way.
         env = {name: value for name, value in quiet(os.environ).items() if not name.startswith("TURNOUT_RUN")}
+        env["TURNOUT_RUN"] = f"{self.plan.run}-back"
         try:
             log = os.open(self.plan.folder / "put-back.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         except OSError:

@@ -50,8 +50,10 @@ class WayBack:
 def plan(edges: Mapping[str, Facts | None]) -> WayBack:
     """Return what follows from the edges' answers; None stands for an edge that did not answer, or refused.
 
-    Raises `TurnoutError` where no edge answered, or where those that did serve different colors.
+    Raises `TurnoutError` where no edge answered, where those that did serve different colors, and where another run
+    holds a lock.
     """
+    _check_lock(edges)
     # One that moved in one place only (disk or HAProxy) tells `after`, but not that it is so.
     said = {name: answer for name, answer in edges.items() if answer and answer.get("ok") and answer.get("after")}
     silent = tuple(sorted(set(edges) - set(said)))
@@ -93,6 +95,23 @@ def plan(edges: Mapping[str, Facts | None]) -> WayBack:
         records=_records(said, to),
         kept=_kept(leave, silent),
     )
+
+
+def _check_lock(edges: Mapping[str, Facts | None]) -> None:
+    """Raise TurnoutError where another run holds a lock: only a put-back is refused for that, and it knows less."""
+    held = {
+        name: str((answer.get("error") or {}).get("observed") or "")
+        for name, answer in edges.items()
+        if answer and (answer.get("error") or {}).get("code") == "lock"
+    }
+    if held:
+        raise TurnoutError(
+            "rollback-overtaken",
+            observed=f"another run has taken over ({'; '.join(f'{name}: {words}' for name, words in held.items())}); "
+            "no process was touched",
+            expected="the lock of the run that is put back, or a free one",
+            remedy="let the other run end, then look: ansible-playbook playbooks/status.yml",
+        )
 
 
 def _records(said: Mapping[str, Facts], to: str) -> dict[str, str]:

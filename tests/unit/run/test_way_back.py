@@ -51,6 +51,14 @@ def test_an_edge_that_refused_counts_as_serving() -> None:
     assert found.silent == ("edge2",)
 
 
+def test_a_put_back_of_a_run_that_was_overtaken_touches_no_process() -> None:
+    locked = {"failed": True, "error": {"code": "lock", "observed": "the lock is held by run s (deploy, bea@laptop)"}}
+    with pytest.raises(TurnoutError) as refused:
+        plan({"edge1": back(candidate="green"), "edge2": locked})
+    assert refused.value.code == "rollback-overtaken"
+    assert "edge2: the lock is held by run s" in refused.value.observed
+
+
 def test_an_edge_whose_haproxy_did_not_take_it_counts_as_serving() -> None:
     """It tells what it wants, `after`; its users are where they were."""
     found = plan({"edge1": back(), "edge2": {**back(), "ok": False, "failed": True}})
