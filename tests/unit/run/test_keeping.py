@@ -102,6 +102,7 @@ class World:
     def stop(self) -> None:
         if self.playbook is Playbook.RUNS and not self.said:
             self.playbook, self.stopped_s = Playbook.STOPPED, self.now_s
+            self.deaf = self.deaf or bool(self.when(Interrupt))  # once more, before it had ended
 
     def go_on(self) -> None:
         if self.playbook is Playbook.STOPPED:
@@ -317,6 +318,15 @@ def test_a_playbook_that_does_not_hear_is_killed() -> None:
     assert world.outcome == "put back"
 
 
+def test_a_beat_under_way_renews_no_lease_of_a_run_that_is_to_end() -> None:
+    world = begun()
+    world.edges["edge1"].latency_s = 2.0
+    world.lose("edge2")
+    while not world.when(Interrupt):
+        world.tick()
+    assert not world.under_way
+
+
 def test_one_that_cannot_be_killed_is_not_waited_for() -> None:
     keeping = Keeping.of(LIMITS, list(EDGES))
     now_s, actions = 0.0, []
@@ -361,7 +371,7 @@ def test_a_lock_that_was_taken_while_the_run_was_cut_off_is_found() -> None:
     world = World()
     world.pass_time(0.1)
     world.die()
-    world.pass_time(0.5)
+    world.pass_time(0.9)
     world.edges["edge1"].holds = True
     world.pass_time(4)
     assert world.outcome == "put back"
