@@ -338,7 +338,7 @@ class Turnout:
             record = json.dumps(edge["releases"][idle])
             say = f"turnout-edge --run {IN_TESTS} --actor tests"
             steps = ("lock take --ttl-s 60", f"prepare --color {idle} --release '{record}'", "move --share-bp 10000")
-            for step in (*steps, f"confirm --color {idle}", "lock release"):
+            for step in (*steps, f"ready --color {idle}", f"confirm --color {idle}", "commit", "lock release"):
                 self.ssh(name, f"{say} {step}")
         run = self.rollback("-e", f"rollback_run={IN_TESTS}", "-e", "rollback_committed=true")
         assert run.rc == 0, run.tail

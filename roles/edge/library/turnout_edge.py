@@ -21,7 +21,9 @@ options:
       - show
       - prepare
       - move
+      - ready
       - confirm
+      - commit
       - rollback
       - settle
       - schema
@@ -41,7 +43,7 @@ options:
   run: {description: "The run that asks: the holder of the lock.", type: str}
   actor: {description: Who asks; recorded. Default is the user on the edge., type: str}
   phase: {description: The run's phase; recorded., type: str}
-  color: {description: "For prepare, adopt and confirm.", type: str, choices: [blue, green]}
+  color: {description: "For prepare, adopt, ready and confirm.", type: str, choices: [blue, green]}
   release:
     description:
       - "For prepare and adopt: C(release) (the version), C(complete) (a boolean: laid whole), C(schema) (C(min) and
@@ -66,7 +68,8 @@ options:
       - "For rollback: undo what O(run) itself did and nothing else; refused while another living run holds the lock."
     type: bool
   keep_confirmed:
-    description: "With O(put_back): let a release stand that O(run) has confirmed."
+    description:
+      - "With O(put_back): let a release stand that O(run) has confirmed. What it has committed stands in any case."
     type: bool
   quarantine:
     description:
@@ -146,7 +149,9 @@ COMMANDS = [
     "show",
     "prepare",
     "move",
+    "ready",
     "confirm",
+    "commit",
     "rollback",
     "settle",
     "schema",

@@ -226,8 +226,15 @@ def edge_with_stable() -> ModelEdge:
     edge.run("lock take --run A --purpose deploy")
     edge.run("prepare --run A --color blue", release=release("1.0.0"))
     edge.run("move --run A --share-bp 10000")
-    edge.run("confirm --run A")
+    hand_over(edge, "blue")
     return edge
+
+
+def hand_over(edge: ModelEdge, color: str, run: str = "A") -> None:
+    """Say the three words by which a release is confirmed."""
+    edge.run(f"ready --run {run} --color {color}")
+    edge.run(f"confirm --run {run} --color {color}")
+    edge.run(f"commit --run {run}")
 
 
 def edge_in_flight(share_bp: int = 2500) -> ModelEdge:
@@ -239,10 +246,20 @@ def edge_in_flight(share_bp: int = 2500) -> ModelEdge:
     return edge
 
 
+def edge_between(stage: str = "confirmed") -> ModelEdge:
+    """Return an edge that is left between the words by which run A confirms 1.1.0 in green."""
+    edge = edge_in_flight(0)
+    edge.run("move --run A --share-bp 10000 --lease-s 5")
+    edge.run("ready --run A --color green")
+    if stage == "confirmed":
+        edge.run("confirm --run A")
+    return edge
+
+
 def edge_confirmed() -> ModelEdge:
     """Return an edge on which 1.1.0 in green is stable and 1.0.0 in blue is the way back."""
     edge = edge_in_flight(10_000)
-    edge.run("confirm --run A")
+    hand_over(edge, "green")
     return edge
 
 

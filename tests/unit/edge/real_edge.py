@@ -283,7 +283,9 @@ class RealEdge:
         self.do("lock", "take", "--run", "A", "--purpose", "deploy", "--ttl-s", "600")
         self.do("prepare", "--run", "A", "--color", "blue", "--release", self.release("1.0.0"))
         self.do("move", "--run", "A", "--share-bp", "10000")
+        self.do("ready", "--run", "A", "--color", "blue")
         self.do("confirm", "--run", "A")
+        self.do("commit", "--run", "A")
         self.do("prepare", "--run", "A", "--color", "green", "--release", self.release("1.1.0"))
 
     def get(self, path: str = "/", user: str | None = None, **headers: str) -> tuple[int, str, dict[str, str]]:

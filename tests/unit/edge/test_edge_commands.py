@@ -8,9 +8,11 @@ import pytest
 from edge_model import (
     MAP,
     ModelEdge,
+    edge_between,
     edge_confirmed,
     edge_in_flight,
     edge_with_stable,
+    hand_over,
     release,
     state_of,
 )
@@ -35,6 +37,7 @@ def test_first_release_gets_nobody_until_it_is_moved() -> None:
     assert edge.shares() == {"blue": 0, "green": 10_000}
     edge.run("move --run A --share-bp 10000")
     assert edge.shares() == {"blue": 10_000, "green": 0}
+    edge.run("ready --run A --color blue")
     result = edge.run("confirm --run A")
     assert result["after"] == {"stable": "blue", "previous": None, "candidate": None, "share_bp": 0, "green_bp": 0}
     assert edge.shares() == {"blue": 10_000, "green": 0}
@@ -66,7 +69,7 @@ def test_candidate_gets_exactly_its_share(color: str) -> None:
     if color == "blue":
         edge.run("prepare --run A --color green", release=release("1.1.0"))
         edge.run("move --run A --share-bp 10000")
-        edge.run("confirm --run A")
+        hand_over(edge, "green")
     edge.run(f"prepare --run A --color {color}", release=release("1.2.0"))
     for share in (1, 500, 2500, 10_000, 0):
         edge.run(f"move --run A --share-bp {share}")
@@ -188,7 +191,15 @@ def test_move_arms_the_lease_in_the_same_call() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["move --share-bp 500", "confirm", "settle", "schema --version 1 --last-contract 0"]
+    "command",
+    [
+        "move --share-bp 500",
+        "ready --color green",
+        "confirm",
+        "commit",
+        "settle",
+        "schema --version 1 --last-contract 0",
+    ],
 )
 def test_nothing_moves_without_the_lock(command: str) -> None:
     edge = edge_in_flight(0)
@@ -198,6 +209,8 @@ def test_nothing_moves_without_the_lock(command: str) -> None:
 
 def test_confirm_needs_all_of_the_traffic() -> None:
     assert refused(edge_in_flight(2500), "confirm --run A").code == "share-not-whole"
+    assert refused(edge_in_flight(2500), "ready --run A --color green").code == "share-not-whole"
+    assert refused(edge_in_flight(10_000), "ready --run A --color blue").code == "no-candidate"
 
 
 def test_confirm_makes_the_old_release_the_way_back() -> None:
@@ -209,11 +222,71 @@ def test_confirm_makes_the_old_release_the_way_back() -> None:
     assert refused(edge, "confirm --run A --color blue").code == "no-candidate"
 
 
-def test_confirm_disarms_the_lease() -> None:
+def test_the_lease_is_kept_until_the_last_word() -> None:
     edge = edge_in_flight(0)
     edge.run("move --run A --share-bp 10000 --lease-s 7")
+    edge.run("ready --run A --color green")
+    assert edge.run("show")["lease"]["lease_s"] == 7
     edge.run("confirm --run A")
+    assert edge.run("show")["lease"]["armed"] is True
+    edge.run("commit --run A")
     assert edge.run("show")["lease"] == {"armed": False}
+    assert edge.run("commit --run A")["changed"] is False
+
+
+def test_a_run_that_never_armed_a_lease_gets_one_with_its_first_word() -> None:
+    edge = edge_in_flight(10_000)
+    assert edge.run("show")["lease"] == {"armed": False}
+    edge.run("ready --run A --color green")
+    assert edge.run("show")["lease"]["lease_s"] == 10
+
+
+def test_no_word_is_skipped() -> None:
+    fault = refused(edge_in_flight(10_000), "confirm --run A")
+    assert fault.code == "not-ready"
+    assert "turnout-edge ready --color green --run A" in fault.remedy
+    assert refused(edge_between("ready"), "commit --run A").code == "not-confirmed"
+    edge = edge_between("ready")
+    edge.run("lock take --run B --break")
+    assert refused(edge, "confirm --run B").code == "not-ready"
+    assert refused(edge_confirmed(), "commit --run B").exit_code == 4
+
+
+def test_each_word_may_be_said_twice() -> None:
+    edge = edge_between("ready")
+    assert edge.run("ready --run A --color green")["changed"] is False
+    edge.run("confirm --run A --color green")
+    assert edge.run("ready --run A --color green")["changed"] is False
+    assert edge.run("confirm --run A --color green")["changed"] is False
+    edge.run("commit --run A")
+    assert edge.run("confirm --run A --color green")["changed"] is False
+    assert edge.run("show")["lease"] == {"armed": False}
+
+
+def test_a_share_that_moves_takes_the_first_word_back() -> None:
+    edge = edge_between("ready")
+    edge.run("move --run A --share-bp 9000")
+    edge.run("move --run A --share-bp 10000")
+    assert refused(edge, "confirm --run A").code == "not-ready"
+
+
+def test_ready_is_refused_where_haproxy_holds_another_share() -> None:
+    edge = edge_in_flight(10_000)
+    edge.proxy.green = 400
+    assert refused(edge, "ready --run A --color green").code == "disagrees"
+
+
+def test_the_moment_since_which_users_get_what_they_get() -> None:
+    edge = edge_in_flight(0)
+    edge.time.advance(60)
+    edge.run("move --run A --share-bp 10000")
+    moved = edge.clock.stamp()
+    edge.time.advance(60)
+    hand_over(edge, "green")
+    assert state_of(edge).since == moved
+    edge.time.advance(60)
+    edge.run("rollback")
+    assert state_of(edge).since == edge.clock.stamp()
 
 
 def test_settle_drops_the_candidate_and_restores_the_displaced() -> None:
@@ -344,7 +417,7 @@ def test_rollback_refuses_a_schema_that_the_target_cannot_run_on(version: int, l
     edge.run("lock take --run A")
     edge.run("prepare --run A --color blue", release=release("1.0.0", low=3, high=5))
     edge.run("move --run A --share-bp 10000")
-    edge.run("confirm --run A")
+    hand_over(edge, "blue")
     edge.run("prepare --run A --color green", release=release("1.1.0"))
     edge.run(f"schema --run A --version {version} --last-contract {last_contract}")
     edge.run("move --run A --share-bp 500")
@@ -420,10 +493,16 @@ def test_put_back_undoes_only_its_own_candidate() -> None:
 
 
 def test_put_back_undoes_its_own_confirm_and_no_other() -> None:
-    edge = edge_confirmed()
-    assert edge.run("rollback --put-back --keep-confirmed --run A")["action"] == "nothing"
+    edge = edge_between()
     assert edge.run("rollback --put-back --run A")["action"] == "previous"
     assert edge.run("rollback --put-back --run A")["action"] == "nothing"
+    edge = edge_between()
+    assert edge.run("rollback --put-back --keep-confirmed --run A")["action"] == "nothing"
+    assert state_of(edge).stable == "green"
+    assert edge.run("show")["lease"] == {"armed": False}, "it was told that every edge has committed"
+    assert edge.run("rollback --put-back --run A")["action"] == "nothing"
+    edge = edge_confirmed()
+    assert edge.run("rollback --put-back --run A")["action"] == "nothing", "what was committed stands"
 
     edge = edge_confirmed()
     edge.run("lock release --run A")
@@ -518,11 +597,11 @@ def with_contract_planned() -> ModelEdge:
     edge.run("lock take --run A")
     edge.run("prepare --run A --color blue", release=release("1.0.0", low=3, high=5))
     edge.run("move --run A --share-bp 10000")
-    edge.run("confirm --run A")
+    hand_over(edge, "blue")
     edge.run("schema --run A --version 5 --last-contract 2")
     edge.run("prepare --run A --color green", release=release("1.1.0", low=3, high=9))
     edge.run("move --run A --share-bp 10000")
-    edge.run("confirm --run A")
+    hand_over(edge, "blue")
     edge.run("schema --run A --planned 7 --planned-contract 7")
     return edge
 

@@ -107,7 +107,32 @@ class EdgeMachine(RuleBasedStateMachine):
         before = state_of(self.edge)
         if self.attempt(f"confirm --run {run}") is None:
             assert before.share_bp == 10_000
+            assert before.word(run).stage == "ready"
             assert state_of(self.edge).stable == before.candidate
+
+    @rule(run=RUNS, color=COLORS)
+    def ready(self, run: str, color: str) -> None:
+        if self.attempt(f"ready --run {run} --color {color}") is None:
+            stage = state_of(self.edge).word(run).stage
+            assert stage in ("ready", "confirmed", "committed")
+            assert self.edge.load_lease()["armed"] or stage != "ready", "what is between the words has a lease"
+
+    @rule(run=RUNS)
+    def commit(self, run: str) -> None:
+        before = state_of(self.edge)
+        if self.attempt(f"commit --run {run}") is None:
+            assert before.word(run).stage in ("confirmed", "committed")
+            assert not self.edge.load_lease()["armed"]
+
+    @rule(color=COLORS, run=RUNS)
+    def hand_over(self, color: str, run: str) -> None:
+        """Take a release all of the way: chance alone hardly ever finds it."""
+        with contextlib.suppress(Trouble):
+            self.edge.run(f"lock take --run {run}")
+            self.edge.run(f"prepare --run {run} --color {color}", release=release("2.0"))
+            self.edge.run(f"move --run {run} --share-bp 10000 --lease-s 5")
+            self.edge.run(f"ready --run {run} --color {color}")
+            self.edge.run(f"confirm --run {run}")
 
     @rule(run=RUNS, restored=st.booleans())
     def settle(self, run: str, restored: bool) -> None:
@@ -140,6 +165,7 @@ class EdgeMachine(RuleBasedStateMachine):
         after = state_of(self.edge)
         if after != before:
             assert run in (before.declared_by if before.candidate else before.confirmed_by,)
+            assert after.stable == before.stable or not (before.word().stage == "committed" and before.word().sure)
 
     @rule(seconds=st.sampled_from([0.5, 4, 30, 70]), ticks=st.integers(0, 4))
     def time_passes(self, seconds: float, ticks: int) -> None:
@@ -182,7 +208,12 @@ class EdgeMachine(RuleBasedStateMachine):
                 self.edge.proxy.green = 0
 
     @rule(
-        words=st.sampled_from(["rollback", "rollback --run A", "move --run A --share-bp 2500", "confirm --run A"]),
+        words=st.sampled_from(
+            [
+                *("rollback", "rollback --run A", "rollback --put-back --run A", "move --run A --share-bp 2500"),
+                *("ready --run A --color green", "confirm --run A", "commit --run A"),
+            ]
+        ),
         step=st.integers(1, 8),
         when=st.sampled_from(["before", "after", "torn"]),
         cut=st.booleans(),

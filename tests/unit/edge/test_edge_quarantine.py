@@ -25,6 +25,7 @@ def flying() -> ModelEdge:
 def confirmed() -> ModelEdge:
     edge = flying()
     edge.run("move --run A --share-bp 10000")
+    edge.run("ready --run A --color green")
     edge.run("confirm --run A")
     return edge
 

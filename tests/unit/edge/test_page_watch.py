@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from edge_model import ModelEdge, edge_confirmed, edge_in_flight, edge_with_stable
+from edge_model import ModelEdge, edge_confirmed, edge_in_flight, edge_with_stable, hand_over
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "roles" / "page_watch" / "files"))
 
@@ -173,7 +173,7 @@ def test_a_release_that_a_person_let_go_again_is_never_taken_back_by_itself_twic
     edge.run("lock take --run B")
     edge.run("prepare --run B --color green", release=record)
     edge.run("move --run B --share-bp 10000")
-    edge.run("confirm --run B")
+    hand_over(edge, "green", run="B")
     edge.run("lock release --run B")
     assert serving(edge) == "green"
     edge.time.advance(60)

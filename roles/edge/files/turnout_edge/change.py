@@ -60,6 +60,7 @@ def require_agreement(edge: Edge, state: State) -> None:
 def carry_out(edge: Edge, who: Who, action: str, before: State, after: State, *, message: str, **facts: Any) -> Json:
     """Make a change true on disk and in HAProxy, or put everything back and say so (exit 5)."""
     touch_live = after.green_bp != before.green_bp or action in ("move", "apply", "adopt")
+    after = stamped(edge, before, after)
     facts = {**facts, "before": before.summary(), "after": after.summary()}
     in_place = not touch_live or edge.live()["green_bp"] == edge.disk_bp() == after.green_bp
     if before == after and in_place:
@@ -79,11 +80,17 @@ def carry_out(edge: Edge, who: Who, action: str, before: State, after: State, *,
             facts["older_workers"] = edge.haproxy.set_green_bp(after.green_bp)
     except (OSError, Unreachable, Disobeyed) as fault:
         raise put_back(edge, who, action, before, cause=fault, touch_live=touch_live, facts=facts) from fault
+    edge.tell_peers(after)
     try:
         note(edge, who, "result", action, state=after.as_json())
     except OSError as fault:
         facts["warnings"] = [f"the journal could not be written: {fault.strerror or fault}"]
     return answer(who, action, True, message, **facts)
+
+
+def stamped(edge: Edge, before: State, after: State) -> State:
+    """Return the state with the moment since which users get what they get."""
+    return after if after.serves() == before.serves() else after.but(since=edge.clock.stamp())
 
 
 def require_haproxy(edge: Edge) -> None:

@@ -11,11 +11,13 @@ from .change import disk_trouble
 from .commands import (
     command_adopt,
     command_apply,
+    command_commit,
     command_confirm,
     command_journal,
     command_ledger,
     command_move,
     command_prepare,
+    command_ready,
     command_recover,
     command_schema,
     command_settle,
@@ -53,7 +55,7 @@ turnout-edge: the one program that moves traffic on this edge
   turnout-edge rollback            go back, now (no arguments needed; twice does no harm)
   turnout-edge show --human        what serves, what HAProxy really does, who holds the lock
 
-  prepare move confirm settle adopt schema apply recover
+  prepare move ready confirm commit settle adopt schema apply recover
   lock take|beat|release|break     lease arm|renew|disarm     journal  ledger  watch
 
 Options of all: --config FILE --run ID --actor NAME --phase TEXT --dry-run --human --quiet
@@ -68,7 +70,9 @@ COMMANDS: dict[str, Callable[[Edge, Who, argparse.Namespace], Json]] = {
     "show": command_show,
     "prepare": command_prepare,
     "move": command_move,
+    "ready": command_ready,
     "confirm": command_confirm,
+    "commit": command_commit,
     "rollback": command_rollback,
     "settle": command_settle,
     "schema": command_schema,
@@ -111,6 +115,7 @@ OPTIONS: dict[str, list[tuple[str, Json]]] = {
         ("--allow-down", {"default": "", "metavar": "NAME,NAME"}),
         ("--lease-s", {"type": float}),
     ],
+    "ready": [("--color", {"required": True, "choices": COLORS})],
     "confirm": [("--color", {"choices": COLORS})],
     "rollback": [
         *FORCE,

@@ -1,4 +1,4 @@
-"""The commands of a release: prepare, move, confirm, settle, and those that keep or mend the records."""
+"""The commands of a release: prepare, move, ready, confirm, commit, settle, and those that keep the records."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from .change import answer, carry_out, checked_backend, note, require_agreement,
 from .checks import check_move_up, describe_servers
 from .edge import Edge
 from .errors import EXIT_DISK_ONLY, EXIT_USAGE, Trouble, refusal
-from .holding import arm_lease, disarm_lease
+from .holding import arm_lease, disarm_lease, keep_lease
 from .lock import check_lock
 from .request import Who, read_json, required_run, split_names
+from .resolve import CONFIRMED, READY
 from .state import WHOLE_BP, State, choose_recovered, percent
-from .transitions import adopt, confirm, move, plan_schema, prepare, record_schema, settle
+from .transitions import adopt, commit, confirm, move, plan_schema, prepare, ready, record_schema, settle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,18 +50,50 @@ def command_move(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
     return carry_out(edge, who, "move", state, after, message=message, lease=lease)
 
 
-def command_confirm(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
-    """Make the candidate stable."""
+def command_ready(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
+    """Record that this edge can confirm the candidate; the first of three words."""
     state = edge.load_state()
     check_lock(edge.load_lock(), who.run, edge.clock.mark())
-    after = confirm(state, options.color, who.run)
+    after = ready(state, options.color, stamp_of(edge, who))
+    require_agreement(edge, state)
+    lease = keep_lease(edge, who) if after.word(who.run).stage == READY else None  # it ends what is left between words
+    message = f"{options.color} ({after.release_name(options.color)}) is ready to be confirmed"
+    return carry_out(edge, who, "ready", state, after, message=message, handover=after.handover, lease=lease)
+
+
+def stamp_of(edge: Edge, who: Who) -> Json:
+    """Return who asks, and when."""
+    return {"run": who.run, "at": edge.clock.stamp()}
+
+
+def command_confirm(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
+    """Make the candidate stable, and keep the lease; the second of three words."""
+    state = edge.load_state()
+    check_lock(edge.load_lock(), who.run, edge.clock.mark())
+    after = confirm(state, options.color, stamp_of(edge, who))
     require_agreement(edge, state)
     message = f"{after.stable} ({after.release_name(after.stable)}) is stable; "
     if after.previous:
         message += f"{after.previous} ({after.release_name(after.previous)}) stays as the way back"
     else:
         message += "there is nothing to go back to yet"
-    result = carry_out(edge, who, "confirm", state, after, message=message)
+    if after.word(who.run).stage == CONFIRMED:
+        keep_lease(edge, who)
+    return carry_out(edge, who, "confirm", state, after, message=message, handover=after.handover)
+
+
+def command_commit(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
+    """Let the release stand, and disarm the lease; the last of three words, said when every edge has confirmed."""
+    del options
+    state = edge.load_state()
+    check_lock(edge.load_lock(), who.run, edge.clock.mark())
+    return end_handover(edge, who, state, commit(state, stamp_of(edge, who)))
+
+
+def end_handover(edge: Edge, who: Who, state: State, after: State) -> Json:
+    """Make a commit true."""
+    message = f"{after.stable} ({after.release_name(after.stable)}) stands"
+    result = carry_out(edge, who, "commit", state, after, message=message, handover=after.handover)
     disarm_lease(edge, who)
     return result
 
@@ -69,7 +102,7 @@ def command_settle(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
     """Drop the candidate after it was put back."""
     state = edge.load_state()
     check_lock(edge.load_lock(), who.run, edge.clock.mark())
-    after = settle(state, options.previous_restored, {"run": who.run, "at": edge.clock.stamp()})
+    after = settle(state, options.previous_restored, stamp_of(edge, who))
     message = "there is no candidate" if after == state else f"candidate {state.candidate} is dropped"
     result = carry_out(edge, who, "settle", state, after, message=message)
     disarm_lease(edge, who)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -10,6 +11,8 @@ from .errors import EXIT_USAGE, Trouble, not_root
 from .haproxy import Disobeyed, HAProxy, Unreachable
 from .journal import Journal, encode_line, parse_line
 from .lock import format_fence, parse_fence, read_fence
+from .peers import heard, told, word_of
+from .resolve import Word
 from .shapes import LARGEST_BYTES, decode, is_number, read_lease, read_lock
 from .state import COLORS, State, choose_recovered, format_map, parse_map
 from .store import Clock, FileLock, Files
@@ -25,7 +28,10 @@ DEFAULT_CONFIG = "/etc/turnout/edge.json"
 class Config:
     """edge.json: where everything is on this edge."""
 
-    KEYS = ("service", "socket", "map", "backends", "state_dir", "lease_s", "master_socket", "require_watch")
+    KEYS = (
+        *("service", "socket", "map", "backends", "state_dir", "lease_s", "master_socket", "require_watch"),
+        *("peers", "peers_file", "told_file"),
+    )
 
     def __init__(self, data: Json) -> None:
         self.service = str(data["service"])
@@ -35,6 +41,9 @@ class Config:
         self.state_dir = str(data["state_dir"])
         self.lease_s = float(data.get("lease_s", 10))
         self.master_socket: str | None = data.get("master_socket")
+        self.peers: list[str] = list(data.get("peers") or [])  # the other edges of the group
+        self.peers_file: str | None = data.get("peers_file")  # what was heard of them
+        self.told_file: str | None = data.get("told_file")  # what they may know of this one
         self.require_watch = bool(data.get("require_watch", True))
 
     @classmethod
@@ -73,6 +82,10 @@ def config_faults(data: object) -> list[str]:
     elif backends["blue"] == backends["green"] or not all(isinstance(name, str) for name in backends.values()):
         faults.append("backends does not give each color a backend of its own")
     lease_s = data.get("lease_s", 10)
+    peers = data.get("peers") or []
+    if not isinstance(peers, list) or not all(isinstance(name, str) for name in peers):
+        faults.append(f"peers is {peers!r}, which is no list of names")
+    faults += [f"{key} is no path" for key in ("peers_file", "told_file") if not isinstance(data.get(key), str | None)]
     if not is_number(lease_s) or lease_s <= 0:
         faults.append(f"lease_s is {lease_s!r}, which is no positive number")
     return faults
@@ -157,6 +170,13 @@ class Edge:
         data = json.dumps(state.as_json(), indent=1, ensure_ascii=False).encode() + b"\n"
         self.files.replace(self._path("state.json"), data)
 
+    def tell_peers(self, state: State) -> None:
+        """Publish what peers may know; what cannot be written now is written by the watchdog within a second."""
+        if self.config.told_file:
+            data = encode_line(told(state, self.load_lease(), self.clock.mark()["boot"]))
+            with contextlib.suppress(OSError):
+                self.files.replace(self.config.told_file, data, mode=0o644, durable=False)
+
     def disk_bp(self) -> int | None:
         """Return green's share as the map file has it: what HAProxy will read at its next start."""
         try:
@@ -208,6 +228,17 @@ class Edge:
             return self.files.read(path, LARGEST_BYTES + 1)
         except OSError:
             return b""
+
+    def peers_on(self, run: str | None) -> list[Word | None]:
+        """Return what each other edge of the group said last of a run; None for one that is not heard."""
+        return [word_of(said, run) for said in self.hear_peers().values()]
+
+    def hear_peers(self) -> dict[str, Json | None]:
+        """Return what each other edge of the group said within the last seconds; None for one that is not heard."""
+        path = self.config.peers_file
+        raw = self.small(path) if path and self.config.peers else None
+        boot = self.clock.mark()["boot"]
+        return {name: heard(raw, name, self.config.service, boot) for name in self.config.peers}
 
     def watch_path(self) -> str:
         """Return the file that the watchdog holds locked while it lives."""

@@ -7,6 +7,7 @@ from .edge import Edge
 from .errors import EXIT_LOCKED, EXIT_USAGE, Trouble, refusal
 from .lock import check_lock, describe_lock, fence_of, lock_is_fresh, mark_age_s
 from .request import Who, required_run
+from .resolve import CONFIRMED, READY
 from .show import show_lock
 
 TYPE_CHECKING = False
@@ -119,9 +120,18 @@ def command_lock_release(edge: Edge, who: Who, options: argparse.Namespace) -> J
         return answer(who, "lock-release", False, message, holder=holder)
     if not who.dry_run:
         edge.write_lock({**lock, "holder": None, "last": ended_lock(holder, "released", edge)})
-        disarm_lease(edge, who)
+        if not between_words(edge, run):
+            disarm_lease(edge, who)
         note(edge, who, "note", "lock-released")
     return answer(who, "lock-release", True, "released", holder=None)
+
+
+def between_words(edge: Edge, run: str) -> bool:
+    """Tell whether a run has begun to confirm here and not said its last word: then its lease ends it."""
+    try:
+        return edge.load_state().word(run).stage in (READY, CONFIRMED)
+    except Trouble:
+        return False
 
 
 def command_lock_break(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
@@ -156,6 +166,13 @@ def arm_lease(edge: Edge, who: Who, lease_s: float) -> Json:
         if not (known.get("armed") and known.get("run") == who.run and known.get("lease_s") == lease_s):
             note(edge, who, "note", "lease-armed", lease_s=lease_s)
     return lease
+
+
+def keep_lease(edge: Edge, who: Who) -> Json:
+    """Renew the lease of this run, or arm one where it has none."""
+    known = edge.load_lease()
+    own = bool(known.get("armed")) and known.get("run") == who.run and "lease_s" in known
+    return arm_lease(edge, who, known["lease_s"] if own else edge.config.lease_s)
 
 
 def disarm_lease(edge: Edge, who: Who) -> bool:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import time
 
-from .change import answer, checked_backend, note
+from .change import answer, checked_backend, note, stamped
 from .checks import check_rollback_target
+from .commands import end_handover
 from .edge import Edge
 from .errors import EXIT_DISK_ONLY, EXIT_INTERNAL, EXIT_LIVE_ONLY, EXIT_LOCKED, EXIT_USAGE, Trouble
 from .haproxy import Disobeyed, Unreachable
 from .holding import disarm_lease, ended_lock, release_lock
 from .lock import describe_lock, fence_of, lock_is_fresh
 from .request import Who
+from .resolve import COMMITTED, CONFIRMED
 from .show import quarantined
 from .state import COLORS, State
 from .store import utc_text
-from .transitions import put_back, roll_back
+from .transitions import commit, put_back, roll_back
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -134,17 +136,22 @@ def command_rollback(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
     state, recovered = edge.load_state_for_rollback()
     stamp = {"run": who.run, "at": edge.clock.stamp()}
     if options.put_back:
-        way = WayBack(who, state, put_back(state, stamp, options.keep_confirmed))
+        verdict = options.quarantine is not None
+        if not verdict:
+            state = let_stand(edge, who, state, told=options.keep_confirmed)
+        way = WayBack(who, state, put_back(state, stamp, options.keep_confirmed, sure=verdict))
     else:
-        way = WayBack(who, state, roll_back(state, stamp, options.further))
+        # What the watchdog does by itself is not sure: nobody said it.
+        way = WayBack(who, state, roll_back(state, stamp, options.further, sure=not getattr(options, "unsure", False)))
     # What a person goes back from is over. A lease that ran out, or a page, leaves it for a person to see.
     way.ends_others = not (options.put_back or getattr(options, "by_itself", False))
     way.forced, way.reason, way.recovered = bool(options.force), options.reason, recovered
     live = edge.live()
     in_place = live["green_bp"] == edge.disk_bp() == way.after.green_bp
     way.moves = way.before.stable is not None and not in_place
-    if way.action == "nothing" and (way.moves or (recovered and way.before.stable is not None)):
-        way.action = "apply"  # cut short by a crash: the state says so; HAProxy or the map file do not, yet
+    cut_short = way.moves or way.before != way.after or (recovered and way.before.stable is not None)
+    if way.action == "nothing" and cut_short:
+        way.action = "apply"  # by a crash, before HAProxy or the map file had it; or gone back in doubt: now it is said
     check_way(edge, way, options)
     entered = quarantine(edge, way, options.quarantine)  # before anything moves: whoever dies from here on, it stays
     lock = edge.load_lock()
@@ -172,6 +179,23 @@ def target_backend(edge: Edge, color: str) -> Json | None:
         return checked_backend(edge, color)
     except Unreachable:
         return None
+
+
+def let_stand(edge: Edge, who: Who, state: State, *, told: bool) -> State:
+    """Commit what the run confirmed here where its last word was said, to `told` or to another edge."""
+    word = state.word(who.run)
+    said = told or any(peer is not None and peer.stage == COMMITTED and peer.sure for peer in edge.peers_on(who.run))
+    if not said or word.stage not in (CONFIRMED, COMMITTED) or word.sure or is_another_runs(edge, who):
+        return state
+    after = commit(state, {"run": who.run, "at": edge.clock.stamp()})
+    end_handover(edge, who, state, after)
+    return state if who.dry_run else edge.load_state()
+
+
+def is_another_runs(edge: Edge, who: Who) -> bool:
+    """Tell whether another run that is alive holds the lock."""
+    holder = edge.load_lock()["holder"]
+    return holder is not None and holder["run"] != who.run and lock_is_fresh(holder, edge.clock.mark())
 
 
 def quarantine(edge: Edge, way: WayBack, why: str | None) -> bool:
@@ -270,6 +294,7 @@ def carry_back(edge: Edge, way: WayBack, lock: Json, *, keep_lock: bool, started
             unwritten.append(f"{what} (internal: {type(fault).__name__} {fault})")
 
     who = way.who
+    way.after = stamped(edge, way.before, way.after)
     attempt("lock", edge.write_lock, lock_of_rollback(edge, who, lock))  # first: the old holder may not move
     target = way.after.as_json()
     attempt(
@@ -278,6 +303,7 @@ def carry_back(edge: Edge, way: WayBack, lock: Json, *, keep_lock: bool, started
     attempt("state", edge.write_state, way.after)
     attempt("map", edge.write_map, way.after.green_bp)
     live_fault = apply_live_stubbornly(edge, way.after.green_bp)
+    edge.tell_peers(way.after)
     way.took_ms = round((time.monotonic() - started) * 1000)
     attempt("lease", disarm_lease, edge, who)
     outcome = {"moved": way.moves, "forced": way.forced, "reason": way.reason, "took_ms": way.took_ms}

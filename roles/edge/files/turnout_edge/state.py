@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from .resolve import STAGES, Word
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 WHOLE_BP = 10_000  # all of the traffic, in basis points
 COLORS = ("blue", "green")
 STATE_FORMAT = 1
+NEWER = ("handover", "since")  # fields that a state of format 1 may lack
 
 
 class State:
@@ -24,7 +27,8 @@ class State:
     `rolled_back` names the last release that users were taken off; `undone` is set by every way back since
     the last confirm, so that a second rollback does not go one release too far. `declared_by` is the run that
     declared the candidate, `confirmed_by` the run that made stable what it is: a put-back undoes only what its
-    own run did. Values are never changed in place: `but` makes a new one.
+    own run did. `handover` is the last word about a run's release (see resolve), {run, stage, at, sure, color,
+    confirmed}, and `since` when the traffic last changed. Values are never changed in place: `but` makes a new one.
     """
 
     __slots__ = (
@@ -32,12 +36,14 @@ class State:
         "confirmed_by",
         "declared_by",
         "displaced",
+        "handover",
         "previous",
         "releases",
         "rolled_back",
         "schema",
         "service",
         "share_bp",
+        "since",
         "stable",
         "undone",
     )
@@ -57,6 +63,8 @@ class State:
         schema: Json | None = None,
         rolled_back: Json | None = None,
         undone: Json | None = None,
+        handover: Json | None = None,
+        since: str | None = None,
     ) -> None:
         self.service = service
         self.stable = stable
@@ -70,6 +78,8 @@ class State:
         self.schema = schema
         self.rolled_back = rolled_back
         self.undone = undone
+        self.handover = handover
+        self.since = since
 
     def but(self, **changes: Any) -> State:
         """Return a copy with some fields changed."""
@@ -106,10 +116,21 @@ class State:
         """Return each color's share of the traffic, in basis points."""
         return {"blue": WHOLE_BP - self.green_bp, "green": self.green_bp}
 
+    def serves(self) -> dict[str, int]:
+        """Return the share of each release that has users, in basis points."""
+        return {f"{color} {self.release_name(color)}": bp for color, bp in self.serving_bp().items() if bp}
+
     def release_name(self, color: str | None) -> str:
         """Return the version that stands in a color, for a person."""
         record = self.releases.get(color) if color else None
         return str(record["release"]) if record else "no release"
+
+    def word(self, run: str | None = None) -> Word:
+        """Return this edge's word about a run (of itself: the last one that it said)."""
+        said = self.handover
+        if said is None or run not in (None, said["run"]):
+            return Word(None)
+        return Word(said["stage"], said.get("sure") is True, said.get("confirmed") is True)
 
     def summary(self) -> Json:
         """Return the few fields that tell where traffic goes (before and after in every answer)."""
@@ -133,10 +154,10 @@ class State:
             raise ValueError("it is not a JSON object")
         if data.get("format") != STATE_FORMAT:
             raise ValueError(f"its format is {data.get('format')!r}, not {STATE_FORMAT}")
-        missing = [name for name in cls.__slots__ if name not in data]
+        missing = [name for name in cls.__slots__ if name not in data and name not in NEWER]
         if missing:
             raise ValueError(f"it lacks {', '.join(missing)}")
-        state = cls(**{name: data[name] for name in cls.__slots__})
+        state = cls(**{name: data.get(name) for name in cls.__slots__})
         faults = state.faults()
         if faults:
             raise ValueError("; ".join(faults))
@@ -181,6 +202,8 @@ class State:
             found.append(f"previous ({self.previous}) overlaps stable or candidate, or has no stable")
         if self.schema is not None and not is_schema(self.schema):
             found.append(f"schema is {self.schema!r}, not a version and a last contract migration")
+        if self.handover is not None and not is_handover(self.handover):
+            found.append(f"handover is {self.handover!r}, not a run and a stage")
         found += [
             f"{name} ({getattr(self, name)}) has no release record"
             for name in ("stable", "previous", "candidate")
@@ -226,6 +249,11 @@ def has_numbers(record: object) -> bool:
     """Tell whether a value says how far a schema is."""
     numbers = [record.get("version"), record.get("last_contract")] if isinstance(record, dict) else [None]
     return all(isinstance(number, int) and not isinstance(number, bool) for number in numbers)
+
+
+def is_handover(record: object) -> bool:
+    """Tell whether a value can be an edge's last word about a run."""
+    return isinstance(record, dict) and isinstance(record.get("run"), str) and record.get("stage") in STAGES
 
 
 def schema_range_fault(wanted: object) -> str | None:

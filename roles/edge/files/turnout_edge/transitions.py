@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from .errors import EXIT_USAGE, Trouble, refusal
+from .resolve import BACK, COMMITTED, CONFIRMED, READY
 from .state import WHOLE_BP, State, is_release, other, percent
 
 TYPE_CHECKING = False
@@ -37,7 +38,8 @@ def prepare(state: State, color: str, release: Json, run: str | None = None) -> 
                 f"no other release laid over it ({release.get('release')})",
                 "turnout-edge rollback, then settle",
             )
-        return state.but(declared_by=run, releases={**state.releases, color: release})
+        known = state.handover if (state.handover or {}).get("run") == run else None
+        return state.but(declared_by=run, handover=known, releases={**state.releases, color: release})
     if state.candidate is not None:
         raise refusal(
             "candidate-present",
@@ -53,6 +55,7 @@ def prepare(state: State, color: str, release: Json, run: str | None = None) -> 
         previous=None,
         displaced=displaced,
         declared_by=run,
+        handover=None,
         releases={**state.releases, color: release},
     )
 
@@ -82,13 +85,29 @@ def move(state: State, share_bp: int, expect_share: int | None = None) -> State:
             f"0 or {WHOLE_BP} for the first release of all",
             f"move --share-bp {WHOLE_BP}",
         )
-    return state.but(share_bp=share_bp)
+    return state if share_bp == state.share_bp else state.but(share_bp=share_bp, handover=None)
 
 
-def confirm(state: State, color: str | None = None, run: str | None = None) -> State:
-    """Make the candidate stable, on the word of `run`; the old stable becomes previous."""
-    if state.candidate is None and color is not None and color == state.stable:
+def ready(state: State, color: str, stamp: Json) -> State:
+    """Record that this edge can confirm the candidate, the first of three words; `stamp` ({run, at}) says who asks."""
+    if state.candidate is None and color == state.stable and state.word(stamp["run"]).stage in (CONFIRMED, COMMITTED):
         return state
+    require_whole_candidate(state, color)
+    if state.word(stamp["run"]).stage == READY:
+        return state
+    return say(state, READY, stamp, color)
+
+
+def say(
+    state: State, stage: str, stamp: Json, color: str | None, *, sure: bool = False, confirmed: bool = False
+) -> State:
+    """Record this edge's word about the release of a run."""
+    word = {"stage": stage, "sure": sure, "confirmed": confirmed, "color": color, "release": state.release_name(color)}
+    return state.but(handover={"run": stamp["run"], "at": stamp["at"], **word})
+
+
+def require_whole_candidate(state: State, color: str | None) -> None:
+    """Refuse where the candidate is another color, or does not have all of the traffic."""
     if state.candidate is None or (color is not None and color != state.candidate):
         raise refusal(
             "no-candidate",
@@ -103,16 +122,65 @@ def confirm(state: State, color: str | None = None, run: str | None = None) -> S
             "100 %",
             f"move --share-bp {WHOLE_BP}",
         )
-    return state.but(
+
+
+def confirm(state: State, color: str | None, stamp: Json) -> State:
+    """Make the candidate stable, the second of three words; the old stable becomes previous."""
+    if state.candidate is None and color is not None and color == state.stable:
+        return state
+    require_whole_candidate(state, color)
+    if state.word(stamp["run"]).stage != READY:
+        run, word = stamp["run"], f"--run {stamp['run']}"
+        raise refusal(
+            "not-ready",
+            f"run {run} has not said that this edge is ready",
+            "the first word, said to every edge before the second is said to any",
+            f"turnout-edge ready --color {state.candidate} {word} on every edge, then confirm {word} on every edge, "
+            f"then commit {word} on every edge",
+        )
+    after = say(state, CONFIRMED, stamp, state.candidate)
+    return after.but(
         stable=state.candidate,
         previous=state.stable,
         candidate=None,
         share_bp=0,
         displaced=None,
         declared_by=None,
-        confirmed_by=run,
+        confirmed_by=stamp["run"],
         rolled_back=None,
         undone=None,
+    )
+
+
+def commit(state: State, stamp: Json, sure: bool = True) -> State:
+    """End the handover, the last of three words; not `sure` where an edge worked it out from its peers."""
+    word = state.word(stamp["run"])
+    if word.stage == COMMITTED and (word.sure or not sure):
+        return state
+    if word.stage not in (CONFIRMED, COMMITTED):
+        seen = f"this edge went back from {stamp['run']}" if word.stage == BACK else "it did not"
+        raise refusal(
+            "not-confirmed",
+            f"{seen}; {state.stable} ({state.release_name(state.stable)}) is stable",
+            f"an edge that run {stamp['run']} has confirmed",
+            "look what happened: turnout-edge show --human",
+        )
+    return say(state, COMMITTED, stamp, state.stable, sure=sure)
+
+
+def forward(state: State, stamp: Json) -> State | None:
+    """Serve the release again from which this edge went back in doubt, and to which the run committed the others.
+
+    Returns None where it is not there any more.
+    """
+    said = state.handover or {}
+    color = said.get("color")
+    whole = state.stable is not None and state.candidate is None and color == other(state.stable)
+    if not whole or not is_release(state.releases[color]) or said.get("release") != state.release_name(color):
+        return None
+    after = say(state, COMMITTED, stamp, color, sure=True)
+    return after.but(
+        stable=color, previous=state.stable, confirmed_by=stamp["run"], rolled_back=None, undone=None, displaced=None
     )
 
 
@@ -185,32 +253,41 @@ def plan_schema(state: State, numbers: Json, stamp: Json) -> State:
     return state.but(schema={**known, "planned": {**numbers, **stamp}})
 
 
-def put_back(state: State, stamp: Json, keep_confirmed: bool) -> tuple[State, str, str]:
+def put_back(state: State, stamp: Json, keep_confirmed: bool, sure: bool = False) -> tuple[State, str, str]:
     """Undo what the run of `stamp` did here and did not finish, and nothing else; returns as `roll_back` does.
 
     A run that failed before it declared a candidate has nothing to undo, and must not take users off the release
-    that was in service all along. With `keep_confirmed` every edge had confirmed, so the release stands.
+    that was in service all along. What the run committed stands, and with `keep_confirmed` (every edge was told to
+    commit) what it confirmed. The way back is not `sure`, unless for a verdict against the release: an edge that could
+    not be asked may have been committed.
     """
     if state.candidate is not None and state.declared_by == stamp["run"]:
-        return roll_back(state, stamp)
-    if state.candidate is None and state.confirmed_by == stamp["run"] and state.previous and not keep_confirmed:
-        return roll_back(state, stamp)
+        return roll_back(state, stamp, sure=sure)
+    word = state.word(stamp["run"])
+    stands = keep_confirmed or (word.stage == COMMITTED and word.sure)
+    if state.candidate is None and state.confirmed_by == stamp["run"] and state.previous and not stands:
+        return roll_back(state, stamp, sure=sure)
     serves = f"{state.stable} ({state.release_name(state.stable)}) serves" if state.stable else "nothing is in service"
     return state, "nothing", f"{serves}; run {stamp['run']} left nothing to put back"
 
 
-def roll_back(state: State, stamp: Json, further: bool = False) -> tuple[State, str, str]:
+def roll_back(state: State, stamp: Json, further: bool = False, sure: bool = True) -> tuple[State, str, str]:
     """Go back: return the new state, the action (candidate, previous, nothing) and, for nothing, the reason.
 
-    Convergent: applied to its own result it changes nothing. `stamp` is {run, at}.
+    Convergent: applied to its own result it changes nothing. `stamp` is {run, at}. An edge that went back and is not
+    `sure` goes forward again when it hears that the run has committed another edge (see resolve).
     """
+    word = state.word()
+    if sure and word.stage == BACK and not word.sure:
+        state = state.but(handover={**(state.handover or {}), "sure": True})
     if state.stable is None:
         return state, "nothing", "no release was ever confirmed here: there is nothing to go back to"
     if state.candidate is not None:
         if state.share_bp == 0:
             return state, "candidate", ""
         gone = {"color": state.candidate, "release": state.release_name(state.candidate), **stamp}
-        return state.but(share_bp=0, rolled_back=gone, undone=state.undone or stamp), "candidate", ""
+        after = say(state, BACK, {**stamp, "run": state.declared_by or stamp["run"]}, state.candidate, sure=sure)
+        return after.but(share_bp=0, rolled_back=gone, undone=state.undone or stamp), "candidate", ""
     if state.previous is None:
         return (
             state,
@@ -225,5 +302,6 @@ def roll_back(state: State, stamp: Json, further: bool = False) -> tuple[State, 
         )
         return state, "nothing", why
     gone = {"color": state.stable, "release": state.release_name(state.stable), **stamp}
-    after = state.but(stable=state.previous, previous=None, rolled_back=gone, undone=stamp)
-    return after, "previous", ""
+    by = {**stamp, "run": state.confirmed_by or stamp["run"]}
+    after = say(state, BACK, by, state.stable, sure=sure, confirmed=True)
+    return after.but(stable=state.previous, previous=None, rolled_back=gone, undone=stamp), "previous", ""
