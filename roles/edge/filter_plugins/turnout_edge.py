@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import ipaddress
+import json
 
 
 def turnout_proxy_faults(proxies, proxy_protocol=False):
@@ -22,9 +25,34 @@ def turnout_proxy_faults(proxies, proxy_protocol=False):
     return faults
 
 
+def turnout_acme_thumbprint(pem):
+    """Return the thumbprint (RFC 7638) of an account's key, which every answer to its challenges ends with.
+
+    Empty where it is no EC key of curve P-256.
+    """
+    # Imported where used: edges without ACME need none of it.
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
+
+    try:
+        key = load_pem_private_key(str(pem).strip().encode() + b"\n", password=None)
+    except (ValueError, TypeError):
+        return ""
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
+        return ""
+    numbers = key.public_key().public_numbers()
+    x, y = (_base64url(number.to_bytes(32, "big")) for number in (numbers.x, numbers.y))
+    text = json.dumps({"crv": "P-256", "kty": "EC", "x": x, "y": y}, separators=(",", ":"), sort_keys=True)
+    return _base64url(hashlib.sha256(text.encode()).digest())
+
+
+def _base64url(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
 class FilterModule:
     """The filters of this role."""
 
     def filters(self):
         """Return the filters by name."""
-        return {"turnout_proxy_faults": turnout_proxy_faults}
+        return {"turnout_proxy_faults": turnout_proxy_faults, "turnout_acme_thumbprint": turnout_acme_thumbprint}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import runpy
 import shutil
 import signal
 import socket
@@ -174,6 +175,8 @@ class RealEdge:
             keep_trailing_newline=True,
             undefined=jinja2.StrictUndefined,
         )
+        filters = runpy.run_path(str(ROLE / "filter_plugins" / "turnout_edge.py"))
+        environment.filters.update(filters["FilterModule"]().filters())
         text = environment.get_template("haproxy.cfg.j2").render(values)
         unwanted = ("    chroot ", "    user ", "    group ", "    log /dev/log", "    log global")
         return "".join(line for line in text.splitlines(keepends=True) if not line.startswith(unwanted))
