@@ -93,6 +93,9 @@ def why(directory, names, renew_days):
     try:
         openssl("verify", "-CAfile", authority, server)
         openssl("x509", "-in", server, "-noout", "-checkend", str(renew_days * 86400))
+        of_key = openssl("pkey", "-in", os.path.join(directory, "server.key"), "-pubout")
+        if of_key != openssl("x509", "-in", server, "-noout", "-pubkey"):
+            return "its key is another's"  # a run ended between the two files
     except CertificateError:
         return f"it is broken, not by this authority, or runs out within {renew_days} days"
     if note(directory) != alternative_names(names):
