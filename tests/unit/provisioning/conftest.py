@@ -29,6 +29,11 @@ def pg_role() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def certificate() -> ModuleType:
+    return load("postgres", "turnout_pg_certificate")
+
+
+@pytest.fixture(scope="session")
 def pg_database() -> ModuleType:
     return load("postgres", "turnout_pg_database")
 

@@ -8,14 +8,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from conftest import load
 
 NAMES = ["data1", "10.0.0.31", "2001:db8::31"]
-
-
-@pytest.fixture(scope="module")
-def certificate() -> ModuleType:
-    return load("postgres", "turnout_pg_certificate")
 
 
 @pytest.fixture
