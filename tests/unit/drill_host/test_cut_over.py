@@ -163,6 +163,7 @@ def bed(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
     _step_before(monkeypatch, world, os, "rename")
     _step_before(monkeypatch, world, Path, "rename")
     _step_before(monkeypatch, world, Path, "rmdir")
+    _step_before(monkeypatch, world, Path, "unlink")
     _step_before(monkeypatch, world, place.Place, "say")
     _step_before(monkeypatch, world, place.Place, "remove")
     return Bed(world, {"id": "r1", "directory": str(restores), "store": store, **plan}, act)
@@ -208,7 +209,24 @@ def test_one_that_was_never_validated_is_refused(bed: Bed, known: dict[str, Any]
     assert bed.world.serves == "old"
 
 
-MOST_STEPS = 30
+MOST_STEPS = 36
+
+
+@pytest.mark.parametrize("at", range(MOST_STEPS))
+def test_killed_while_it_is_put_back_a_second_one_mends_it(bed: Bed, at: int) -> None:
+    """The restored does not start; whoever puts the old back is killed; what hindered the restored is mended."""
+    world = bed.world
+    world.will_not_start = {"new"}
+    world.killed_at = at
+    try:
+        bed.cut_over()
+    except Killed:
+        pass
+    except BrokenOff:
+        assert world.serves == "old"
+    world.killed_at, world.will_not_start = None, set()
+    bed.cut_over()
+    assert world.serves == "new", world.steps
 
 
 @pytest.mark.parametrize("at", range(MOST_STEPS))
