@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness import ROOT, Turnout, weigh
+from harness import PLAYBOOK_LIMIT_S, ROOT, Turnout, weigh
 
 TAG = "TURNOUT_FAULTS_LAPTOP"
 PLUGINS = ROOT / "tests" / "faults" / "plugins"
@@ -66,7 +66,7 @@ class Laptop:
             return [(row["key"], row["t"]) for row in rows]
         return []
 
-    def reach(self, key: str, limit_s: float = 150) -> bool:
+    def reach(self, key: str, limit_s: float = PLAYBOOK_LIMIT_S) -> bool:
         """Wait until a task begins, or any of a phase (`6/7 `); tells whether it did before the playbook ended."""
         deadline = time.monotonic() + limit_s
         while time.monotonic() < deadline:

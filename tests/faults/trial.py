@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from harness import APPS, EDGES, ROOT, Load, Turnout
+from harness import APPS, EDGES, PLAYBOOK_LIMIT_S, ROOT, Load, Turnout
 from load.report import Record
 from turnout.lab.podman import PodmanError
 from turnout.lab.topology import host_named
@@ -34,7 +34,7 @@ from faults.verdict import (
 RATE = 40.0
 JOBS_PER_S = 4.0
 OLD, NEW = "1.0.0", "1.1.0"
-RUN_LIMIT_S = 150.0  # a run, or what is left of it, that takes longer hangs
+RUN_LIMIT_S = float(PLAYBOOK_LIMIT_S)  # a run, or what is left of it, that takes longer hangs
 PUT_BACK_LIMIT_S = 90.0
 BOUND_S = LEASE_S + SLACK_S
 LEAST_STOPPED_S = LEASE_S + 5.0
