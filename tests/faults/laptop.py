@@ -99,17 +99,19 @@ class Laptop:
     # What is done to it ----------------------------------------------------------------------------------------
 
     def processes(self) -> dict[int, str]:
-        """Return the processes of this laptop that live, with their command lines."""
+        """Return the processes of this laptop that live, with their command lines.
+
+        A shared SSH connection writes its title over its environment: it is known by the folder of its socket.
+        """
         found = {}
-        needle = f"{TAG}={self.name}".encode()
+        tag, folder = f"{TAG}={self.name}".encode(), f"{self.folder}/".encode()
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
             with contextlib.suppress(OSError):
-                if needle in (entry / "environ").read_bytes().split(b"\0"):
-                    found[int(entry.name)] = (
-                        (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                    )
+                line = (entry / "cmdline").read_bytes()
+                if folder in line or tag in (entry / "environ").read_bytes().split(b"\0"):
+                    found[int(entry.name)] = line.replace(b"\0", b" ").decode(errors="replace")
         return found
 
     def keepers(self) -> list[int]:
