@@ -38,8 +38,6 @@ RUN_LIMIT_S = float(PLAYBOOK_LIMIT_S)  # a run, or what is left of it, that take
 PUT_BACK_LIMIT_S = 90.0
 BOUND_S = LEASE_S + SLACK_S
 LEAST_STOPPED_S = LEASE_S + 5.0
-# What is tried again or refused after a second person: a message, and no success to be had.
-MAY_FAIL = ("second-deploy", "second-rollback")
 # An edge that the controller cannot reach is told of a rollback by the next one.
 UNTOLD = ("cut-to-edge", "cut-from-edge", "cut-both", "edge-frozen", "edge-rebooted")
 
@@ -200,8 +198,9 @@ class Trial:
         infliction.undo()
         undone = time.monotonic()
         ended = self._until_over(undone)
-        since = max(undone, ended)
-        settled = self._settle(since, "after the fault")
+        self._settle(max(undone, ended), "after the fault")
+        self._until_put_back()
+        settled = self._settle(time.monotonic(), "after the put-back")
         self._judge_outcome()
         if not self.untold:
             # Users say it too, for a moment; where an edge is not told, there is nothing to compare.
@@ -213,15 +212,16 @@ class Trial:
         fault = FAULT[self.case.fault]
         down = self.infliction.down()
         exempt = self.untold | ({down} if down else set())
-        if self.case.fault.startswith(("ctrl-z", "asleep", "cut-", "edge-frozen")):
-            self._settle(hit, "while the fault lasts", exempt, least_s=LEAST_STOPPED_S)
+        if fault.name.endswith("-rebooted"):
+            time.sleep(1.0)
         elif fault.name in ("disk-full", "app-frozen"):
             deadline = hit + RUN_LIMIT_S
             while not self._first_over() and time.monotonic() < deadline:
                 time.sleep(0.1)
-            self._settle(max(hit, time.monotonic()), "while the fault lasts", exempt, least_s=2)
-        elif fault.name.endswith("-rebooted"):
-            time.sleep(1.0)
+            self._settle(time.monotonic(), "while the fault lasts", exempt, least_s=2)
+        elif not fault.from_run_end:
+            lasts = fault.name.startswith(("ctrl-z", "asleep", "cut-", "edge-frozen"))
+            self._settle(hit, "from the fault on", exempt, least_s=LEAST_STOPPED_S if lasts else 0.0)
 
     def _settle(self, since: float, when: str, exempt: set[str] | None = None, least_s: float = 0.0) -> float:
         """Wait until the edges are on one color, two looks in a row; return since when they are."""
@@ -241,7 +241,7 @@ class Trial:
         return first or time.monotonic()
 
     def _until_over(self, since: float) -> float:
-        """Wait until every playbook and keeper has ended; return when the last playbook had."""
+        """Wait until every playbook has ended; return when the last one had."""
         ended = since
         for laptop in self.infliction.laptops:
             deadline = time.monotonic() + RUN_LIMIT_S
@@ -250,7 +250,6 @@ class Trial:
             ended = max(ended, time.monotonic())
             if not laptop.over:
                 self.seen.wrong(f"the playbook has not ended {RUN_LIMIT_S:.0f} s after the fault")
-            self._until_put_back(laptop)
             if "Traceback" in laptop.said:
                 where = laptop.said.index("Traceback")
                 self.seen.wrong(f"a traceback: {laptop.said[where : where + 600]!r}")
@@ -260,11 +259,12 @@ class Trial:
         first = self.infliction.first
         return first is None or first.over
 
-    def _until_put_back(self, laptop: Laptop) -> None:
+    def _until_put_back(self) -> None:
+        """Wait until every keeper has ended, with what it may have had to put back."""
         deadline = time.monotonic() + PUT_BACK_LIMIT_S
-        while laptop.keepers() and time.monotonic() < deadline:
+        while any(laptop.keepers() for laptop in self.infliction.laptops) and time.monotonic() < deadline:
             time.sleep(0.2)
-        if laptop.keepers():
+        if any(laptop.keepers() for laptop in self.infliction.laptops):
             self.seen.wrong(f"the keeper has not ended {PUT_BACK_LIMIT_S:.0f} s after its playbook")
 
     def _judge_outcome(self) -> None:
