@@ -158,10 +158,8 @@ def chosen(of: Iterable[Case], words: str) -> list[Case]:
     return [case for case in of if all(part.lower() in case.name.lower() for part in wanted)]
 
 
-def estimate_s(case: Case, timelines: dict[str, Timeline], known: dict[str, float] | None = None) -> float:
-    """Return about how long a case takes: as long as cases of this fault took, or what its parts come to."""
-    if known and f"{case.action} {case.fault}" in known:
-        return known[f"{case.action} {case.fault}"]
+def estimate_s(case: Case, timelines: dict[str, Timeline]) -> float:
+    """Return about how long a case takes: the run up to its moment, or all of it, the fault, and what is around."""
     fault, line = FAULT[case.fault], timelines[case.action]
     run = line.end_s if fault.from_run_end else line.at_s(case.moment)
     reset, load, mend, proof = (12.0 if case.action == "rollback" else 2.0), 3.0, 8.0, 6.0
