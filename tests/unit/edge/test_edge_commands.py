@@ -601,7 +601,7 @@ def with_contract_planned() -> ModelEdge:
     edge.run("schema --run A --version 5 --last-contract 2")
     edge.run("prepare --run A --color green", release=release("1.1.0", low=3, high=9))
     edge.run("move --run A --share-bp 10000")
-    hand_over(edge, "blue")
+    hand_over(edge, "green")
     edge.run("schema --run A --planned 7 --planned-contract 7")
     return edge
 
