@@ -51,7 +51,7 @@ class Target:
 
 TARGETS = (
     Target("edge", (EDGE,), ("tests/unit/edge",), 240),
-    Target("keeper", ("scripts/turnout/keeper.py",), ("tests/unit/run",), 120),
+    Target("keeper", ("scripts/turnout/keeper.py", "scripts/turnout/keeping.py"), ("tests/unit/run",), 240),
     Target("judge", ("scripts/turnout/judge/core.py",), ("tests/unit/judge/test_core.py",), 60),
     Target("signing", ("scripts/turnout/release/sign.py",), ("tests/unit/release/test_release_sign.py",), 60),
     Target("drill", ("scripts/turnout/drill/arithmetic.py",), ("tests/unit/drill",), 90),
