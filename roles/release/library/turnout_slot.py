@@ -35,11 +35,12 @@ options:
     type: str
     required: true
   run:
-    description: Id of the run that acts; required but for O(state=info).
+    description: Id of the run that acts; required but for C(info), C(ready) and C(laid).
     type: str
   fence:
     description:
-      - The run's number, which the edges gave with the lock; required but for O(state=info).
+      - The run's number, which the edges gave with the lock; required but for C(info), C(ready) and C(laid), since
+        drills and rehearsals, which hold no lock, lay releases too. Where it is given it counts for these as well.
       - A run that was overtaken by a newer one changes nothing on this host any more (error code C(fence)).
     type: int
   release_id:
@@ -600,8 +601,27 @@ def run(arguments: list[str], *, timeout_s: float | None = None, still=None) -> 
             raise
 
 
+class Unfenced:
+    """The fence of what holds no lock: a drill or a rehearsal, which only lays a release and never touches a color."""
+
+    notes: tuple = ()
+
+    @staticmethod
+    def check() -> None:
+        """Let it pass; nothing is recorded, so that no run is overtaken by it."""
+
+    still = check
+
+    @staticmethod
+    def held():
+        """Hold nothing."""
+        return contextlib.nullcontext()
+
+
 def fence_of(places: Places, params: dict):
-    """Return the program that keeps older runs away, and this host's fence as the task's run meets it."""
+    """Return this host's fence as the task's run meets it."""
+    if params["fence"] is None and params["state"] in ("ready", "laid"):
+        return Unfenced()
     library = fence_library(places)
     if library is None:
         raise SlotError(
@@ -1173,6 +1193,8 @@ def perform(params: dict, *, check: bool) -> dict:
     if state == "info":
         return info(places, params)
     fence = fence_of(places, params)
+    library = fence_library(places)
+    refusals = () if library is None else library.FenceError
     try:
         if check:
             fence.still()
@@ -1181,7 +1203,7 @@ def perform(params: dict, *, check: bool) -> dict:
         with host_lock(places):
             result = act(places, params, fence, check=False)
         return result | ({"warnings": fence.notes} if fence.notes else {})
-    except fence_library(places).FenceError as refused:
+    except refusals as refused:
         raise SlotError(**refused.fields) from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -1277,8 +1299,8 @@ def main() -> None:
             "root": {"type": "path", "default": "/"},
         },
         required_if=[
-            ("state", "ready", ["run", "fence", "release_id"]),
-            ("state", "laid", ["run", "fence", "release_id", "sha256"]),
+            ("state", "ready", ["release_id"]),
+            ("state", "laid", ["release_id", "sha256"]),
             ("state", "active", ["run", "fence", "release_id", "color", "environment", "user"]),
             ("state", "restored", ["run", "fence", "color"]),
             ("state", "settled", ["run", "fence", "color"]),

@@ -373,6 +373,19 @@ def test_a_run_that_was_overtaken_changes_nothing_on_the_host(host):
     assert host.do("info")["fenced_by"] == {"fence": 7, "run": "rollback"}
 
 
+def test_a_drill_lays_a_release_without_a_lock_and_overtakes_nobody(host):
+    old = host.lay("1.0.0")
+    host.activate(old, run="deploy", fence=6)
+    new = host.lay("1.1.0", run=None, fence=None)
+    host.do("ready", release_id=new, run=None, fence=None)
+    assert host.do("info")["fenced_by"] == {"fence": 6, "run": "deploy"}
+    assert (host.root / "opt/shop/releases" / new / "bin/api").exists()
+    before = host.picture()
+    for state in ("active", "restored", "settled", "pruned"):
+        assert host.fails(state, release_id=new, color="green", environment="", run=None, fence=None) != ""
+    assert host.picture() == before
+
+
 def test_a_run_that_is_overtaken_while_it_unpacks_leaves_nothing(host, monkeypatch):
     src, sha256 = artifact(host.root / "upload", {"bin/api": "1"})
     release_id = f"1-{sha256[:12]}"
