@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -31,6 +32,26 @@ def tell_alertmanager(turnout: Turnout, slo: str, *, ends: bool = False, began_s
         assert answer.status == 200
 
 
+TRIAL_RULES = "/etc/prometheus/rules.d/page-watch-trial.yml"
+
+
+def burn(turnout: Turnout, slo: str) -> None:
+    """Let the lab's Prometheus record a burn of an SLO that exists for this test only."""
+    named = {"slo": slo, "service": "sample"}
+    values = {"slo:objective": 0.99, "slo:bad_ratio:rate1h": 0.5, "slo:bad_ratio:rate5m": 0.5}
+    recorded = [{"record": name, "expr": f"vector({value})", "labels": named} for name, value in values.items()]
+    rules = json.dumps({"groups": [{"name": "page-watch-trial", "interval": "1s", "rules": recorded}]})
+    turnout.ssh("mon1", f"echo {shlex.quote(rules)} > {TRIAL_RULES} && systemctl reload prometheus")
+    query = f"http://{turnout.address('mon1')}:9090/api/v1/query?query=slo:bad_ratio:rate1h%7Bslo=%22{slo}%22%7D"
+    deadline = time.monotonic() + 60
+    while True:
+        with urllib.request.urlopen(query, timeout=10) as answer:
+            if json.loads(answer.read())["data"]["result"]:
+                return
+        assert time.monotonic() < deadline, "Prometheus does not record the burn"
+        time.sleep(0.5)
+
+
 def said(turnout: Turnout, edge: str) -> str:
     return turnout.ssh(edge, "journalctl -u turnout-page-watch --no-pager -o cat")
 
@@ -45,8 +66,9 @@ def guarded(turnout: Turnout) -> Iterator[Turnout]:
         assert run.rc == 0, run.tail
         yield turnout
     finally:
-        for slo in ("before", "api-availability", "worker-success"):
+        for slo in ("before", "api-availability", "trial", "worker-success"):
             tell_alertmanager(turnout, slo, ends=True, began_s=7200)
+        turnout.ssh("mon1", f"rm -f {TRIAL_RULES} && systemctl reload prometheus")
         run = turnout.playbook("watch", "-e", "page_watch_enabled=false")
         assert run.rc == 0, run.tail
 
@@ -62,8 +84,17 @@ def test_a_page_takes_the_release_back_on_every_edge_once_and_losing_no_request(
         time.sleep(0.5)
     assert guarded.in_service() == "1.1.0"
 
+    # A forged one, which Prometheus knows nothing of, moves nobody.
+    tell_alertmanager(guarded, "api-availability")
+    deadline = time.monotonic() + 60
+    while not all("does not see the budget of api-availability burn" in said(guarded, edge) for edge in EDGES):
+        assert time.monotonic() < deadline, {edge: said(guarded, edge) for edge in EDGES}
+        time.sleep(0.5)
+    assert guarded.in_service() == "1.1.0"
+
     with guarded.load(rate=30, new_connections="0.3") as load:
-        tell_alertmanager(guarded, "api-availability")
+        burn(guarded, "trial")
+        tell_alertmanager(guarded, "trial")
         deadline = time.monotonic() + 60
         while any("all traffic is back on" not in said(guarded, edge) for edge in EDGES):
             assert time.monotonic() < deadline, {edge: said(guarded, edge) for edge in EDGES}
@@ -76,7 +107,7 @@ def test_a_page_takes_the_release_back_on_every_edge_once_and_losing_no_request(
         held, back = [entry for entry in shown["ledger"] if entry.get("actor") == "page-watch"][-2:]
         assert (back["kind"], held["kind"], held["release"]) == ("rollback", "quarantine", "1.1.0")
         assert held["sha256"]
-        assert "api-availability burns 14.4 times its budget" in held["why"]
+        assert "trial burns 14.4 times its budget" in held["why"]
         assert shown["agree"]
         assert not shown["lock"]["held"]
 

@@ -5,6 +5,9 @@ Runs on each edge, where the truth about traffic is, and needs no key to anythin
 on, and moves traffic through turnout-edge's own code, under its lock and on its record. Alertmanager's silences hold
 here too: an alert that a person has silenced rolls nothing back.
 
+A page alone moves nobody, for whoever reaches Alertmanager can post one: the burn is looked for in Prometheus. It must
+see it now, and must not have seen it when the release was confirmed; where it does not answer, nothing moves.
+
 It goes back at most once for a release, only from a release that was confirmed no longer than `warm_s` ago, only for a
 page that began after that, and never while a run holds the lock or a candidate stands. The release is then in
 quarantine: deploying it again needs a person's word. Workers are left as they are, as by `turnout-edge rollback`.
@@ -12,8 +15,10 @@ quarantine: deploying it again needs a person's word. Workers are left as they a
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -31,7 +36,7 @@ from turnout_edge.journal import parse_line
 from turnout_edge.lock import lock_is_fresh
 from turnout_edge.request import Who
 from turnout_edge.rollback import command_rollback
-from turnout_edge.watch import notify, rollback_options
+from turnout_edge.watch import notify, rollback_options, unforeseen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,13 +47,18 @@ ALERT = "SloBudgetBurn"
 ACTOR = "page-watch"
 ANSWER_LIMIT_S = 3.0
 LARGEST_ANSWER = 8_000_000
+# The pairs of windows that page, by the factor at which the budget burns (see scripts/turnout/slo/rules.py).
+WINDOWS = {"14.4": ("1h", "5m"), "6": ("6h", "30m")}
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,100}")
 
 
 class Page:
-    """One page that is on: which SLO it is about, what it says, and when it began (seconds since the epoch)."""
+    """One page that is on: which SLO it is about, how fast its budget burns, what it says, and when it began (seconds
+    since the epoch)."""
 
-    def __init__(self, slo: str, summary: str, began: float) -> None:
+    def __init__(self, slo: str, burn: str, summary: str, began: float) -> None:
         self.slo = slo
+        self.burn = burn
         self.summary = summary
         self.began = began
 
@@ -71,7 +81,8 @@ def pages_in(answer: object) -> list[Page]:
             raise ValueError(f"an alert in it cannot be read: {type(fault).__name__} {fault}") from fault
         if labels.get("alertname") == ALERT and labels.get("severity") == "page" and state == "active":
             annotations = alert.get("annotations") or {}
-            found.append(Page(str(labels.get("slo", "?")), str(annotations.get("summary", "")), began))
+            slo, burn = str(labels.get("slo", "?")), str(labels.get("burn", "?"))
+            found.append(Page(slo, burn, str(annotations.get("summary", "")), began))
     return found
 
 
@@ -82,10 +93,41 @@ def ask(address: str, service: str) -> list[Page]:
     """
     filters = [f'alertname="{ALERT}"', 'severity="page"', f'service="{service}"']
     words = [("active", "true"), ("silenced", "false"), ("inhibited", "false"), ("unprocessed", "false")]
-    query = urllib.parse.urlencode(words + [("filter", word) for word in filters])
+    return pages_in(fetch(address, "/api/v2/alerts", words + [("filter", word) for word in filters]))
+
+
+def fetch(address: str, path: str, words: list[tuple[str, str]]) -> object:
+    """Return the JSON that a server answers; raises OSError or ValueError."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"{address.rstrip('/')}/api/v2/alerts?{query}", timeout=ANSWER_LIMIT_S) as response:
-        return pages_in(json.loads(response.read(LARGEST_ANSWER)))
+    query = urllib.parse.urlencode(words)
+    try:
+        with opener.open(f"{address.rstrip('/')}{path}?{query}", timeout=ANSWER_LIMIT_S) as response:
+            return json.loads(response.read(LARGEST_ANSWER))
+    except (http.client.HTTPException, RecursionError) as fault:
+        raise ValueError(f"its answer cannot be read: {type(fault).__name__}") from fault
+
+
+def burn_query(slo: str, service: str, burn: str) -> str:
+    """Return what Prometheus is asked: the page's own condition. Raises ValueError for what no page of ours can be."""
+    if burn not in WINDOWS or not NAME.fullmatch(slo):
+        raise ValueError(
+            f"it is about SLO {slo[:40]!r} at {burn[:10]!r} times its budget, which no rule of ours pages for"
+        )
+    matching = f'{{slo="{slo}",service="{service}"}}'
+    limit = f"{burn} * (1 - slo:objective{matching})"
+    return " and ".join(f"(slo:bad_ratio:rate{window}{matching} > {limit})" for window in WINDOWS[burn])
+
+
+def is_true(address: str, query: str, at: float | None = None) -> bool:
+    """Tell whether a condition holds in Prometheus, now or at a moment; raises OSError or ValueError without answer."""
+    words = [("query", query)] + ([("time", f"{at:.3f}")] if at is not None else [])
+    answer = fetch(address, "/api/v1/query", words)
+    if not isinstance(answer, dict) or answer.get("status") != "success" or not isinstance(answer.get("data"), dict):
+        raise ValueError(f"its answer is none: {json.dumps(answer)[:200]}")
+    result = answer["data"].get("result")
+    if answer["data"].get("resultType") != "vector" or not isinstance(result, list):
+        raise ValueError("its answer is no vector")
+    return bool(result)
 
 
 def confirmed_at(edge: Edge, run: object) -> float | None:
@@ -148,6 +190,7 @@ class PageWatch:
     def __init__(self, edge: Edge, settings: Json) -> None:
         self.edge = edge
         self.addresses: list[str] = list(settings["alertmanagers"])
+        self.prometheus = str(settings["prometheus"])
         self.warm_s = float(settings["warm_s"])
         self.poll_s = float(settings["poll_s"])
         self.said = ""
@@ -180,22 +223,52 @@ class PageWatch:
             if not pages:
                 self.said = ""
                 return
+            why_not, since = hindrance(self.edge, self.warm_s)
+            new = [page for page in pages if page.began > since]
+            if why_not is None and not new:
+                why_not = "they began before the release in service was confirmed"
+            if why_not is None:  # asked before the edge is locked: nothing waits for a server while it is
+                new, why_not = self.burning(new, since)
+            if why_not is not None:
+                self.say(f"{ACTOR}: {'; '.join(page.words() for page in pages)}; nothing is done: {why_not}")
+                return
             with self.edge.locked():
-                self.heed(pages)
+                self.heed(new, since)
         except Trouble as fault:
             self.refused(fault)
         except (OSError, Unreachable) as fault:
             self.say(f"{ACTOR}: {fault}")
+        except Exception as fault:  # a guard that ends guards nobody
+            self.say(unforeseen(fault).replace("turnout-edge", ACTOR, 1))
 
-    def heed(self, pages: list[Page]) -> None:
-        """Take the release in service back for pages that began since it was confirmed. The edge is locked."""
+    def burning(self, pages: list[Page], since: float) -> tuple[list[Page], str | None]:
+        """Return the pages whose burn Prometheus sees, and did not see when the release was confirmed; or why none."""
+        seen, faults = [], []
+        for page in pages:
+            try:
+                query = burn_query(page.slo, self.edge.config.service, page.burn)
+            except ValueError as fault:
+                faults.append(str(fault))
+                continue
+            try:
+                if not is_true(self.prometheus, query):
+                    faults.append(f"Prometheus ({self.prometheus}) does not see the budget of {page.slo} burn")
+                elif is_true(self.prometheus, query, since):
+                    faults.append(f"Prometheus saw the budget of {page.slo} burn before the release was confirmed")
+                else:
+                    seen.append(page)
+            except (OSError, ValueError) as fault:
+                faults.append(f"Prometheus ({self.prometheus}) does not answer: {fault}")
+        return seen, None if seen else "; ".join(dict.fromkeys(faults))
+
+    def heed(self, new: list[Page], since: float) -> None:
+        """Take the release in service back for these pages, unless something came in between. The edge is locked."""
         edge = self.edge
-        why_not, since = hindrance(edge, self.warm_s)
-        new = [page for page in pages if page.began > since]
-        if why_not is None and not new:
-            why_not = "they began before the release in service was confirmed"
+        why_not, since_now = hindrance(edge, self.warm_s)
+        if why_not is None and since_now != since:
+            why_not = "another release was confirmed meanwhile"
         if why_not is not None:
-            self.say(f"{ACTOR}: {'; '.join(page.words() for page in pages)}; nothing is done: {why_not}")
+            self.say(f"{ACTOR}: {'; '.join(page.words() for page in new)}; nothing is done: {why_not}")
             return
         why = "; ".join(page.words() for page in new)
         options = rollback_options()
@@ -221,11 +294,12 @@ def load_settings(path: str) -> Json:
         with open(path, encoding="utf-8") as stream:
             settings = json.load(stream)
         addresses = settings["alertmanagers"]
-        sound = all(str(address).startswith(("http://", "https://")) for address in addresses) and addresses
+        asked = [*addresses, settings["prometheus"]]
+        sound = all(str(address).startswith(("http://", "https://")) for address in asked) and addresses
         if not sound or not float(settings["warm_s"]) > 0 or not float(settings["poll_s"]) > 0:
             raise ValueError(f"it holds {settings}")
     except (OSError, ValueError, KeyError, TypeError) as fault:
-        expected = "expected: alertmanagers (addresses), warm_s and poll_s (seconds above 0)"
+        expected = "expected: alertmanagers and prometheus (addresses), warm_s and poll_s (seconds above 0)"
         raise SystemExit(f"{ACTOR}: {path}: {type(fault).__name__} {fault}; {expected}; {remedy}") from fault
     return dict(settings)
 

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from edge_model import ModelEdge, edge_confirmed, edge_in_flight, edge_with_stable, hand_over
+from turnout.slo import rules
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "roles" / "page_watch" / "files"))
 
@@ -21,9 +22,15 @@ import turnout_page_watch as guard
 
 
 class Alertmanager:
-    """A server that answers as Alertmanager's API does, and remembers what it was asked."""
+    """A server that answers as Alertmanager's and Prometheus' APIs do, and remembers what it was asked.
+
+    `burns` tells whether the budget burns now, and `burnt` whether it did at a moment that is asked for.
+    """
 
     def __init__(self) -> None:
+        self.burns: bool | bytes = True
+        self.burnt = False
+        self.queries: list[dict[str, list[str]]] = []
         self.alerts: Any = []
         self.status = 200
         self.asked: list[dict[str, list[str]]] = []
@@ -31,9 +38,23 @@ class Alertmanager:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                manager.asked.append(parse_qs(urlsplit(self.path).query))
+                asked = parse_qs(urlsplit(self.path).query)
+                if self.path.startswith("/api/v1/query"):
+                    self.judge(asked)
+                    return
+                manager.asked.append(asked)
                 body = manager.alerts if isinstance(manager.alerts, bytes) else json.dumps(manager.alerts).encode()
                 self.send_response(manager.status)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def judge(self, asked: dict[str, list[str]]) -> None:
+                manager.queries.append(asked)
+                burns = manager.burnt if "time" in asked else manager.burns
+                result = [{"metric": {"slo": "api"}, "value": [1.8e9, "0.5"]}] if burns else []
+                answer = {"status": "success", "data": {"resultType": "vector", "result": result}}
+                body = burns if isinstance(burns, bytes) else json.dumps(answer).encode()
+                self.send_response(200)
                 self.end_headers()
                 self.wfile.write(body)
 
@@ -55,7 +76,14 @@ def manager() -> Iterator[Alertmanager]:
 
 def page(at: float, **labels: str) -> dict[str, Any]:
     return {
-        "labels": {"alertname": "SloBudgetBurn", "severity": "page", "slo": "api", "service": "sample", **labels},
+        "labels": {
+            "alertname": "SloBudgetBurn",
+            "severity": "page",
+            "slo": "api",
+            "service": "sample",
+            "burn": "14.4",
+            **labels,
+        },
         "annotations": {"summary": "sample: API burns 14.4 times its budget"},
         "startsAt": datetime.fromtimestamp(at, tz=UTC).isoformat().replace("+00:00", "Z"),
         "status": {"state": "active", "silencedBy": [], "inhibitedBy": []},
@@ -63,7 +91,7 @@ def page(at: float, **labels: str) -> dict[str, Any]:
 
 
 def watch_of(edge: ModelEdge, manager: Alertmanager, **more: Any) -> guard.PageWatch:
-    settings = {"alertmanagers": [manager.address], "warm_s": 3600, "poll_s": 1, **more}
+    settings = {"alertmanagers": [manager.address], "prometheus": manager.address, "warm_s": 3600, "poll_s": 1, **more}
     return guard.PageWatch(edge, settings)
 
 
@@ -206,6 +234,98 @@ def test_an_answer_that_is_none_is_no_page_and_is_told(edge, manager, capsys, al
     left_alone(edge, manager, capsys, "no Alertmanager answers")
 
 
+# A page alone is no proof ---------------------------------------------------------------------------------------------
+
+
+def test_a_page_whose_burn_prometheus_does_not_see_moves_nobody(edge, manager, capsys):
+    manager.burns = False
+    manager.alerts = [page(now(edge) - 5)]
+    left_alone(edge, manager, capsys, "does not see the budget of api burn")
+    assert manager.queries
+
+
+def test_a_burn_from_before_the_release_is_not_its_fault_whatever_the_page_says(edge, manager, capsys):
+    manager.burnt = True
+    manager.alerts = [page(now(edge) - 5)]
+    left_alone(edge, manager, capsys, "burn before the release was confirmed")
+    assert {query["time"][0] for query in manager.queries if "time" in query} == {f"{now(edge) - 60:.3f}"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"<html>",
+        b"[]",
+        b'{"status": "error", "error": "no"}',
+        b'{"status": "success", "data": {"resultType": "scalar", "result": [1, "1"]}}',
+        b'{"status": "success", "data": {"resultType": "vector", "result": {"a": 1}}}',
+        b'{"status": "success", "data": []}',
+        b"[" * 100_000,
+    ],
+    ids=lambda answer: answer[:60],
+)
+def test_a_prometheus_that_gives_no_answer_moves_nobody(edge, manager, capsys, answer):
+    manager.burns = answer
+    manager.alerts = [page(now(edge) - 5)]
+    left_alone(edge, manager, capsys, "does not answer")
+
+
+def test_a_prometheus_that_is_gone_moves_nobody(edge, manager, capsys):
+    manager.alerts = [page(now(edge) - 5)]
+    left_alone(edge, manager, capsys, "does not answer", prometheus="http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    "labels", [{"burn": "1"}, {"burn": "0"}, {"burn": "14.4 or 1"}, {"slo": 'x"} or vector(1) or up{a="'}, {"slo": ""}]
+)
+def test_a_page_that_no_rule_of_ours_can_send_asks_nothing(edge, manager, capsys, labels):
+    manager.alerts = [page(now(edge) - 5, **labels)]
+    left_alone(edge, manager, capsys, "which no rule of ours pages for")
+    assert manager.queries == []
+
+
+def test_one_true_page_among_forged_ones_is_enough_and_is_the_reason(edge, manager):
+    manager.alerts = [page(now(edge) - 5, burn="0"), page(now(edge) - 5)]
+    watch_of(edge, manager).tick()
+    assert serving(edge) == "blue"
+    assert edge.ledger.tail(1)[0]["reason"].count("since") == 1
+
+
+def test_nothing_waits_for_a_server_while_the_edge_is_locked(edge, manager):
+    inside = []
+    locked = edge.locked
+
+    def watched() -> Any:
+        inside.append(len(manager.queries))
+        return locked()
+
+    edge.locked = watched
+    manager.alerts = [page(now(edge) - 5)]
+    watch_of(edge, manager).tick()
+    assert inside == [2]
+    assert len(manager.queries) == 2
+
+
+def test_the_question_is_the_rules_own_condition():
+    for burn in rules.BURNS:
+        if burn.severity != rules.PAGE:
+            assert rules.number(burn.factor) not in guard.WINDOWS
+            continue
+        query = guard.burn_query("api", "sample", rules.number(burn.factor))
+        for window in (burn.long, burn.short):
+            assert f'slo:bad_ratio:rate{window}{{slo="api",service="sample"}} > {burn.factor:g} * (1 - ' in query
+    assert len(guard.WINDOWS) == sum(burn.severity == rules.PAGE for burn in rules.BURNS)
+
+
+def test_an_error_that_nobody_foresaw_does_not_end_the_guard(edge, manager, capsys, monkeypatch):
+    def broken(*_: Any) -> Any:
+        raise KeyError("x")
+
+    monkeypatch.setattr(guard, "hindrance", broken)
+    manager.alerts = [page(now(edge) - 5)]
+    left_alone(edge, manager, capsys, "the watchdog goes on")
+
+
 def test_the_next_alertmanager_is_asked_where_one_does_not_answer(edge, manager):
     manager.alerts = [page(now(edge) - 5)]
     watch_of(edge, manager, alertmanagers=["http://127.0.0.1:1", manager.address]).tick()
@@ -235,7 +355,9 @@ def test_only_pages_about_burnt_budget_count(change, kept):
         "{}",
         '{"alertmanagers": [], "warm_s": 1, "poll_s": 1}',
         '{"alertmanagers": ["x"], "warm_s": 1, "poll_s": 1}',
-        '{"alertmanagers": ["http://a"], "warm_s": 0, "poll_s": 1}',
+        '{"alertmanagers": ["http://a"], "prometheus": "http://a", "warm_s": 0, "poll_s": 1}',
+        '{"alertmanagers": ["http://a"], "warm_s": 1, "poll_s": 1}',
+        '{"alertmanagers": ["http://a"], "prometheus": "a", "warm_s": 1, "poll_s": 1}',
     ],
 )
 def test_settings_that_are_wrong_end_it_with_the_remedy(tmp_path, content):

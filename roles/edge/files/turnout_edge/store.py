@@ -72,14 +72,17 @@ class Files:
             sync_folder(folder)
 
     def append(self, path: str, data: bytes) -> None:
-        """Append to a file and wait until it is on the disk."""
+        """Append to a file and wait until it is on the disk, with its name where it is new."""
         clear_way(path)
+        is_new = not os.path.exists(path)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             write_all(descriptor, data)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        if is_new:
+            sync_folder(os.path.dirname(path))
 
     def truncate(self, path: str, size: int) -> None:
         """Cut a file to `size` bytes."""
