@@ -6,7 +6,7 @@ the decision goes out. Nothing is asked here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,11 +80,16 @@ def decide(
     stable = first.get("stable")
     record = (first.get("releases") or {}).get(stable) or {}
     candidate = other(stable) if stable else "blue"
-    already = not faults and bool(edges) and all(_serves(edge, manifest) for edge in edges.values())
+    serves = bool(edges) and all(_serves(edge, manifest) for edge in edges.values())
+    already = not faults and serves
     already = already and all(_laid_in(host, stable, manifest.release_id) for host in hosts.values())
     held = {} if already else quarantine(edges, manifest)
     if held and not again.strip():
         faults.append(_quarantined(held, manifest))
+    if not serves:  # the release in service, released once more, mends what differs
+        differs = slot_faults(edges, hosts, ("stable",))
+        faults += [fault for fault in differs if not fault.observed.startswith("nothing ")]
+        notes += [f"{fault.path}: {fault.observed}" for fault in differs if fault.observed.startswith("nothing ")]
     if not already:
         faults += _schema_fits(manifest, first, record)
         for name, host in hosts.items():
@@ -223,6 +228,44 @@ def _serves(edge: Facts, manifest: Manifest) -> bool:
 def _laid_in(host: Facts, color: str | None, release_id: str) -> bool:
     slot = (host.get("colors") or {}).get(color) or {}
     return slot.get("release_id") == release_id and bool(slot.get("complete"))
+
+
+def slot_faults(
+    edges: Mapping[str, Facts], hosts: Mapping[str, Facts], roles: Sequence[str] = ("stable", "previous")
+) -> list[Fault]:
+    """Return where a host holds another release in a color than the edges believe.
+
+    `roles` are the colors to compare: `stable`, what serves; `previous`, what a rollback goes back to. What an edge
+    does not know (a record of before ids were kept, no way back) is not compared.
+    """
+    believed: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for name, edge in edges.items():
+        for role in roles:
+            color = edge.get(role)
+            release_id = ((edge.get("releases") or {}).get(color) or {}).get("release_id")
+            if color and release_id:
+                believed.setdefault((role, str(color)), {}).setdefault(str(release_id), []).append(name)
+    faults = []
+    for (role, color), releases in believed.items():
+        expected = " or ".join(f"{release_id} (as {', '.join(names)} has it)" for release_id, names in releases.items())
+        version = next(iter(releases)).rpartition("-")[0]
+        for name, host in hosts.items():
+            slot = (host.get("colors") or {}).get(color) or {}
+            if slot.get("release_id") in releases and slot.get("complete", True):
+                continue
+            what = {"stable": "which serves", "previous": "the way back"}.get(role, role)
+            whole = "" if slot.get("complete", True) or not slot.get("release_id") else ", not whole,"
+            faults.append(
+                Fault(
+                    name,
+                    f"{slot.get('release_id') or 'nothing'}{whole} stands in {color}, {what}",
+                    expected,
+                    f"ansible-playbook playbooks/deploy.yml -e release={version} lays it anew on every host"
+                    if role == "stable"
+                    else f"no rollback to {color}; the next release replaces what stands there",
+                )
+            )
+    return faults
 
 
 def _schema_fits(manifest: Manifest, edge: Facts, stable_record: Facts) -> list[Fault]:

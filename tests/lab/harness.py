@@ -200,6 +200,14 @@ class Turnout:
             weigh(process, 12)
         return process
 
+    def module(self, host: str, name: str, options: str) -> str:
+        """Run a module on a host, as a task of a playbook would; return what it printed."""
+        done = subprocess.run(
+            [str(BIN / "ansible"), host, "-m", name, "-a", options],
+            capture_output=True, text=True, env=self.env(), cwd=ROOT, check=False,
+        )  # fmt: skip
+        return done.stdout + done.stderr
+
     def deploy(self, version: str, *options: str, show: bool = False) -> Run:
         """Deploy a version."""
         return self.playbook("deploy", "-e", f"release={version}", *options, show=show)

@@ -35,12 +35,19 @@ options:
       - C(started) starts what is not running and, for a worker told to take no new jobs, resumes it (by its
         resume signal, else by a restart).
       - C(quiesced) sends the quiesce signal of the unit; a unit without one is left as it is.
-      - C(stopped) stops the unit, waits until it is seen stopped, and clears its failures.
+      - C(stopped) stops the unit, waits until it is seen stopped, and clears its failures. A unit that was stopped does
+        not start with the host any more.
       - C(steady) is C(started), and waits until each unit has run for O(steady_s) seconds without a restart.
       - C(fenced) only records the run, so that older ones are refused from now on.
     type: str
     choices: [started, quiesced, stopped, steady, fenced]
     required: true
+  at_boot:
+    description:
+      - For C(started) and C(steady), lets the units start with the host from now on.
+      - What is in service, or warm for a rollback, does; a candidate that was not confirmed does not.
+    type: bool
+    default: false
   steady_s: {description: "Seconds of running without a restart, for C(steady).", type: float, default: 2.0}
   start_timeout_s: {description: Seconds that a start may take., type: int, default: 30}
 author: [The Turnout authors]
@@ -58,6 +65,7 @@ EXAMPLES = r"""
     color: blue
     processes: [worker]
     state: started
+    at_boot: true
 """
 
 RETURN = r"""
@@ -65,7 +73,8 @@ units:
   description: State of each unit that the color has, after the action.
   returned: always
   type: dict
-  sample: {"sample-worker@blue.service": {"active": "active", "sub": "running", "main_pid": 812, "restarts": 0}}
+  sample: {"sample-worker@blue.service": {"active": "active", "sub": "running", "main_pid": 812, "restarts": 0,
+    "at_boot": true}}
 code:
   description: A short word for the failure, where another program may want to know it.
   returned: failure of the fence
@@ -88,7 +97,12 @@ STATES = ("started", "quiesced", "stopped", "steady", "fenced")
 ROOT = "/"
 LIBRARY = "usr/local/lib/turnout-host"  # laid by the role service_host
 SYSTEM_DIR = "/etc/systemd/system"
-QUIESCED_DIR = "/run/turnout"  # gone after a reboot, like the processes it speaks of
+WANTED_DIR = "multi-user.target.wants"  # below SYSTEM_DIR: what starts with the host
+# Gone after a reboot, like the processes it speaks of. The worker's unit does not restart one that was told to take no
+# new jobs and ended (ExecCondition=).
+QUIESCED_DIR = "/run/turnout"
+# Where the node exporter finds figures of other programs, if there is one: what ought to run, for the alerts.
+FIGURES_DIR = "/var/lib/prometheus/node-exporter"
 PROPERTIES = ("ActiveState", "SubState", "MainPID", "NRestarts", "Result", "Job")
 POLL_S = 0.1
 
@@ -172,7 +186,30 @@ class Unit:
             "result": values.get("Result", ""),
             "busy": values.get("Job", "") not in ("", "0"),
             "quiesced": self.quiesced(),
+            "at_boot": self.at_boot(),
         }
+
+    def at_boot(self):
+        """Tell whether the unit starts with the host."""
+        return os.path.lexists(os.path.join(os.path.dirname(os.path.dirname(self.dropin)), WANTED_DIR, self.name))
+
+    def set_at_boot(self, wanted):
+        """Let the unit start with the host, or not; return True when that changed."""
+        if self.at_boot() == wanted:
+            return False
+        verb = "enable" if wanted else "disable"
+        code, text = run("systemctl", "--no-reload", verb, self.name)
+        if code:
+            raise UnitError(
+                f"{self.name}: systemctl {verb} said: {text}; expected exit code 0; to mend: "
+                "ansible-playbook playbooks/site.yml --tags service_host"
+            )
+        folder = os.open(os.path.join(os.path.dirname(os.path.dirname(self.dropin)), WANTED_DIR), os.O_RDONLY)
+        try:
+            os.fsync(folder)  # a host that loses power in the next seconds comes back with it
+        finally:
+            os.close(folder)
+        return True
 
     def order(self, verb):
         """Tell systemd to start, restart or stop the unit; returns before it has."""
@@ -222,13 +259,39 @@ class Unit:
         return f"journalctl -u {self.name} -n 50"
 
 
-def start(unit, fence, timeout_s):
+def tell_what_ought_to_run(service, system_dir):
+    """Write for the node exporter which units of the service start with the host."""
+    path = os.path.join(FIGURES_DIR, f"turnout-units-{service}.prom")
+    unit = re.compile(rf"{re.escape(service)}-({'|'.join(PROCESSES)})@(blue|green)(-\d+)?\.service")
+    wanted = os.path.join(system_dir, WANTED_DIR)
+    names = [unit.fullmatch(name) for name in sorted(os.listdir(wanted) if os.path.isdir(wanted) else [])]
+    lines = [
+        "# HELP turnout_unit_at_boot Units of the service that start with the host, and ought to run.",
+        "# TYPE turnout_unit_at_boot gauge",
+        *(
+            f'turnout_unit_at_boot{{name="{found[0]}",service="{service}",process="{found[1]}",color="{found[2]}"}} 1'
+            for found in names
+            if found
+        ),
+    ]
+    if not os.path.isdir(FIGURES_DIR):
+        return
+    temporary = f"{path}.{os.getpid()}"
+    with open(temporary, "w", encoding="ascii") as stream:
+        stream.write("\n".join(lines) + "\n")
+    os.chmod(temporary, 0o644)
+    os.replace(temporary, path)
+
+
+def start(unit, fence, options):
     """Start the unit, or make a quiesced one take jobs again; return True when something was done."""
+    timeout_s = options["start_timeout_s"]
     with fence.held():
         before = unit.show()
+        enabled = options["at_boot"] and unit.set_at_boot(True)
         if before["active"] == "active" and not before["busy"]:
             if not before["quiesced"]:
-                return False
+                return enabled
             resume = unit.setting("X-Turnout-Resume")
             if resume:
                 unit.signal(resume)
@@ -257,8 +320,13 @@ def quiesce(unit, fence):
         before = unit.show()
         if not quiet or before["active"] != "active" or before["quiesced"]:
             return False
-        unit.signal(quiet)
+        # Before the signal: one that ends at once must not be restarted.
         unit.remember_quiesced(before["main_pid"])
+        try:
+            unit.signal(quiet)
+        except UnitError:
+            unit.remember_quiesced(0)
+            raise
     return True
 
 
@@ -266,13 +334,15 @@ def stop(unit, fence):
     """Stop the unit and see it stopped; return True when it was running or had failed."""
     with fence.held():
         before = unit.show()
-        unit.remember_quiesced(0)
+        disabled = unit.set_at_boot(False)
         if before["active"] == "inactive" and not before["busy"]:
-            return False
+            unit.remember_quiesced(0)
+            return disabled
         unit.order("stop")
     limit_s = int(unit.setting("X-Turnout-Drain") or 30) + 30
     after = unit.settled(fence, limit_s)
     with fence.held():
+        unit.remember_quiesced(0)
         run("systemctl", "reset-failed", unit.name)
     if after["busy"] or after["active"] not in ("inactive", "failed"):
         raise UnitError(
@@ -304,19 +374,20 @@ def wait_steady(units, fence, steady_s):
         raise UnitError("; ".join(faults))
 
 
-def would_change(state, unit, before):
+def would_change(options, unit, before):
     """Tell what check mode reports for one unit."""
+    state = options["state"]
     if state in ("started", "steady"):
-        return before["active"] != "active" or before["quiesced"]
+        return before["active"] != "active" or before["quiesced"] or (options["at_boot"] and not before["at_boot"])
     if state == "quiesced":
         return bool(unit.setting("X-Turnout-Quiesce")) and before["active"] == "active" and not before["quiesced"]
-    return state == "stopped" and before["active"] != "inactive"
+    return state == "stopped" and (before["active"] != "inactive" or before["at_boot"])
 
 
 def act(state, unit, fence, params):
     """Do what `state` asks of one unit; return True when something was done."""
     if state in ("started", "steady"):
-        return start(unit, fence, params["start_timeout_s"])
+        return start(unit, fence, params)
     return {"quiesced": quiesce, "stopped": stop}[state](unit, fence)
 
 
@@ -325,7 +396,7 @@ def options_of(given):
     options = {name: value for name, value in given.items() if not name.startswith("_ansible_")}
     names = ["service", "run", "state"]
     names += ["color", "processes"] if options.get("state") != "fenced" else []
-    known = {"service", "run", "fence", "state", "color", "processes", "steady_s", "start_timeout_s"}
+    known = {"service", "run", "fence", "state", "color", "processes", "at_boot", "steady_s", "start_timeout_s"}
     if set(options) - known or not all(options.get(name) for name in names) or options.get("fence") is None:
         raise UnitError(f"options {', '.join(sorted(options))}; expected: those of ansible-doc turnout_units")
     processes = options.get("processes") or []
@@ -345,7 +416,8 @@ def options_of(given):
         }
     except (TypeError, ValueError) as fault:
         raise UnitError(f"{fault}; expected: fence, steady_s and start_timeout_s as numbers") from None
-    return {**options, "processes": processes, **numbers}
+    at_boot = str(options.get("at_boot", False)).lower() in ("true", "yes", "1", "on")
+    return {**options, "processes": processes, "at_boot": at_boot, **numbers}
 
 
 def perform(options, check_mode):
@@ -365,9 +437,11 @@ def perform(options, check_mode):
         for unit in units:
             before[unit.name] = unit.show()
             if check_mode:
-                changed = would_change(state, unit, before[unit.name]) or changed
+                changed = would_change(options, unit, before[unit.name]) or changed
             else:
                 changed = act(state, unit, fence, options) or changed
+        if not check_mode and state in ("started", "steady", "stopped"):
+            tell_what_ought_to_run(options["service"], SYSTEM_DIR)
         if state == "steady" and not check_mode:
             wait_steady(units, fence, options["steady_s"])
         after = {unit.name: unit.show() for unit in units}

@@ -34,6 +34,10 @@ SYSTEMCTL = """
         pid = 4711 if state["ActiveState"] == "active" else 0
         print(f"ActiveState={{state['ActiveState']}}\\nSubState=x\\nMainPID={{pid}}\\nNRestarts=0\\nResult=success")
         print("Job=" + ("7" if state["until"] else ""))
+    elif verb in ("enable", "disable"):
+        wanted = folder + "/system/multi-user.target.wants"
+        os.makedirs(wanted, exist_ok=True)
+        os.symlink("x", wanted + "/" + unit) if verb == "enable" else os.unlink(wanted + "/" + unit)
     elif verb in ("start", "stop", "restart"):
         then = "inactive" if verb == "stop" else ("failed" if "broken" in unit else "active")
         wait = 0.6 if "slow" in unit else 0.01
@@ -67,6 +71,11 @@ class Systemd:
         lines = log.read_text().splitlines() if log.exists() else []
         return [line for line in lines if not line.startswith("show")]
 
+    def at_boot(self) -> list[str]:
+        """Return what starts with the host."""
+        wanted = self.folder / "system/multi-user.target.wants"
+        return sorted(path.name for path in wanted.iterdir()) if wanted.exists() else []
+
     def recorded(self) -> tuple[int, str]:
         record = json.loads((self.folder / "root/var/lib/turnout-slots/shop/fence.json").read_text())
         return record["fence"], record["run"]
@@ -87,6 +96,8 @@ def systemd(load: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(units, "ROOT", str(tmp_path / "root"))
     monkeypatch.setattr(units, "SYSTEM_DIR", str(tmp_path / "system"))
     monkeypatch.setattr(units, "QUIESCED_DIR", str(tmp_path / "quiesced"))
+    monkeypatch.setattr(units, "FIGURES_DIR", str(tmp_path / "figures"))
+    (tmp_path / "figures").mkdir()
     original = units.units_of
     monkeypatch.setattr(units, "units_of", lambda *words: original(*words, str(tmp_path / "system")))
     return Systemd(tmp_path, units)
@@ -100,6 +111,65 @@ def test_what_is_started_is_seen_running_and_what_is_stopped_is_seen_stopped(sys
     stopped = systemd.do("stopped")
     assert (stopped["changed"], stopped["units"]["shop-api@blue.service"]["active"]) == (True, "inactive")
     assert systemd.do("stopped")["changed"] is False
+
+
+def test_what_is_in_service_starts_with_the_host_and_what_was_stopped_does_not(systemd: Systemd) -> None:
+    systemd.unit("shop-api@blue")
+    systemd.do("started")
+    assert systemd.at_boot() == []  # a candidate: not confirmed
+    answer = systemd.do("started", at_boot=True)
+    assert (answer["changed"], systemd.at_boot()) == (True, ["shop-api@blue.service"])
+    assert answer["units"]["shop-api@blue.service"]["at_boot"] is True
+    assert systemd.do("started", at_boot=True)["changed"] is False
+    assert systemd.do("started")["changed"] is False
+    assert systemd.at_boot() == ["shop-api@blue.service"]
+    assert systemd.do("started", at_boot=True, check=True)["changed"] is False
+    systemd.do("stopped")
+    assert systemd.at_boot() == []
+    assert systemd.do("started", at_boot=True, check=True)["changed"] is True
+
+
+def test_a_unit_that_does_not_run_and_is_stopped_on_purpose_does_not_start_with_the_host(systemd: Systemd) -> None:
+    systemd.unit("shop-api@blue")
+    systemd.do("started", at_boot=True)
+    (systemd.folder / "units/shop-api@blue.service").unlink()  # the host was started anew
+    assert systemd.do("stopped", check=True)["changed"] is True
+    assert systemd.do("stopped")["changed"] is True
+    assert (systemd.at_boot(), systemd.do("stopped")["changed"]) == ([], False)
+
+
+def test_the_exporter_is_told_what_ought_to_run(systemd: Systemd) -> None:
+    systemd.unit("shop-api@blue")
+    systemd.unit("shop-worker@blue")
+    systemd.do("started", processes=["api", "worker"], at_boot=True)
+    figures = systemd.folder / "figures/turnout-units-shop.prom"
+    line = 'turnout_unit_at_boot{name="shop-worker@blue.service",service="shop",process="worker",color="blue"} 1'
+    assert line in figures.read_text().splitlines()
+    systemd.do("stopped", processes=["worker"])
+    assert "worker" not in figures.read_text()
+    assert 'name="shop-api@blue.service"' in figures.read_text()
+    assert figures.stat().st_mode & 0o777 == 0o644
+    assert list(figures.parent.iterdir()) == [figures]
+    shutil.rmtree(figures.parent)
+    assert systemd.do("stopped")["changed"] is True  # a host without an exporter
+
+
+def test_a_worker_is_marked_before_it_is_told_to_take_no_new_jobs(systemd: Systemd) -> None:
+    """One that ends at once would be restarted by systemd, which looks for the mark."""
+    systemd.unit("shop-worker@blue", "[Service]\nX-Turnout-Quiesce=SIGUSR1\nX-Turnout-Resume=SIGUSR2\n")
+    systemd.do("started", processes=["worker"])
+    mark = systemd.folder / "quiesced/shop-worker@blue.service.quiesced"
+    program = systemd.folder / "bin/systemctl"
+    program.write_text(
+        program.read_text().replace(
+            'if verb == "show":',
+            f'if verb == "kill" and not os.path.exists({str(mark)!r}):\n    sys.exit(1)\nif verb == "show":',
+        )
+    )
+    assert systemd.do("quiesced", processes=["worker"])["changed"] is True
+    assert mark.read_text() == "4711"
+    systemd.do("stopped", processes=["worker"])
+    assert not mark.exists()
 
 
 def test_a_unit_that_does_not_start_is_told(systemd: Systemd) -> None:

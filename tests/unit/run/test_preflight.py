@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from turnout.preflight import Decision, Limits, decide, schema_faults
+from turnout.preflight import Decision, Limits, decide, schema_faults, slot_faults
 from turnout.release.manifest import Manifest, parse
 from turnout.release.schema import SchemaState, runs_on, state_after
 
@@ -138,6 +138,80 @@ def test_a_release_that_one_host_lost_is_not_in_service_already() -> None:
     edge = an_edge()
     edge["releases"]["blue"]["sha256"] = "b" * 64
     assert not judge({"edge1": edge}, {"app1": a_host()}).already
+
+
+def _believing(stable: str, previous: str | None = None) -> dict[str, Any]:
+    edge = an_edge()
+    edge["releases"] = {"blue": {"release": "1.0.0", "release_id": stable}, "green": None}
+    if previous:
+        edge["previous"] = "green"
+        edge["releases"]["green"] = {"release": "0.9.0", "release_id": previous}
+    return edge
+
+
+def _holding(blue: str | None, green: str | None = None) -> dict[str, Any]:
+    host = a_host()
+    host["colors"] = {
+        "blue": {"release_id": blue, "complete": blue is not None},
+        "green": {"release_id": green, "complete": green is not None},
+    }
+    return host
+
+
+OLD, NEW = "1.0.0-dddddddddddd", "1.2.0-eeeeeeeeeeee"
+
+
+def test_slots_that_hold_what_the_edges_believe_are_no_fault() -> None:
+    edges = {"edge1": _believing(OLD, NEW), "edge2": _believing(OLD, NEW)}
+    assert slot_faults(edges, {"app1": _holding(OLD, NEW), "app2": _holding(OLD, NEW)}) == []
+    # What an edge does not know is not compared: no way back, or a record of before ids were kept.
+    assert slot_faults({"edge1": _believing(OLD)}, {"app1": _holding(OLD, NEW)}) == []
+    assert slot_faults({"edge1": an_edge()}, {"app1": _holding(NEW)}) == []
+
+
+@pytest.mark.parametrize(
+    ("host", "color", "observed"),
+    [
+        (_holding(NEW, OLD), "blue", f"{NEW} stands in blue, which serves"),
+        (_holding(None, OLD), "blue", "nothing stands in blue, which serves"),
+        (_holding(OLD, NEW), "green", f"{NEW} stands in green, the way back"),
+        (_holding(OLD, None), "green", "nothing stands in green, the way back"),
+    ],
+)
+def test_a_slot_that_differs_names_the_host_the_color_and_both_releases(
+    host: dict[str, Any], color: str, observed: str
+) -> None:
+    believing = _believing(OLD, OLD)
+    (fault,) = slot_faults({"edge1": believing, "edge2": believing}, {"app1": _holding(OLD, OLD), "app2": host})
+    assert (fault.path, fault.observed) == ("app2", observed)
+    assert OLD in fault.expected and "edge1, edge2" in fault.expected
+    assert ("-e release=1.0.0" in fault.remedy) == (color == "blue")
+
+
+def test_a_release_that_is_not_whole_is_no_way_back() -> None:
+    host = _holding(OLD, OLD)
+    host["colors"]["green"]["complete"] = False
+    (fault,) = slot_faults({"edge1": _believing(OLD, OLD)}, {"app1": host})
+    assert "not whole" in fault.observed
+
+
+def test_a_release_does_not_begin_where_another_one_stands_in_the_color_that_serves() -> None:
+    edges = {"edge1": _believing(OLD)}
+    (fault,) = judge(edges, {"app1": _holding(OLD), "app2": _holding(NEW)}).faults
+    assert (fault.path, NEW in fault.observed, OLD in fault.expected) == ("app2", True, True)
+    # A host without a release there serves nobody: it is told, and the release brings it in.
+    decision = judge(edges, {"app1": _holding(OLD), "app2": _holding(None)})
+    assert decision.faults == ()
+    assert "app2: nothing stands in blue, which serves" in decision.notes
+    # The release in service, once more, is the remedy.
+    edges["edge1"]["releases"]["blue"]["sha256"] = "b" * 64
+    assert judge(edges, {"app1": _holding(OLD), "app2": _holding(NEW)}).faults == ()
+
+
+def test_a_host_without_the_program_that_fences_is_told_before_anything_happens() -> None:
+    host = {**a_host(), "tools": {"fence": False}}
+    (fault,) = judge(hosts={"app1": a_host(), "app2": host}).faults
+    assert (fault.path, "--tags service_host --limit app2" in fault.remedy) == ("app2", True)
 
 
 def _port_taken(host: dict[str, Any]) -> None:
