@@ -22,11 +22,11 @@ options:
   run: {description: Id of the run that acts., type: str, required: true}
   fence: {description: "The run's number, which the edges gave with the lock.", type: int, required: true}
   color:
-    description: Which place; required but for O(state=fenced).
+    description: Which place; required but for C(fenced) and C(homed).
     type: str
     choices: [blue, green]
   processes:
-    description: Which processes to act on; required but for O(state=fenced).
+    description: Which processes to act on; required but for C(fenced) and C(homed).
     type: list
     elements: str
     choices: [api, worker, scheduler]
@@ -39,9 +39,11 @@ options:
         not start with the host any more.
       - C(steady) is C(started), and waits until each unit has run for O(steady_s) seconds without a restart.
       - C(fenced) only records the run, so that older ones are refused from now on.
+      - C(homed) records O(home) as the one host that may run the scheduler, on worker hosts and on edges.
     type: str
-    choices: [started, quiesced, stopped, steady, fenced]
+    choices: [started, quiesced, stopped, steady, fenced, homed]
     required: true
+  home: {description: "For C(homed): the inventory's name of the host that may run the scheduler.", type: str}
   at_boot:
     description:
       - For C(started) and C(steady), lets the units start with the host from now on.
@@ -75,6 +77,10 @@ units:
   type: dict
   sample: {"sample-worker@blue.service": {"active": "active", "sub": "running", "main_pid": 812, "restarts": 0,
     "at_boot": true}}
+home:
+  description: The newest record of the scheduler's home on this host - C(host), C(fence) and C(run); null for none.
+  returned: success
+  type: dict
 code:
   description: A short word for the failure, where another program may want to know it.
   returned: failure of the fence
@@ -93,7 +99,8 @@ GIVEN = r"""<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>"""  # Ansible puts the options 
 
 COLORS = ("blue", "green")
 PROCESSES = ("api", "worker", "scheduler")
-STATES = ("started", "quiesced", "stopped", "steady", "fenced")
+STATES = ("started", "quiesced", "stopped", "steady", "fenced", "homed")
+RECORDS = ("fenced", "homed")  # states that are about no unit
 ROOT = "/"
 LIBRARY = "usr/local/lib/turnout-host"  # laid by the role service_host
 SYSTEM_DIR = "/etc/systemd/system"
@@ -115,23 +122,19 @@ class UnitError(Exception):
         self.code = code
 
 
-def fence_of(options):
-    """Return the fence of this host's service as the task's run meets it."""
+def library_of_host():
+    """Return the modules fence and home of the package that the role service_host lays."""
     folder = os.path.join(ROOT, LIBRARY)
     if folder not in sys.path:
         sys.path.insert(0, folder)
     try:
-        library = importlib.import_module("turnout_host.fence")
+        return importlib.import_module("turnout_host.fence"), importlib.import_module("turnout_host.home")
     except ImportError as fault:
         raise UnitError(
             f"there is no turnout_host.fence in {folder} ({fault}); expected: the program that keeps older runs away; "
             "to mend: ansible-playbook playbooks/site.yml --tags service_host",
             "host-unprepared",
         ) from None
-    try:
-        return library, library.Fence(options["service"], options["run"], options["fence"], ROOT)
-    except library.FenceError as refused:
-        raise UnitError(refused.message(), refused.fields["code"]) from None
 
 
 def run(*argv, timeout_s=60):
@@ -162,6 +165,10 @@ class Unit:
         self.name = name
         self.dropin = dropin
         self._mark = os.path.join(QUIESCED_DIR, f"{name}.quiesced")
+
+    def is_scheduler(self):
+        """Tell whether this is a unit of which only one may run, on one host."""
+        return "-scheduler@" in self.name
 
     def setting(self, key):
         """Return an `X-Turnout-…` setting of the drop-in, or None. systemd ignores keys that start with X-."""
@@ -283,7 +290,7 @@ def tell_what_ought_to_run(service, system_dir):
     os.replace(temporary, path)
 
 
-def start(unit, fence, options):
+def start(unit, fence, home, options):
     """Start the unit, or make a quiesced one take jobs again; return True when something was done."""
     timeout_s = options["start_timeout_s"]
     with fence.held():
@@ -299,6 +306,8 @@ def start(unit, fence, options):
                 return True
         verb = "restart" if before["active"] == "active" and before["quiesced"] else "start"
         unit.remember_quiesced(0)
+        if unit.is_scheduler():
+            home.mark_seen(unit.name, ROOT)  # the run has seen to it that none runs elsewhere: the unit need not ask
         run("systemctl", "reset-failed", unit.name)
         unit.order(verb)
     # A process that still finishes what it holds, which may take its whole drain time, is waited for first.
@@ -330,10 +339,11 @@ def quiesce(unit, fence):
     return True
 
 
-def stop(unit, fence):
+def stop(unit, fence, home):
     """Stop the unit and see it stopped; return True when it was running or had failed."""
     with fence.held():
         before = unit.show()
+        home.forget_seen(unit.name, ROOT)
         disabled = unit.set_at_boot(False)
         if before["active"] == "inactive" and not before["busy"]:
             unit.remember_quiesced(0)
@@ -384,19 +394,28 @@ def would_change(options, unit, before):
     return state == "stopped" and (before["active"] != "inactive" or before["at_boot"])
 
 
-def act(state, unit, fence, params):
-    """Do what `state` asks of one unit; return True when something was done."""
-    if state in ("started", "steady"):
-        return start(unit, fence, params)
-    return {"quiesced": quiesce, "stopped": stop}[state](unit, fence)
+def act(unit, fence, home, options):
+    """Do what the state asks of one unit; return True when something was done."""
+    if options["state"] in ("started", "steady"):
+        return start(unit, fence, home, options)
+    return stop(unit, fence, home) if options["state"] == "stopped" else quiesce(unit, fence)
+
+
+def settle_home(fence, home, options):
+    """Record the scheduler's home; return True when it was another one, or a newer run says it."""
+    record = {"host": options["home"], "fence": options["fence"], "run": options["run"]}
+    with fence.held():
+        return home.write(options["service"], record, ROOT)
 
 
 def options_of(given):
     """Return the task's options with their defaults; raises UnitError for one that makes no sense."""
     options = {name: value for name, value in given.items() if not name.startswith("_ansible_")}
     names = ["service", "run", "state"]
-    names += ["color", "processes"] if options.get("state") != "fenced" else []
-    known = {"service", "run", "fence", "state", "color", "processes", "at_boot", "steady_s", "start_timeout_s"}
+    names += {"fenced": [], "homed": ["home"]}.get(options.get("state"), ["color", "processes"])
+    known = {
+        "service", "run", "fence", "state", "color", "processes", "home", "at_boot", "steady_s", "start_timeout_s",
+    }  # fmt: skip
     if set(options) - known or not all(options.get(name) for name in names) or options.get("fence") is None:
         raise UnitError(f"options {', '.join(sorted(options))}; expected: those of ansible-doc turnout_units")
     processes = options.get("processes") or []
@@ -425,9 +444,13 @@ def perform(options, check_mode):
     before, changed = {}, False
     state = options["state"]
     try:
-        library, fence = fence_of(options)
+        library, home = library_of_host()
     except UnitError as error:
-        return {"failed": True, "msg": str(error), "units": before, "changed": changed, "code": error.code}
+        return {"failed": True, "msg": str(error), "changed": False, "code": error.code}
+    try:
+        fence = library.Fence(options["service"], options["run"], options["fence"], ROOT)
+    except library.FenceError as refused:
+        return {"failed": True, "msg": refused.message(), "changed": False, **refused.fields}
     try:
         # Also where there is nothing to do: from now on an older run is refused.
         fence.still() if check_mode else fence.check()
@@ -439,7 +462,9 @@ def perform(options, check_mode):
             if check_mode:
                 changed = would_change(options, unit, before[unit.name]) or changed
             else:
-                changed = act(state, unit, fence, options) or changed
+                changed = act(unit, fence, home, options) or changed
+        if state == "homed" and not check_mode:
+            changed = settle_home(fence, home, options)
         if not check_mode and state in ("started", "steady", "stopped"):
             tell_what_ought_to_run(options["service"], SYSTEM_DIR)
         if state == "steady" and not check_mode:
@@ -447,13 +472,13 @@ def perform(options, check_mode):
         after = {unit.name: unit.show() for unit in units}
     except library.FenceError as refused:
         return {
-            "failed": True, "msg": refused.message(), **refused.fields, "units": before, "changed": changed,
-            "warnings": fence.notes,
+            "failed": True, "msg": refused.message(), **refused.fields, "changed": changed, "warnings": fence.notes,
         }  # fmt: skip
-    except UnitError as error:
-        return {"failed": True, "msg": str(error), "units": before, "changed": changed, "warnings": fence.notes}
+    except (UnitError, OSError) as error:
+        return {"failed": True, "msg": str(error), "changed": changed, "warnings": fence.notes}
     return {
-        "changed": changed, "units": after, "diff": {"before": before, "after": after}, "warnings": fence.notes,
+        "changed": changed, "units": after, "home": home.read(options["service"], ROOT),
+        "diff": {"before": before, "after": after}, "warnings": fence.notes,
     }  # fmt: skip
 
 

@@ -111,7 +111,7 @@ def test_options_of_units_are_taken_as_templates_give_them(load: Load) -> None:
     [
         ({"color": "red"}, "color is red; expected: blue, green"),
         ({"processes": ["api", "cron"]}, "processes is api, cron; expected: api, worker, scheduler"),
-        ({"state": "gone"}, "state is gone; expected: started, quiesced, stopped, steady, fenced"),
+        ({"state": "gone"}, "state is gone; expected: started, quiesced, stopped, steady, fenced, homed"),
         ({"state": None}, "ansible-doc turnout_units"),
         ({"stat": "steady"}, "ansible-doc turnout_units"),
         ({"steady_s": "soon"}, "as numbers"),

@@ -60,7 +60,7 @@ class Systemd:
 
     def do(self, state: str, *, run: str = "r1", fence: int = 1, check: bool = False, **more: Any) -> dict[str, Any]:
         given = {"service": "shop", "run": run, "fence": fence, "state": state, "steady_s": 0.2, **more}
-        if state != "fenced":
+        if state not in ("fenced", "homed"):
             given = {"color": "blue", "processes": ["api"], **given}
         answer: dict[str, Any] = self.module.perform(self.module.options_of(given), check)
         return answer
@@ -210,6 +210,23 @@ def test_fenced_records_and_does_nothing_else(systemd: Systemd) -> None:
     answer = systemd.do("fenced", run="r9", fence=9)
     assert (answer["changed"], answer["units"]) == (False, {})
     assert (systemd.recorded(), systemd.told()) == ((9, "r9"), [])
+
+
+def test_the_schedulers_home_is_recorded_and_told_and_an_overtaken_run_does_not_move_it(systemd: Systemd) -> None:
+    assert systemd.do("fenced")["home"] is None
+    assert systemd.do("homed", home="app1", fence=2)["changed"] is True
+    assert systemd.do("homed", home="app1", fence=2)["changed"] is False
+    assert systemd.do("homed", home="app2", run="r0", fence=1)["code"] == "fence"
+    assert systemd.do("fenced", fence=2)["home"] == {"host": "app1", "fence": 2, "run": "r1"}
+
+
+def test_a_scheduler_that_a_run_starts_need_not_ask_and_one_that_it_stops_must_again(systemd: Systemd) -> None:
+    systemd.unit("shop-scheduler@blue")
+    mark = systemd.folder / "root/run/turnout/shop-scheduler@blue.service.home"
+    systemd.do("started", processes=["scheduler"])
+    assert mark.exists()
+    systemd.do("stopped", processes=["scheduler"])
+    assert not mark.exists()
 
 
 def test_check_mode_records_nothing(systemd: Systemd) -> None:

@@ -1,0 +1,155 @@
+"""The scheduler's home: the one host that may run the service's scheduler, as a record that every witness keeps.
+
+Worker hosts and edges keep the record; the newest counts (by fence, then by run). A host that starts anew runs the
+scheduler only if its own record names it and an edge has told of no newer one: its home may have been moved, by a
+person's word, while it was away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+HOMES_DIR = "var/lib/turnout-homes"
+CONFIG_DIR = "etc/turnout-host"
+SEEN_DIR = "run/turnout"  # gone after a reboot: what a run, or this program, has found since then
+START, STAY, ASK_AGAIN = 0, 1, 255  # exit codes for ExecCondition=: 255 lets systemd try again
+ASK_S = 5
+
+Record = dict[str, object]
+
+
+def path_of(service: str, root: str = "/") -> str:
+    """Return the path of the record, which everybody may read: edges tell it to a user without rights."""
+    return os.path.join(root, HOMES_DIR, f"{service}.json")
+
+
+def parse(text: bytes) -> Record | None:
+    """Return {host, fence, run} of a record, None for anything else."""
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict):
+        return None
+    host, fence, run = record.get("host"), record.get("fence"), record.get("run")
+    whole = isinstance(host, str) and host and isinstance(run, str) and run
+    if not whole or not isinstance(fence, int) or isinstance(fence, bool) or fence < 0:
+        return None
+    return {"host": host, "fence": fence, "run": run}
+
+
+def read(service: str, root: str = "/") -> Record | None:
+    """Return this host's record, None where it has none that can be read."""
+    try:
+        with open(path_of(service, root), "rb") as stream:
+            return parse(stream.read())
+    except OSError:
+        return None
+
+
+def write(service: str, record: Record, root: str = "/") -> bool:
+    """Keep a record, on disk before this returns, unless a newer one is here; return whether it changed."""
+    known = read(service, root)
+    if known == record or (known is not None and newest([known, record]) == known):
+        return False
+    path = path_of(service, root)
+    folder, name = os.path.split(path)
+    os.makedirs(folder, mode=0o755, exist_ok=True)
+    temporary = os.path.join(folder, f".{name}.turnout-new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    with os.fdopen(descriptor, "wb") as stream:
+        os.fchmod(stream.fileno(), 0o644)
+        stream.write(json.dumps(record).encode() + b"\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, path)
+    folder_descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder_descriptor)
+    finally:
+        os.close(folder_descriptor)
+    return True
+
+
+def newest(records: Iterable[Record | None]) -> Record | None:
+    """Return the record that counts, None where there is none."""
+    return max((one for one in records if one), key=lambda one: (one["fence"], one["run"]), default=None)
+
+
+def verdict(me: str, own: Record | None, edges: Mapping[str, tuple[bool, Record | None]]) -> tuple[int, str]:
+    """Return the exit code, and why. `edges` maps each edge to whether it answered, and its record.
+
+    An edge that answers without a record has never heard of a home. Where no edge answers nothing is known of what
+    happened while this host was away.
+    """
+    answers = {name: record for name, (answered, record) in edges.items() if answered}
+    known = newest([own, *answers.values()])
+    if known is not None and known["host"] != me:
+        return STAY, f"the scheduler's home is {known['host']} since run {known['run']} (fence {known['fence']})"
+    if edges and not answers:
+        return ASK_AGAIN, f"no edge of {', '.join(edges)} told where the scheduler's home is"
+    return START, "this host is the scheduler's home"
+
+
+def ask(edge: Mapping[str, object], config: Mapping[str, object]) -> tuple[bool, Record | None]:
+    """Ask one edge; return whether it answered, and its record. Its key may run one command there: telling it."""
+    command = [
+        "ssh", "-F", "none", "-i", str(config["key"]), "-p", str(edge["port"]), "-o", "IdentitiesOnly=yes",
+        "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", f"UserKnownHostsFile={config['known_hosts']}",
+        "-o", f"ConnectTimeout={ASK_S}", "-o", "LogLevel=ERROR", f"{config['user']}@{edge['address']}",
+    ]  # fmt: skip
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=2 * ASK_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False, None
+    # The command there is `cat`: 0 with a record, 1 where there is none; 255 is ssh's own.
+    return done.returncode in (0, 1), parse(done.stdout) if done.returncode == 0 else None
+
+
+def seen_path(unit: str, root: str = "/") -> str:
+    """Return the mark of a unit that was found at home since the host started."""
+    return os.path.join(root, SEEN_DIR, f"{unit}.home")
+
+
+def mark_seen(unit: str, root: str = "/") -> None:
+    """Note that the unit was found at home: until the next reboot nobody has to ask again."""
+    path = seen_path(unit, root)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="ascii"):
+        pass
+
+
+def forget_seen(unit: str, root: str = "/") -> None:
+    """Forget it: the unit was stopped on purpose."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(seen_path(unit, root))
+
+
+def main(words: list[str], root: str = "/") -> int:
+    """Tell systemd whether the scheduler of a service may start here: SERVICE UNIT."""
+    service, unit = words
+    if os.path.exists(seen_path(unit, root)):
+        return START
+    try:
+        with open(os.path.join(root, CONFIG_DIR, f"{service}.json"), encoding="utf-8") as stream:
+            config = json.load(stream)
+    except FileNotFoundError:
+        return START  # an inventory without edges
+    with ThreadPoolExecutor(max(1, len(config["edges"]))) as pool:
+        answers = dict(
+            zip(config["edges"], pool.map(lambda edge: ask(edge, config), config["edges"].values()), strict=True)
+        )
+    code, why = verdict(config["host"], read(service, root), answers)
+    print(f"{unit}: {why}", file=sys.stderr)
+    if code == START:
+        mark_seen(unit, root)
+    return code

@@ -1,0 +1,206 @@
+"""The scheduler's home: exactly one host runs it, after any reboot and whatever does not answer."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from turnout.errors import TurnoutError
+from turnout.scheduler_home import choose
+from turnout_host import home
+from turnout_host.home import ASK_AGAIN, START, STAY, verdict
+
+HOSTS = ("app1", "app2", "app3")
+
+
+def record(host: str, fence: int = 1, run: str = "r1") -> dict[str, Any]:
+    return {"host": host, "fence": fence, "run": run}
+
+
+# The record ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_newest_record_stays(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    assert home.read("shop", root) is None
+    assert home.write("shop", record("app1", 3), root) is True
+    assert home.write("shop", record("app1", 3), root) is False
+    assert home.write("shop", record("app2", 2, "r9"), root) is False
+    assert home.read("shop", root) == record("app1", 3)
+    assert home.write("shop", record("app2", 3, "r2"), root) is True
+    assert home.read("shop", root) == record("app2", 3, "r2")
+    assert Path(home.path_of("shop", root)).stat().st_mode & 0o777 == 0o644
+
+
+@given(st.binary(max_size=80))
+def test_no_record_makes_the_program_fall(text: bytes) -> None:
+    assert home.parse(text) is None or home.parse(text)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"host": "a"}', '{"host": "a", "fence": "1", "run": "r"}'])
+def test_a_damaged_record_counts_as_none_and_is_made_anew(tmp_path: Path, text: str) -> None:
+    path = Path(home.path_of("shop", str(tmp_path)))
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    assert home.read("shop", str(tmp_path)) is None
+    assert home.write("shop", record("app1"), str(tmp_path)) is True
+
+
+# What a host does when it starts anew -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("own", "edges", "code"),
+    [
+        (record("app1"), {"edge1": (True, record("app1"))}, START),
+        (record("app1"), {"edge1": (True, record("app2", 2))}, STAY),  # moved by a person's word while it was off
+        (record("app1"), {"edge1": (False, None), "edge2": (True, record("app2", 2))}, STAY),
+        (record("app1"), {"edge1": (True, record("app1")), "edge2": (True, record("app2", 2))}, STAY),
+        (record("app1", 3), {"edge1": (True, record("app2", 2))}, START),  # an edge that was away
+        (record("app1"), {"edge1": (False, None), "edge2": (False, None)}, ASK_AGAIN),
+        (record("app2"), {"edge1": (False, None)}, STAY),
+        (record("app1"), {"edge1": (True, None)}, START),
+        (None, {"edge1": (True, None)}, START),  # no run has recorded a home yet
+        (None, {"edge1": (True, record("app2"))}, STAY),
+        (record("app1"), {}, START),
+    ],
+)
+def test_a_host_that_starts_runs_the_scheduler_only_where_it_is_at_home(
+    own: dict[str, Any] | None, edges: dict[str, Any], code: int
+) -> None:
+    assert verdict("app1", own, edges)[0] == code
+
+
+def test_of_any_hosts_that_start_at_once_one_at_most_runs_the_scheduler() -> None:
+    """Every home that was ever recorded on all edges, every subset of edges that answers, every stale record."""
+    for current, stale in itertools.product(HOSTS, repeat=2):
+        own = {name: record(current, 2) if name == current else record(stale, 1) for name in HOSTS}
+        for up in itertools.product([True, False], repeat=2):
+            edges = {f"edge{n}": (up, record(current, 2) if up else None) for n, up in enumerate(up)}
+            running = [name for name in HOSTS if verdict(name, own[name], edges)[0] == START]
+            assert len(running) <= 1
+            assert running in ([], [current])
+
+
+SSH = """#!/bin/sh
+case "$*" in
+  *turnout-home@10.0.0.1) cat "$ANSWERS/edge1" || exit 255 ;;
+  *turnout-home@10.0.0.2) cat "$ANSWERS/edge2" || exit 255 ;;
+esac
+"""
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/ssh").write_text(SSH)
+    (tmp_path / "bin/ssh").chmod(0o755)
+    (tmp_path / "etc/turnout-host").mkdir(parents=True)
+    edges = {"edge1": {"address": "10.0.0.1", "port": 22}, "edge2": {"address": "10.0.0.2", "port": 22}}
+    config = {"host": "app1", "user": "turnout-home", "key": "/k", "known_hosts": "/h", "edges": edges}
+    (tmp_path / "etc/turnout-host/shop.json").write_text(json.dumps(config))
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    monkeypatch.setenv("ANSWERS", str(tmp_path))
+    home.write("shop", record("app1"), str(tmp_path))
+    return tmp_path
+
+
+UNIT = "shop-scheduler@blue.service"
+
+
+def test_the_unit_starts_once_an_edge_answers_and_asks_no_more_until_the_next_reboot(host: Path) -> None:
+    assert home.main(["shop", UNIT], str(host)) == ASK_AGAIN
+    (host / "edge2").write_text(json.dumps(record("app1")))
+    assert home.main(["shop", UNIT], str(host)) == START
+    (host / "edge2").unlink()
+    assert home.main(["shop", UNIT], str(host)) == START  # a crash while no edge answers
+    home.forget_seen(UNIT, str(host))
+    assert home.main(["shop", UNIT], str(host)) == ASK_AGAIN
+
+
+def test_the_unit_stays_down_where_the_home_was_moved(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (host / "edge1").write_text(json.dumps(record("app2", 2, "r2")))
+    assert home.main(["shop", UNIT], str(host)) == STAY
+    assert "home is app2 since run r2" in capsys.readouterr().err
+
+
+def test_an_edge_that_answers_rubbish_has_answered_without_a_record(host: Path) -> None:
+    (host / "edge1").write_text("rubbish")
+    assert home.main(["shop", UNIT], str(host)) == START
+
+
+# Where a rollback starts it -----------------------------------------------------------------------------------------
+
+
+def said(record_: dict[str, Any] | None) -> dict[str, Any]:
+    return {"home": record_}
+
+
+def test_it_stays_at_its_last_home_where_that_answers() -> None:
+    answers = {"app1": said(record("app2", 2)), "app2": said(record("app2", 2)), "edge1": said(record("app2", 2))}
+    decision = choose(["app1", "app2"], answers)
+    assert (decision.host, decision.moved, decision.why) == ("app2", False, "")
+
+
+def test_a_home_that_does_not_answer_counts_as_running_it() -> None:
+    decision = choose(["app1", "app2"], {"app1": None, "app2": said(record("app1")), "edge1": said(record("app1"))})
+    assert (decision.host, decision.moved) == ("", False)
+    assert "app1 did not answer and counts as running it" in decision.why
+    assert "-e scheduler_home=app2 -e 'break_glass=\"app1 is switched off for good\"'" in decision.why
+
+
+def test_another_host_that_does_not_answer_is_no_reason_to_stop() -> None:
+    decision = choose(["app1", "app2"], {"app1": said(record("app1")), "app2": None})
+    assert (decision.host, decision.moved) == ("app1", False)
+
+
+def test_without_a_record_every_worker_host_has_to_answer() -> None:
+    assert choose(["app1", "app2"], {"app1": said(None), "app2": said(None)}).host == "app1"
+    decision = choose(["app1", "app2"], {"app1": said(None), "app2": None})
+    assert decision.host == "" and "app2 did not answer" in decision.why
+
+
+def test_the_newest_record_counts_whoever_has_it() -> None:
+    # app1 was off while its home was moved to app2, which is off now: an edge knows.
+    answers = {"app1": said(record("app1", 1)), "app2": None, "edge1": said(record("app2", 2))}
+    assert choose(["app1", "app2"], answers).host == ""
+
+
+def test_a_home_that_left_the_inventory_is_gone() -> None:
+    decision = choose(["app2", "app3"], {"app2": said(record("app1")), "app3": said(record("app1"))})
+    assert (decision.host, decision.moved) == ("app2", True)
+
+
+def test_a_person_moves_it_by_a_reason_and_only_to_a_host_that_answers() -> None:
+    answers = {"app1": None, "app2": said(record("app1"))}
+    decision = choose(["app1", "app2"], answers, word="app1 is switched off for good", named="app2")
+    assert (decision.host, decision.moved) == ("app2", True)
+    for word, named in (("", "app2"), ("  ", "app2"), ("gone", "app1"), ("gone", "app9")):
+        with pytest.raises(TurnoutError):
+            choose(["app1", "app2"], answers, word=word, named=named)
+
+
+def test_a_service_without_workers_has_no_scheduler() -> None:
+    decision = choose([], {"edge1": said(None)})
+    assert (decision.host, decision.moved, decision.why) == ("", False, "")
+
+
+@given(
+    st.lists(st.sampled_from(HOSTS), unique=True, min_size=1),
+    st.dictionaries(st.sampled_from([*HOSTS, "edge1"]), st.none() | st.sampled_from(HOSTS), max_size=4),
+    st.sampled_from(HOSTS),
+)
+def test_it_never_starts_elsewhere_while_the_home_that_all_know_is_silent(
+    workers: list[str], answers: dict[str, str | None], last: str
+) -> None:
+    known = {name: None if answer is None else said(record(last, 5)) for name, answer in answers.items()}
+    decision = choose(workers, known)
+    if any(known.values()) and last in workers and known.get(last) is None:
+        assert decision.host == ""
+    if decision.host:
+        assert known.get(decision.host) is not None
