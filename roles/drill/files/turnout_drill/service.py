@@ -52,7 +52,7 @@ class Service:
             # The host's Unix sockets know no network. An image's /run is its own.
             **({} if layout["root"] else {"TemporaryFileSystem": "/run:ro"}),
             # A local mail program would take what a worker sends without any network.
-            "InaccessiblePaths": ["-/usr/sbin/sendmail"],
+            "InaccessiblePaths": ["-/usr/sbin/sendmail", "-/run/systemd/resolve", "-/run/nscd"],
             "NoNewPrivileges": "yes",
             "ProtectSystem": "strict",
             "ProtectHome": "yes",
