@@ -24,7 +24,7 @@ class Lab:
     groups: dict[str, list[str]]
     addresses: dict[str, str]
     postgres_passwords: dict[str, str] = field(repr=False)
-    redis_password: str = field(repr=False)
+    redis_passwords: dict[str, str] = field(repr=False)
 
     def ssh(
         self, host: str, script: str, *, check: bool = True, timeout_s: float = 120
@@ -54,7 +54,7 @@ class Lab:
 
     @property
     def secrets(self) -> list[str]:
-        return [*self.postgres_passwords.values(), self.redis_password]
+        return [*self.postgres_passwords.values(), *self.redis_passwords.values()]
 
     def one(self, group: str) -> str:
         """Return the address of the only host of a group."""

@@ -124,7 +124,7 @@ def test_every_slo_has_its_alerts_in_prometheus_with_its_own_objective(lab) -> N
 )
 def test_alertmanager_routes_the_alerts_on_slos_apart_from_others(lab, alert, severity) -> None:
     (host,) = lab.groups["monitoring"]
-    shown = lab.ssh(host, "amtool --alertmanager.url=http://127.0.0.1:9093 config show").stdout
+    shown = lab.ssh(host, f"amtool --alertmanager.url=http://{lab.one('monitoring')}:9093 config show").stdout
     routes = yaml.safe_load(shown)["route"]["routes"]
     (route,) = [r for r in routes if f'severity="{severity}"' in r["matchers"]]
     (matcher,) = [m for m in route["matchers"] if m.startswith("alertname")]

@@ -413,9 +413,8 @@ class Turnout:
         self.redis(f"del sample:armed:{version}")
 
     def redis(self, words: str) -> str:
-        """Ask Redis on its own host; return what it said."""
-        password = "$(grep -hoP '^requirepass \\K.*' -r /etc/redis/ | tail -1)"
-        return self.ssh("data1", f'REDISCLI_AUTH="{password}" redis-cli {words}')
+        """Ask Redis on its own host, as its administrator; return what it said."""
+        return self.ssh("data1", f'REDISCLI_AUTH="$(cat /etc/redis/turnout-admin)" redis-cli --user admin {words}')
 
     @contextlib.contextmanager
     def forgotten_transaction(self) -> Iterator[None]:
@@ -451,7 +450,7 @@ def provisioned(source: str, *, controller_apart: bool = False) -> Turnout:
     turnout = Turnout(source=source, controller_apart=controller_apart)
     marks = {"edge1": "/usr/local/sbin/turnout-edge", "app1": "/usr/local/lib/turnout-host/turnout_host/fence.py"}
     marks |= {"edge2": marks["edge1"], "app2": marks["app1"]}
-    marks |= {"data1": "/etc/pgbackrest/pgbackrest.conf", "mon1": "/usr/local/sbin/turnout-drill"}
+    marks |= {"data1": "/etc/redis/turnout-admin", "mon1": "/usr/local/sbin/turnout-drill"}
     if not all(turnout.ssh(host, f"test -e {path} && echo yes", check=False) for host, path in marks.items()):
         print("the lab is new: applying playbooks/site.yml", file=sys.stderr, flush=True)
         run = turnout.playbook("site")

@@ -189,7 +189,7 @@ def a_filled_queue(turnout: Turnout) -> Iterator[None]:
 
 
 def redis_cli() -> str:
-    return "REDISCLI_AUTH=$(sed -n 's/^requirepass //p' /etc/redis/*.conf | tail -1 | tr -d '\"') redis-cli"
+    return "REDISCLI_AUTH=$(cat /etc/redis/turnout-admin) redis-cli --user admin"
 
 
 @contextlib.contextmanager
@@ -524,11 +524,11 @@ def test_a_stopped_redis_fails_and_a_wrong_password_is_not_known(on_1_0_0: Turno
     service = ROOT / "inventories/lab/group_vars/all/service.yml"
     text = (
         service.read_text()
-        .replace("{{ redis_password }}@", "wrong-password@")
+        .replace("{{ redis_passwords.service }}@", "wrong-password@")
         .replace("postgres_passwords.app", "lab_name")
     )
     wrong = tmp_path / "service.yml"
-    wrong.write_text(text)
+    wrong.write_text(text + "checklist_redis_login: {user: checklist, password: wrong-password}\n")
     run, rows = look(turnout, "-e", f"@{wrong}")
     expected = {"redis@app1": "unknown", "redis-memory": "unknown", "queue@jobs": "unknown", "postgres@app1": "unknown"}
     assert verdicts(rows, *expected) == expected

@@ -26,6 +26,10 @@ print(b"\\n".join(seen).replace(b"\\0", b" ").decode("utf-8", "replace"))
 """
 
 
+def redis_as(lab, user: str, password: str) -> redis.Redis:
+    return redis.Redis(host=lab.one("redis"), username=user, password=password, decode_responses=True)
+
+
 def postgres_started_at(lab) -> object:
     with connect(lab, "readonly") as readonly:
         return readonly.execute("SELECT pg_postmaster_start_time()").fetchone()
@@ -44,10 +48,10 @@ def test_a_run_on_hosts_in_use_mends_drift_disturbs_nobody_and_tells_no_secret(l
     spoil = f"ALTER ROLE {app} CREATEDB; ALTER ROLE {app} RESET ALL; GRANT CONNECT ON DATABASE {lab.database} TO PUBLIC"
     lab.ssh(host, f'su postgres -c "psql -qc \\"{spoil}\\""')
     started_at = postgres_started_at(lab)
-    new_password = secrets.token_hex(24)
     session = connect(lab, "app")
-    queue = redis.Redis(host=lab.one("redis"), password=lab.redis_password, decode_responses=True)
+    queue = redis_as(lab, "service", lab.redis_passwords["service"])
     redis_run = queue.info("server")["run_id"]
+    new_passwords = {user: secrets.token_hex(24) for user in lab.redis_passwords}
 
     watched: list[str] = []
     watcher = threading.Thread(
@@ -55,7 +59,9 @@ def test_a_run_on_hosts_in_use_mends_drift_disturbs_nobody_and_tells_no_secret(l
     )
     watcher.start()
     try:
-        output = run_site("postgres,redis", "-vvv", "--diff", redis_password=new_password, postgres_max_connections=151)
+        output = run_site(
+            "postgres,redis", "-vvv", "--diff", redis_passwords=new_passwords, postgres_max_connections=151
+        )
     finally:
         lab.ssh(host, "rm -f /tmp/verify-watch")
         watcher.join()
@@ -72,11 +78,12 @@ def test_a_run_on_hosts_in_use_mends_drift_disturbs_nobody_and_tells_no_secret(l
     assert "postgres_restart=always" in output
     # The same for Redis, which has its new password all the same.
     assert queue.info("server")["run_id"] == redis_run
-    redis.Redis(host=lab.one("redis"), password=new_password).ping()
+    for user, password in new_passwords.items():
+        redis_as(lab, user, password).ping()
     # No secret is anywhere.
     assert "grant" in output.lower(), "the output was not looked at"
     assert "postgres" in watched[0], "no command line was looked at"
-    for secret in [*lab.secrets, new_password]:
+    for secret in [*lab.secrets, *new_passwords.values()]:
         assert secret not in output
         assert secret not in watched[0]
 
@@ -99,7 +106,40 @@ def test_wrong_settings_are_refused_and_the_server_goes_on(lab, run_site) -> Non
 
 
 def test_too_short_a_password_is_refused_before_anything_is_done(lab, run_site) -> None:
-    output = run_site("redis", fails=True, redis_password=secrets.token_hex(4))
+    output = run_site("redis", fails=True, redis_passwords={**lab.redis_passwords, "backup": secrets.token_hex(4)})
     assert "error[redis-inventory]" in output
     assert "openssl rand -hex 24" in output
-    redis.Redis(host=lab.one("redis"), password=lab.redis_password).ping()
+    redis_as(lab, "backup", lab.redis_passwords["backup"]).ping()
+
+
+def test_an_inventory_from_before_there_were_users_is_upgraded_without_an_interruption(lab, run_site) -> None:
+    """Back to requirepass alone, as it was; then a client that is in stays in, and both ways of logging in work."""
+    (host,) = lab.groups["redis"]
+    old = secrets.token_hex(24)
+    admin = redis_as(lab, "admin", lab.redis_passwords["admin"])
+    admin.config_set("requirepass", old)
+    admin.execute_command("ACL", "SETUSER", "default", "on", "~*", "&*", "+@all")
+    as_before = redis.Redis(host=lab.one("redis"), password=old, decode_responses=True)
+    try:
+        for user in lab.redis_passwords:
+            as_before.execute_command("ACL", "DELUSER", user)
+        conf = "/etc/redis/turnout.conf"
+        lab.ssh(host, f"sed -i '/^user /d' {conf}; echo requirepass {old} >>{conf}; rm /etc/redis/turnout-admin")
+        run_id = as_before.info("server")["run_id"]
+        as_before.set("verify:upgrade", "1")
+        subscribed = as_before.pubsub()
+        subscribed.subscribe("verify")
+
+        output = run_site("redis", redis_password=old)
+        assert "Redis's default user is on" in output
+        assert as_before.get("verify:upgrade") == "1"
+        assert as_before.info("server")["run_id"] == run_id
+        new = redis_as(lab, "service", lab.redis_passwords["service"])
+        assert new.get("verify:upgrade") == "1"
+        assert new.publish("verify", "still here") == 1, "a subscriber was cut off"
+    finally:
+        run_site("redis")
+    as_before.connection_pool.disconnect()
+    with pytest.raises(redis.AuthenticationError):
+        as_before.ping()
+    new.delete("verify:upgrade")

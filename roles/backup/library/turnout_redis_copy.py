@@ -27,6 +27,10 @@ options:
     description: Port of Redis.
     type: int
     default: 6379
+  user:
+    description: User to log in as; empty for the default user.
+    type: str
+    default: ""
   password:
     description: Its password.
     type: str
@@ -49,7 +53,8 @@ EXAMPLES = r"""
   turnout_redis_copy:
     stanza: shop
     repositories: [1]
-    password: "{{ redis_password }}"
+    user: backup
+    password: "{{ redis_passwords.backup }}"
 """
 
 RETURN = r"""
@@ -76,15 +81,18 @@ from ansible.module_utils.turnout_psql import PsqlError
 
 def redis_cli(params, *words):
     """Run redis-cli; return its output. Raises PgBackRestError."""
+    user = ["--user", params["user"]] if params["user"] else []
     done = subprocess.run(
-        ["redis-cli", "-p", str(params["port"]), *words], capture_output=True, text=True, check=False, timeout=600,
+        ["redis-cli", "-p", str(params["port"]), *user, *words],
+        capture_output=True, text=True, check=False, timeout=600,
         env={"PATH": "/usr/bin:/bin", "REDISCLI_AUTH": params["password"]},
     )  # fmt: skip
     said = (done.stdout + done.stderr).strip()
-    if done.returncode or said.startswith(("NOAUTH", "WRONGPASS", "ERR", "Could not")):
+    if done.returncode or said.startswith(("NOAUTH", "WRONGPASS", "NOPERM", "ERR", "Could not")):
         raise PgBackRestError(
             f"redis-cli {words[0]} ended with code {done.returncode}: {said[-300:]}; expected: a Redis that answers on "
-            f"port {params['port']}; to mend: set redis_port and redis_password, or see systemctl status redis-server"
+            f"port {params['port']}; to mend: set redis_port and redis_passwords.backup, or see: "
+            "systemctl status redis-server"
         )
     return done.stdout
 
@@ -128,6 +136,7 @@ def main():
             "stanza": {"type": "str", "required": True},
             "repositories": {"type": "list", "elements": "int", "required": True},
             "port": {"type": "int", "default": 6379},
+            "user": {"type": "str", "default": ""},
             "password": {"type": "str", "required": True, "no_log": True},
             "keep": {"type": "int", "default": 14},
         }

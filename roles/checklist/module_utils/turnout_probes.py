@@ -248,7 +248,14 @@ SELECT current_setting('max_connections')::int AS max_connections,
 
 
 def redis(arguments: dict, limit_s: float) -> dict:
-    """Return Redis's own figures on memory, persistence, evictions and replication."""
+    """Return Redis's own figures on memory, persistence, evictions and replication, once the application comes in."""
+    application = arguments.get("application_url") or arguments["url"]
+    if application != arguments["url"]:
+        session = RedisSession(application, limit_s, arguments.get("ca_file"))
+        try:
+            session.call("PING")
+        finally:
+            session.close()
     session = RedisSession(arguments["url"], limit_s, arguments.get("ca_file"))
     try:
         info = session.info("server", "memory", "persistence", "stats", "replication", "clients")

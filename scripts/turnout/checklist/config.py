@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,9 +52,13 @@ class Postgres:
 
 @dataclass(frozen=True)
 class Redis:
-    """Where the application's Redis is, and its bounds. `url` is a secret."""
+    """Where the application's Redis is, and its bounds. Both addresses are secrets.
+
+    `look_url` is what the server and its queues are asked by: the same server, with a user that can only look.
+    """
 
     url: str | None = field(repr=False)
+    look_url: str | None = field(repr=False)
     url_from: str
     max_memory_percent: float
     persistence: str
@@ -300,8 +305,13 @@ def _postgres(reader: Reader, service: Service) -> Postgres:
 
 def _redis(reader: Reader, service: Service) -> Redis:
     name, url = _url_from(reader, "REDIS_URL", service)
+    user = reader.optional_text("user", example="checklist")
+    reader.secret = True
+    password = reader.optional_text("password", example='"{{ vault_... }}"')
+    reader.secret = False
     redis = Redis(
         url=url,
+        look_url=_as_user(url, user, password) if url and password else url,
         url_from=name,
         max_memory_percent=reader.number("max_memory_percent", 1, 100, unit="percent", default=80),
         persistence=_choice(reader, "persistence", ("aof", "rdb", "none", "any"), "any"),
@@ -311,6 +321,14 @@ def _redis(reader: Reader, service: Service) -> Redis:
     )
     reader.done()
     return redis
+
+
+def _as_user(url: str, user: str | None, password: str) -> str:
+    """Return an address with another login."""
+    parts = urllib.parse.urlsplit(url)
+    place = parts.netloc.rpartition("@")[2]
+    login = f"{urllib.parse.quote(user or '', safe='')}:{urllib.parse.quote(password, safe='')}"
+    return parts._replace(netloc=f"{login}@{place}").geturl()
 
 
 def _url_from(reader: Reader, default: str, service: Service) -> tuple[str, str | None]:

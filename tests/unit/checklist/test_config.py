@@ -102,3 +102,11 @@ def test_the_lab_s_own_checklist_can_be_read() -> None:
     value = yaml.safe_load(re.sub(r"\"(https?://)?\{\{[^}]*\}\}", r'"\1x', text).replace('"x"', '"xx"'))["checklist"]
     value["s3"]["endpoint"] = "https://x"
     assert read(value).queues[0].layout == "list"
+
+
+def test_redis_is_looked_at_by_a_user_for_that_where_one_is_given() -> None:
+    config = read({"redis": {"user": "checklist", "password": "p@ss/word"}})
+    assert config.redis.url == SERVICE["environment"]["REDIS_URL"]
+    assert config.redis.look_url == "redis://checklist:p%40ss%2Fword@10.0.0.3:6379/0"
+    assert "p%40ss" not in repr(config)
+    assert read({}).redis.look_url == SERVICE["environment"]["REDIS_URL"]

@@ -156,6 +156,7 @@ class RealEdge:
             "edge_addresses": ["127.0.0.1"],
             "edge_http_port": self.port,
             "edge_metrics_port": self.metrics_port,
+            "edge_metrics_addresses": ["127.0.0.1"],
             "edge_haproxy_socket": str(self.folder / "admin.sock"),
             "edge_map_file": str(self.map),
             "edge_backends": {"blue": "sample-blue", "green": "sample-green"},

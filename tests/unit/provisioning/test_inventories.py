@@ -49,7 +49,8 @@ def test_the_service_file_is_one_that_deploys_accept(environment: str) -> None:
 @pytest.mark.parametrize("environment", [*TEMPLATES, "lab"])
 def test_every_variable_is_one_that_a_role_has(environment: str) -> None:
     known = role_variables() | {
-        f"manage_{part}" for part in ("service_hosts", "postgres", "redis", "edge", "monitoring", "node_exporter")
+        f"manage_{part}"
+        for part in ("service_hosts", "postgres", "redis", "edge", "monitoring", "node_exporter", "firewall")
     }
     assert set(read(environment, "site.yml")) <= known
 

@@ -71,16 +71,27 @@ def restore(place: Place, engine: Engine, copy: Copy) -> None:
         raise BrokenOff(f"the snapshot of Redis is damaged: {error}", "redis_copy") from None
 
 
-def start(place: Place, namespace: str, at: tuple[str, int], password: str, limit_s: float = 120) -> int:
+def start(place: Place, namespace: str, at: tuple[str, int], logins: list[dict[str, str]], limit_s: float = 120) -> int:
     """Start Redis on the copy, at an address and port inside the namespace; return its number of keys.
 
-    Raises BrokenOff.
+    It lets in whom the service in the drill logs in as. Raises BrokenOff.
     """
     address, port = at
-    settings = f"bind {address}\nport {port}\nappendonly no\nrequirepass {password}\nprotected-mode no\n"
+    settings = f"bind {address}\nport {port}\nappendonly no\nprotected-mode no\n{users(logins)}"
     launch(place, settings, {"NetworkNamespacePath": namespace})
-    cli = ["ip", "netns", "exec", place.namespace, "redis-cli", "-h", address, "-p", str(port), "DBSIZE"]
-    return keys(cli, place.unit("redis"), {"REDISCLI_AUTH": password}, limit_s)
+    user = ["--user", logins[0]["user"]] if logins[0]["user"] else []
+    cli = ["ip", "netns", "exec", place.namespace, "redis-cli", "-h", address, "-p", str(port), *user, "DBSIZE"]
+    return keys(cli, place.unit("redis"), {"REDISCLI_AUTH": logins[0]["password"]}, limit_s)
+
+
+def users(logins: list[dict[str, str]]) -> str:
+    """Return the users of a restored server as lines of its settings; nobody comes in without a password."""
+    by_name = {login["user"] or "default": login["password"] for login in logins}
+    lines = [
+        f"user {name} on #{hashlib.sha256(password.encode()).hexdigest()} ~* &* +@all\n"
+        for name, password in by_name.items()
+    ]
+    return "".join(lines if "default" in by_name else [*lines, "user default off\n"])
 
 
 def launch(place: Place, settings: str, properties: dict[str, object]) -> None:

@@ -132,7 +132,8 @@ def cut_over(plan: dict[str, Any]) -> dict[str, Any]:
         )
     if not _CONFIGURATION.exists() or not data.is_dir():
         raise BrokenOff(f"this host has no Redis with its data in {data}: run playbooks/site.yml --tags redis")
-    cli = ["redis-cli", "-p", str(plan["port"]), "DBSIZE"]
+    user = ["--user", plan["user"]] if plan.get("user") else []
+    cli = ["redis-cli", "-p", str(plan["port"]), *user, "DBSIZE"]
     environment = {"REDISCLI_AUTH": plan["password"]}
     server = Server(_SERVER, lambda: redis.keys(cli, _SERVER, environment, _START_LIMIT_S), _START_LIMIT_S)
     swap = Swap(data, plan["id"])

@@ -246,7 +246,7 @@ class Story:
             for end in plan["stand_ins"]:
                 if end["kind"] == "redis":
                     keys = redis.start(
-                        self.place, self.isolation.path, (end["address"], int(end["port"])), plan["redis"]["password"]
+                        self.place, self.isolation.path, (end["address"], int(end["port"])), plan["redis"]["logins"]
                     )
                     measured.check("redis", None, said=f"{keys} keys, {copy.marker['keys']} when it was copied")
         if plan["uploads"] is not None:

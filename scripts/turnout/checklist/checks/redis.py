@@ -26,9 +26,9 @@ def probes(config: Checklist, situation: Situation) -> Iterator[tuple[str, Probe
     """Yield (host, probe): every application host asks Redis, the first worker host looks at the queues."""
     if config.redis.url is None:
         return
-    access = {"url": config.redis.url, "ca_file": config.redis.ca_file}
+    access = {"url": config.redis.look_url, "ca_file": config.redis.ca_file}
     for host in situation.hosts("api", "worker"):
-        yield host, Probe(PROBE, "redis", config.limit_of("redis"), access)
+        yield host, Probe(PROBE, "redis", config.limit_of("redis"), {**access, "application_url": config.redis.url})
     for queue in config.queues:
         if queue.layout != "prometheus":
             arguments = {**access, **queue.arguments, "layout": queue.layout, "sample_s": queue.sample_s}
