@@ -15,7 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
+import yaml
 from harness import BIN, ROOT, SHARED, Turnout
 from turnout.lab.hosts import LAB_LABEL
 from turnout.lab.topology import HOSTS, host_named
@@ -219,6 +221,36 @@ def test_every_unit_that_was_laid_is_little_exposed_and_the_docs_name_it(turnout
     page = (ROOT / "docs" / "exposure.md").read_text()
     written = dict(re.findall(r"\| `([^`]+)` \| ([0-9.]+) \|", page))
     assert set(told) <= set(written), "run playbooks/exposure.yml and put its table into docs/exposure.md"
+
+
+@pytest.mark.parametrize(
+    ("template", "name"),
+    [
+        ("schedule/templates/turnout-scheduled.service.j2", "turnout-scheduled-NAME.service"),
+        ("page_watch/templates/turnout-page-watch.service", "turnout-page-watch.service"),
+    ],
+)
+def test_units_that_the_lab_does_not_run_are_little_exposed_too(turnout: Turnout, template: str, name: str) -> None:
+    roles = ROOT / "roles"
+    environment = jinja2.Environment(trim_blocks=True)  # noqa: S701 - this is no HTML
+    environment.filters |= {"combine": lambda one, other: {**one, **other}, "round": lambda value, *_: value}
+    schedule = yaml.safe_load((roles / "schedule" / "defaults" / "main.yml").read_text())
+    text = environment.from_string((roles / template).read_text()).render(
+        ansible_managed="by a test", item=({"name": "NAME"},), schedule_user="root",
+        schedule_hardening=schedule["schedule_hardening"], page_watch_poll_s=5,
+        page_watch_edge_paths=["/var/lib/turnout", "/etc/haproxy"],
+    ).replace("=True", "=true")  # fmt: skip
+    folder = turnout.ssh("mon1", "mktemp -d").strip()
+    done = subprocess.run(
+        [str(BIN / "turnout"), "lab", "ssh", "mon1", f"cat > {folder}/{name}"], input=text, text=True, check=True,
+        env=turnout.env(), cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 0
+    told = turnout.ssh("mon1", f"systemd-analyze security --offline=true --no-pager {folder}/{name}; rm -r {folder}")
+    (value,) = re.findall(r"Overall exposure level for \S+: ([0-9.]+)", told)
+    print(f"{name}: {value}")
+    assert float(value) <= 2.5, told
+    assert f"`{name}`" in (ROOT / "docs" / "exposure.md").read_text()
 
 
 def test_the_docs_have_the_table_of_the_lab() -> None:

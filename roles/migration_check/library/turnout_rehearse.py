@@ -47,6 +47,7 @@ figures: {description: "Seconds, rows rewritten, bytes grown.", returned: succes
 
 import contextlib
 import difflib
+import hashlib
 import json
 import os
 import shlex
@@ -62,6 +63,18 @@ from ansible.module_utils.turnout_cage import CageError, account, enter, furnish
 from ansible.module_utils.turnout_ephemeral import BLOCKS_READS, Ephemeral, EphemeralError, LockWatch, state
 
 DIFF_LINES = 12
+
+
+def redis_settings(url: str) -> list:
+    """Return the settings of an empty Redis that lets in whom the service's address names."""
+    parts = urllib.parse.urlsplit(url)
+    lines = [f"port {parts.port or 6379}", "bind * -::*", 'save ""', "appendonly no", "dir /tmp", "daemonize no"]
+    if parts.password and parts.username:
+        digest = hashlib.sha256(urllib.parse.unquote(parts.password).encode()).hexdigest()
+        lines.append(f"user {urllib.parse.unquote(parts.username)} on #{digest} ~* &* +@all")
+    elif parts.password:
+        lines.append(f"requirepass {urllib.parse.unquote(parts.password)}")
+    return lines
 
 
 class RehearsalError(Exception):
@@ -285,10 +298,7 @@ class Rehearsal:
         program, url = shutil.which("redis-server"), self.plan.get("redis_url")
         if not program or not url:
             return None
-        parts = urllib.parse.urlsplit(url)
-        lines = [f"port {parts.port or 6379}", "bind * -::*", 'save ""', "appendonly no", "dir /tmp", "daemonize no"]
-        if parts.password:
-            lines.append(f"requirepass {urllib.parse.unquote(parts.password)}")
+        lines = redis_settings(url)
         server = subprocess.Popen(
             [program, "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True
         )

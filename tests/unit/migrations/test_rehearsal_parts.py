@@ -101,3 +101,14 @@ def test_secrets_in_what_a_command_printed_are_replaced() -> None:
     said = made._clean(f"could not connect to {MIGRATOR} with m-secret and s3cret-db")
     assert "m-secret" not in said
     assert "s3cret" not in said
+
+
+def test_the_rehearsal_s_redis_lets_in_whom_the_service_s_address_names() -> None:
+    by_password = module.redis_settings("redis://:p%40ss@10.0.0.3:6380/0")
+    assert {"port 6380", "requirepass p@ss"} <= set(by_password)
+    by_user = module.redis_settings("redis://service:p%40ss@10.0.0.3:6379/0")
+    (line,) = [line for line in by_user if line.startswith("user ")]
+    assert line.startswith("user service on #")
+    assert line.endswith(" ~* &* +@all")
+    assert "p@ss" not in line
+    assert not any(line.startswith(("user", "requirepass")) for line in module.redis_settings("redis://10.0.0.3"))
