@@ -228,17 +228,23 @@ def test_every_unit_that_was_laid_is_little_exposed_and_the_docs_name_it(turnout
     [
         ("schedule/templates/turnout-scheduled.service.j2", "turnout-scheduled-NAME.service"),
         ("page_watch/templates/turnout-page-watch.service", "turnout-page-watch.service"),
+        ("edge/templates/turnout-acme.service", "turnout-acme.service"),
     ],
 )
 def test_units_that_the_lab_does_not_run_are_little_exposed_too(turnout: Turnout, template: str, name: str) -> None:
     roles = ROOT / "roles"
     environment = jinja2.Environment(trim_blocks=True)  # noqa: S701 - this is no HTML
-    environment.filters |= {"combine": lambda one, other: {**one, **other}, "round": lambda value, *_: value}
+    environment.filters |= {
+        "dirname": lambda path: str(Path(path).parent),
+        "combine": lambda one, other: {**one, **other},
+        "round": lambda value, *_: value,
+    }
     schedule = yaml.safe_load((roles / "schedule" / "defaults" / "main.yml").read_text())
     text = environment.from_string((roles / template).read_text()).render(
         ansible_managed="by a test", item=({"name": "NAME"},), schedule_user="root",
         schedule_hardening=schedule["schedule_hardening"], page_watch_poll_s=5,
-        page_watch_edge_paths=["/var/lib/turnout", "/etc/haproxy"],
+        page_watch_edge_paths=["/var/lib/turnout", "/etc/haproxy"], edge_acme_state_dir="/var/lib/turnout-acme",
+        edge_acme_certificate="/etc/haproxy/turnout-acme/site.pem",
     ).replace("=True", "=true")  # fmt: skip
     folder = turnout.ssh("mon1", "mktemp -d").strip()
     done = subprocess.run(
