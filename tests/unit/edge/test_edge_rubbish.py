@@ -22,7 +22,7 @@ from turnout_edge.haproxy import HAProxy
 from turnout_edge.watch import Watch
 
 SHARE_BP = 2500
-SMALL = ("lock.json", "lease.json", "state.json")
+SMALL = ("lock.json", "lease.json", "state.json", "fence")
 GROWING = ("journal.jsonl", "ledger.jsonl")
 AGAIN = settings(
     max_examples=25,
@@ -72,7 +72,7 @@ def renewed(edge: RealEdge) -> RealEdge:
 
 def put(path: Path, content: bytes | None) -> None:
     """Put bytes, or a folder, where a file was."""
-    path.unlink()
+    path.unlink(missing_ok=True)
     if content is None:
         path.mkdir()
         (path / "something").write_text("in it")
