@@ -280,6 +280,8 @@ def test_old_words_count_as_silence() -> None:
         b'{"peers": {"edge1": 5}}',
         b'{"peers": {"edge1": {"boot": "x", "said": {}}}}',
         b'{"peers": {"edge1": {"boot": 1e9, "said": {"service": "sample"}}}}',
+        b'{"peers": {"edge1": {"boot": NaN, "said": {"service": "sample"}}}}',
+        b'{"peers": {"edge1": {"boot": 1' + b"0" * 400 + b', "said": {"service": "sample"}}}}',
         b"[" * 100_000,
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from .resolve import Word
+from .shapes import is_number
 from .state import State, is_handover
 
 TYPE_CHECKING = False
@@ -47,7 +48,7 @@ def heard(raw: bytes | None, name: str, service: str, boot: float) -> Json | Non
     if not isinstance(entry, dict) or not isinstance(entry.get("said"), dict):
         return None
     at = entry.get("boot")
-    if isinstance(at, bool) or not isinstance(at, int | float) or not -1.0 <= boot - at <= FRESH_S:
+    if not isinstance(at, int | float) or not is_number(at) or not -1.0 <= boot - at <= FRESH_S:
         return None
     said: Json = entry["said"]
     return said if said.get("service") == service else None
