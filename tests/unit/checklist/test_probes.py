@@ -18,6 +18,7 @@ import checklist_bed  # noqa: F401 - puts the roles' module_utils where Ansible 
 import pytest
 from ansible.module_utils.turnout_answers import ProbeError, ask_all, kind_of
 from ansible.module_utils.turnout_pg_wire import Scram, Session, parse
+from ansible.module_utils.turnout_probes import redis as redis_probe
 from ansible.module_utils.turnout_queues import _stamp
 from ansible.module_utils.turnout_resp import Session as RedisSession
 
@@ -230,6 +231,19 @@ def test_redis_answers_are_read() -> None:
         assert session.call("GET", "none") is None
         assert session.info("all") == {"a": "1", "b": "2"}
         session.close()
+
+
+def test_the_application_s_own_login_is_tried_before_redis_is_looked_at_as_another_user() -> None:
+    with server(b"-WRONGPASS no\r\n") as closed, server(b"+OK\r\n") as open_:
+        urls = {"url": f"redis://checklist:c@127.0.0.1:{open_}", "application_url": f"redis://app:a@127.0.0.1:{closed}"}
+        with pytest.raises(ProbeError) as caught:
+            redis_probe(urls, 2)
+    assert caught.value.kind == "credentials"
+    info = b"role:master\r\nused_memory:7\r\n"
+    answers = [b"+OK\r\n", *[b"$%d\r\n%s\r\n" % (len(info), info)] * 6]
+    with server(b"+OK\r\n", b"+PONG\r\n") as first, server(*answers) as second:
+        urls = {"url": f"redis://checklist:c@127.0.0.1:{second}", "application_url": f"redis://app:a@127.0.0.1:{first}"}
+        assert redis_probe(urls, 2) == {"used_memory": 7, "role": "master"}
 
 
 @pytest.mark.parametrize(
