@@ -139,7 +139,7 @@ class RealEdge:
         self.haproxy: subprocess.Popen[bytes] | None = None
         self.children: list[subprocess.Popen[Any]] = []
 
-    def render(self, variables: dict[str, Any]) -> str:
+    def render(self, variables: dict[str, Any], template: str = "haproxy.cfg.j2") -> str:
         """Return the role's haproxy.cfg, without what only a system service may do (user, chroot, log)."""
         defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
         service = {
@@ -178,7 +178,7 @@ class RealEdge:
         )
         filters = runpy.run_path(str(ROLE / "filter_plugins" / "turnout_edge.py"))
         environment.filters.update(filters["FilterModule"]().filters())
-        text = environment.get_template("haproxy.cfg.j2").render(values)
+        text = environment.get_template(template).render(values)
         unwanted = ("    chroot ", "    user ", "    group ", "    log /dev/log", "    log global")
         return "".join(line for line in text.splitlines(keepends=True) if not line.startswith(unwanted))
 

@@ -186,6 +186,16 @@ def test_a_color_is_chosen_by_the_clients_network_and_not_by_the_proxys(behind: 
         assert len(asked) == 1, f"{name} behind a proxy chose a color, since the proxy's address may"
 
 
+def test_the_snippet_for_a_haproxy_of_ones_own_has_the_same_lines(tmp_path: Path) -> None:
+    edge = RealEdge(tmp_path)
+    variables = {"edge_trusted_proxies": [PROXY], "edge_manage_haproxy": False}
+    snippet, whole = edge.render(variables, "snippet.cfg.j2"), edge.render(variables)
+    edge.stop()
+    lines = [line for line in whole.splitlines() if "turnout_" in line or "del-header" in line]
+    assert len(lines) > 20
+    assert not set(lines) - set(snippet.splitlines())
+
+
 def test_proxys_word_about_https_prevents_a_redirect(tmp_path: Path) -> None:
     edge = RealEdge(tmp_path)
     pem = tmp_path / "pem"
