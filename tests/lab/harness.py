@@ -448,7 +448,10 @@ def provisioned(source: str, *, controller_apart: bool = False) -> Turnout:
     """Return the lab, up and with site.yml applied where it was not yet."""
     subprocess.run([str(BIN / "turnout"), "lab", "up"], check=True, cwd=ROOT, stdout=sys.stderr)
     turnout = Turnout(source=source, controller_apart=controller_apart)
-    marks = {"edge1": "/usr/local/sbin/turnout-edge", "app1": "/usr/local/lib/turnout-host/turnout_host/fence.py"}
+    marks = {
+        "edge1": "/usr/local/lib/turnout-host/turnout_host/home.py",
+        "app1": "/usr/local/sbin/turnout-scheduler-home",
+    }
     marks |= {"edge2": marks["edge1"], "app2": marks["app1"]}
     marks |= {"data1": "/etc/redis/turnout-admin", "mon1": "/usr/local/sbin/turnout-drill"}
     if not all(turnout.ssh(host, f"test -e {path} && echo yes", check=False) for host, path in marks.items()):

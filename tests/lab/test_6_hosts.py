@@ -109,3 +109,27 @@ def test_a_run_that_was_overtaken_stops_nothing_on_an_application_host(with_a_wa
     run = turnout.module("app1", "turnout_units", given)
     assert "error[fence]" in run and "run 0-slept" in run, run
     assert _running(turnout) == before
+
+
+def test_a_home_that_does_not_answer_is_not_replaced_until_a_person_says_so(with_a_way_back: Turnout) -> None:
+    """And once it is, the host that comes back leaves the scheduler where it is now."""
+    turnout = with_a_way_back
+    color = turnout.edge("edge1")["stable"]
+    app1 = host_named("app1")
+    turnout.hosts.kill(app1)
+    try:
+        run = turnout.rollback()
+        assert "app1 did not answer and counts as running it" in run.out, run.tail
+        assert turnout.units("app2") & {"scheduler@blue", "scheduler@green"} == set()
+        word = ("-e", "scheduler_home=app2", "-e", "break_glass=app1 is switched off for good")
+        run = turnout.rollback(*word)
+        assert f"scheduler@{OTHER[color]}" in turnout.units("app2"), run.tail
+    finally:
+        turnout.hosts.start(app1)
+    time.sleep(15)
+    assert turnout.schedulers() == [f"app2:{OTHER[color]}"]
+    assert turnout.rollback().rc == 0  # nothing to move: app1's processes follow, the scheduler stays
+    assert turnout.schedulers() == [f"app2:{OTHER[color]}"]
+    run = turnout.deploy("1.1.0")
+    assert run.rc == 0, run.tail
+    assert turnout.schedulers() == [f"app1:{turnout.edge('edge1')['stable']}"]
