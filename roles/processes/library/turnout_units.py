@@ -110,7 +110,8 @@ WANTED_DIR = "multi-user.target.wants"  # below SYSTEM_DIR: what starts with the
 QUIESCED_DIR = "/run/turnout"
 # Where the node exporter finds figures of other programs, if there is one: what ought to run, for the alerts.
 FIGURES_DIR = "/var/lib/prometheus/node-exporter"
-PROPERTIES = ("ActiveState", "SubState", "MainPID", "NRestarts", "Result", "Job")
+PROPERTIES = ("ActiveState", "SubState", "MainPID", "NRestarts", "Result", "ExecMainStatus", "Job")
+NEVER_RAN = range(200, 243)  # exit codes of systemd's own, for a process that it could not execute (systemd.exec(5))
 POLL_S = 0.1
 
 
@@ -191,6 +192,7 @@ class Unit:
             "main_pid": int(values.get("MainPID") or 0),
             "restarts": int(values.get("NRestarts") or 0),
             "result": values.get("Result", ""),
+            "status": int(values.get("ExecMainStatus") or 0),
             "busy": values.get("Job", "") not in ("", "0"),
             "quiesced": self.quiesced(),
             "at_boot": self.at_boot(),
@@ -314,7 +316,9 @@ def start(unit, fence, home, options):
     stops_first = verb == "restart" or before["active"] == "deactivating"
     drain_s = int(unit.setting("X-Turnout-Drain") or 0) if stops_first else 0
     after = unit.settled(fence, timeout_s + drain_s)
-    if after["active"] != "active":
+    # One that ran and has crashed already is started again by systemd: `steady` and the looks at its health judge that.
+    ran = after["sub"] == "auto-restart" and after["status"] not in NEVER_RAN
+    if after["active"] != "active" and not ran:
         raise UnitError(
             f"{unit.name} did not {verb}: it is {after['active']} ({after['sub']}, {after['result'] or 'no result'}) "
             f"after at most {timeout_s + drain_s} s; expected it to run; see: {unit.last_words()}"

@@ -187,6 +187,18 @@ def test_a_unit_that_does_not_start_is_told(systemd: Systemd) -> None:
     assert "shop-worker@blue-2.service did not start: it is failed" in answer["msg"]
 
 
+@pytest.mark.parametrize(("status", "started"), [(1, True), (203, False)])
+def test_a_process_that_ran_and_crashed_is_told_by_steady_and_one_that_never_ran_at_once(
+    systemd: Systemd, status: int, started: bool
+) -> None:
+    systemd.unit("shop-api@blue")
+    program = systemd.folder / "bin/systemctl"
+    text = program.read_text().replace('"broken" in unit', "False").replace('else "active")', 'else "activating")')
+    program.write_text(text.replace("SubState=x", f"SubState=auto-restart\\nExecMainStatus={status}"))
+    assert ("failed" not in systemd.do("started")) == started
+    assert systemd.do("steady")["failed"] is True
+
+
 def test_a_run_that_was_overtaken_starts_and_stops_nothing(systemd: Systemd) -> None:
     systemd.unit("shop-api@blue")
     systemd.do("started", run="deploy", fence=4)
