@@ -56,7 +56,7 @@ turnout-edge: the one program that moves traffic on this edge
   turnout-edge show --human        what serves, what HAProxy really does, who holds the lock
 
   prepare move ready confirm commit settle adopt schema apply recover
-  lock take|beat|release|break     lease arm|renew|disarm     journal  ledger  watch
+  lock take|beat|release|break     lease arm|renew|disarm     journal  ledger  watch  peer
 
 Options of all: --config FILE --run ID --actor NAME --phase TEXT --dry-run --human --quiet
 Options of one: turnout-edge COMMAND --help
@@ -92,6 +92,13 @@ COMMANDS: dict[str, Callable[[Edge, Who, argparse.Namespace], Json]] = {
 }
 
 
+ENDLESS = {
+    "watch": run_watch.__doc__ or "",
+    "peer": "Print what another edge may know of this one.",
+    "follow": "Follow what the other edges say; turnout-edge-peers.service runs it.",
+}
+
+
 COMMON_WITH_VALUE = ("--config", "--run", "--actor", "--phase")
 COMMON_FLAGS = ("--dry-run", "--human", "--quiet")
 
@@ -115,6 +122,8 @@ OPTIONS: dict[str, list[tuple[str, Json]]] = {
         ("--allow-down", {"default": "", "metavar": "NAME,NAME"}),
         ("--lease-s", {"type": float}),
     ],
+    "peer": [("--follow", {"action": "store_true"})],
+    "follow": [("--peers", {"default": "/etc/turnout/peers.json"})],
     "ready": [("--color", {"required": True, "choices": COLORS})],
     "confirm": [("--color", {"choices": COLORS})],
     "rollback": [
@@ -168,8 +177,8 @@ def find_command(words: list[str]) -> tuple[str | None, list[str]]:
 def parse(words: list[str]) -> tuple[str, argparse.Namespace]:
     """Return the command and its options; raises Trouble for what cannot be understood."""
     name, rest = find_command(words)
-    if name not in COMMANDS and name != "watch":
-        known = ", ".join([*COMMANDS, "watch"])
+    if name not in COMMANDS and name not in ENDLESS:
+        known = ", ".join([*COMMANDS, *ENDLESS])
         raise Trouble("usage", EXIT_USAGE, f"there is no command {name!r}", known, "turnout-edge --help")
     import argparse
 
@@ -180,7 +189,7 @@ def parse(words: list[str]) -> tuple[str, argparse.Namespace]:
             """Raise the error instead of ending the program."""
             raise Trouble("usage", EXIT_USAGE, message, self.format_usage().strip(), f"turnout-edge {name} --help")
 
-    about = (COMMANDS[name].__doc__ if name in COMMANDS else run_watch.__doc__) or ""
+    about = (COMMANDS[name].__doc__ if name in COMMANDS else ENDLESS[name]) or ""
     parser = Parser(prog=f"turnout-edge {name}", description=about, allow_abbrev=False)
     for option in COMMON_WITH_VALUE:
         parser.add_argument(option)
@@ -219,6 +228,12 @@ def execute(words: list[str]) -> tuple[int, Json, str]:
     edge = Edge(Config.load(options.config or os.environ.get("TURNOUT_EDGE_CONFIG") or DEFAULT_CONFIG))
     if name == "watch":
         return run_watch(edge), {}, ""
+    if name in ("peer", "follow"):
+        from . import follow
+
+        if name == "peer":
+            return follow.run_peer(edge.config, options.follow), {}, ""
+        return follow.run_follow(edge.config, options.peers), {}, ""
     with Uninterrupted(), edge.locked():
         try:
             result = COMMANDS[name](edge, who, options)

@@ -12,7 +12,7 @@ from .haproxy import Disobeyed, HAProxy, Unreachable
 from .journal import Journal, encode_line, parse_line
 from .lock import format_fence, parse_fence, read_fence
 from .peers import heard, told, word_of
-from .resolve import Word
+from .resolve import Word, in_doubt
 from .shapes import LARGEST_BYTES, decode, is_number, read_lease, read_lock
 from .state import COLORS, State, choose_recovered, format_map, parse_map
 from .store import Clock, FileLock, Files
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .errors import Json
 
 
+PATHS = ("peers_file", "told_file", "textfile")
 DEFAULT_CONFIG = "/etc/turnout/edge.json"
 
 
@@ -30,7 +31,7 @@ class Config:
 
     KEYS = (
         *("service", "socket", "map", "backends", "state_dir", "lease_s", "master_socket", "require_watch"),
-        *("peers", "peers_file", "told_file"),
+        *("peers", "peers_file", "told_file", "textfile"),
     )
 
     def __init__(self, data: Json) -> None:
@@ -44,6 +45,7 @@ class Config:
         self.peers: list[str] = list(data.get("peers") or [])  # the other edges of the group
         self.peers_file: str | None = data.get("peers_file")  # what was heard of them
         self.told_file: str | None = data.get("told_file")  # what they may know of this one
+        self.textfile: str | None = data.get("textfile")  # what Prometheus may know, by node exporter
         self.require_watch = bool(data.get("require_watch", True))
 
     @classmethod
@@ -85,7 +87,7 @@ def config_faults(data: object) -> list[str]:
     peers = data.get("peers") or []
     if not isinstance(peers, list) or not all(isinstance(name, str) for name in peers):
         faults.append(f"peers is {peers!r}, which is no list of names")
-    faults += [f"{key} is no path" for key in ("peers_file", "told_file") if not isinstance(data.get(key), str | None)]
+    faults += [f"{key} is no path" for key in PATHS if not isinstance(data.get(key), str | None)]
     if not is_number(lease_s) or lease_s <= 0:
         faults.append(f"lease_s is {lease_s!r}, which is no positive number")
     return faults
@@ -176,6 +178,16 @@ class Edge:
             data = encode_line(told(state, self.load_lease(), self.clock.mark()["boot"]))
             with contextlib.suppress(OSError):
                 self.files.replace(self.config.told_file, data, mode=0o644, durable=False)
+
+    def tell_metrics(self, state: State) -> None:
+        """Publish what this edge serves where node exporter finds it; nothing where there is none."""
+        if self.config.textfile and os.path.isdir(os.path.dirname(self.config.textfile)):
+            from .metrics import exposition
+
+            now = self.clock.mark()
+            doubt = in_doubt(state.word())
+            text = exposition(state, self.load_lease(), now, doubt=doubt, peers=self.hear_peers())
+            self.files.replace(self.config.textfile, text.encode(), mode=0o644, durable=False)
 
     def disk_bp(self) -> int | None:
         """Return green's share as the map file has it: what HAProxy will read at its next start."""

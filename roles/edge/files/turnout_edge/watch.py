@@ -35,6 +35,7 @@ WATCH_POLL_S = 0.25
 WATCH_DRIFT_EVERY = 2  # polls between two looks at HAProxy
 WATCH_SAID = 100  # different things that are remembered as told
 WATCH_TELL_EVERY = 4  # polls between two words to the peers
+WATCH_MEASURE_EVERY = 20  # polls between two writings of the metrics
 WATCH_PRUNE_EVERY = 14_400  # polls between two looks at the journal's length
 
 
@@ -54,6 +55,8 @@ class Watch:
         self.attempt(self.look)
         if self.polls % WATCH_TELL_EVERY == 0:
             self.attempt(self.tell)  # also while something keeps the rest from being done
+        if self.polls % WATCH_MEASURE_EVERY == 1:
+            self.attempt(self.measure)
         if self.polls % WATCH_PRUNE_EVERY == 1:
             self.attempt(self.prune)
 
@@ -79,6 +82,10 @@ class Watch:
     def tell(self) -> None:
         """Tell the peers where this edge is."""
         self.edge.tell_peers(self.edge.load_state())
+
+    def measure(self) -> None:
+        """Tell Prometheus where this edge is."""
+        self.edge.tell_metrics(self.edge.load_state())
 
     def prune(self) -> None:
         """Keep the journal from growing for ever."""
