@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -135,26 +133,39 @@ def test_a_peer_is_known_by_its_name_and_nothing_is_asked_of_a_person(monkeypatc
     assert words[-3] == "--"
 
 
-def test_a_connection_that_ends_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_is_followed_to_its_end_and_the_reason_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     fake = tmp_path / "ssh"
-    fake.write_text(
-        '#!/bin/sh\necho \'{"service": "sample", "age_s": 0}\'\necho "edge2: Connection refused" >&2\nexit 255\n'
-    )
+    said = '{"service": "sample", "age_s": 0}'
+    fake.write_text(f"#!/bin/sh\necho '{said}'\necho 'edge2: Connection reset' >&2\nexit 255\n")
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr("turnout_edge.follow.AGAIN_AFTER_S", 0.05)
     follower = Follower(str(tmp_path / "peers.json"))
-    times: list[float] = []
-    keep = follower.keep
+    follower.follow_once("edge2", ssh_words({**PEER, "key": "k", "known_hosts": "h"}))
+    assert heard((tmp_path / "peers.json").read_bytes(), "edge2", "sample", boot_s()) == {"service": "sample"}
+    told = capsys.readouterr().err
+    assert "peer edge2: heard" in told
+    assert "peer edge2: not heard: edge2: Connection reset" in told
 
-    def count(name: str, line: bytes) -> bool:
-        times.append(time.monotonic())
-        return keep(name, line)
 
-    follower.keep = count  # type: ignore[method-assign]
-    threading.Thread(target=follower.follow, args=({**PEER, "key": "k", "known_hosts": "h"},), daemon=True).start()
-    RealEdge.wait_for(lambda: len(times) >= 3, "a third connection")
-    assert "Connection refused" in follower.told["edge2"] or follower.told["edge2"] == "heard"
+def test_a_connection_that_ends_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("turnout_edge.follow.AGAIN_AFTER_S", 0.0)
+    follower = Follower(str(tmp_path / "peers.json"))
+    calls: list[str] = []
+
+    def once(name: str, words: list[str]) -> None:
+        del words
+        calls.append(name)
+        if len(calls) == 2:
+            raise FileNotFoundError(2, "No such file or directory: 'ssh'")
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+
+    follower.follow_once = once  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        follower.follow({**PEER, "key": "k", "known_hosts": "h"})
+    assert calls == ["edge2"] * 4
 
 
 @pytest.mark.parametrize("text", [None, "", "{}", '{"peers": 5}', '{"peers": [{"name": "edge2"}]}'])

@@ -8,6 +8,7 @@ import json
 import pytest
 from edge_model import ModelEdge, edge_between, edge_in_flight, hand_over, release, state_of
 from turnout_edge.errors import Trouble
+from turnout_edge.show import table
 from turnout_edge.watch import Watch
 
 TOLD, HEARD = "/told", "/heard"
@@ -259,6 +260,17 @@ def test_a_rebooted_edge_asks_before_it_goes_back() -> None:
     assert state_of(rebooted).stable == "green"
     group.pass_time(5)
     assert group.words() == [("green", "committed", False)] * 2
+
+
+def test_show_tells_a_person_of_doubt_and_of_peers() -> None:
+    group = said_to(2, 4)
+    group.cut = {(0, 1)}
+    group.pass_time(20)
+    shown = table(group.edges[1].run("show"))
+    assert "peer edge0: blue (1.0.0)" in shown
+    shown = table(group.edges[0].run("show"))
+    assert "in doubt: run A did not say its last word here; this edge is back" in shown
+    assert "peer edge1: NOT HEARD" in shown
 
 
 def test_old_words_count_as_silence() -> None:

@@ -12,6 +12,7 @@ from .haproxy import Unreachable
 from .journal import parse_line
 from .lock import lease_has_run_out, lock_is_fresh, mark_age_s
 from .request import Who
+from .resolve import Word, in_doubt
 from .state import COLORS, percent
 from .store import utc_text
 
@@ -35,6 +36,7 @@ def command_show(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
         "lock": show_lock(edge.load_lock(), now),
         "lease": show_lease(edge.load_lease(), now),
         "watch": edge.watch_is_alive(),
+        "peers": edge.hear_peers(),
         "unfinished": edge.journal.unfinished(),
         "journal": edge.journal.tail(options.tail),
         "ledger": edge.ledger.tail(options.tail),
@@ -142,6 +144,18 @@ def table(shown: Json) -> str:
     rows.append(f"  lock: {held}")
     lease = shown["lease"]
     rows.append("  lease: " + (f"{lease['left_s']:g} s left" if lease["armed"] else "not armed"))
+    word = shown.get("handover")
+    if word and in_doubt(Word(word["stage"], word.get("sure") is True)):
+        rows.append(f"  in doubt: run {word['run']} did not say its last word here; this edge is {word['stage']}")
+    rows += [
+        f"  peer {name}: "
+        + (
+            f"{said.get('stable')} ({said.get('release')})"
+            if said
+            else "NOT HEARD (systemctl status turnout-edge-peers)"
+        )
+        for name, said in shown["peers"].items()
+    ]
     if not shown["watch"]:
         rows.append("  watchdog: DOES NOT RUN (systemctl start turnout-edge-watch)")
     rows += [
