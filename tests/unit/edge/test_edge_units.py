@@ -15,7 +15,9 @@ UNITS = {
     "edge/templates/turnout-edge-watch.service": {
         "edge_state_dir": "/var/lib/turnout",
         "edge_map_file": "/etc/haproxy/share.map",
+        "edge_textfile": "/var/lib/prometheus/node-exporter/turnout-edge.prom",
     },
+    "edge/templates/turnout-edge-peers.service": {},
     "page_watch/templates/turnout-page-watch.service": {
         "page_watch_poll_s": 5,
         "page_watch_edge_paths": ["/var/lib/turnout", "/etc/haproxy"],
