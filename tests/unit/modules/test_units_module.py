@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import textwrap
@@ -215,6 +216,33 @@ def test_a_run_that_was_overtaken_starts_and_stops_nothing(systemd: Systemd) -> 
 def test_a_run_is_recorded_also_where_it_finds_nothing_to_do(systemd: Systemd) -> None:
     assert systemd.do("stopped", run="r7", fence=7)["changed"] is False
     assert systemd.recorded() == (7, "r7")
+
+
+def test_everything_that_changes_a_unit_is_told_to_systemd_while_the_fence_is_held(systemd: Systemd) -> None:
+    """Between the look at the record and the change no newer run can be recorded."""
+    systemd.unit("shop-worker@blue", "[Service]\nX-Turnout-Quiesce=SIGUSR1\nX-Turnout-Resume=SIGUSR2\n")
+    lock = systemd.folder / "root/var/lib/turnout-slots/shop/fence.lock"
+    program = systemd.folder / "bin/systemctl"
+    program.write_text(
+        program.read_text()
+        .replace("4711", str(os.getpid()))  # a process that lives
+        .replace(
+            'if verb == "show":',
+            f"""import fcntl
+try:
+    fcntl.flock(open({str(lock)!r}, "a"), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    open(folder + "/unfenced", "a").write(verb + " ")
+except BlockingIOError:
+    open(folder + "/fenced", "a").write(verb + " ")
+if verb == "show":""",
+            1,
+        )
+    )
+    for state in ("started", "quiesced", "started", "stopped"):
+        assert systemd.do(state, processes=["worker"], at_boot=True)["changed"] is True
+    assert set((systemd.folder / "unfenced").read_text().split()) == {"show"}
+    fenced = set((systemd.folder / "fenced").read_text().split())
+    assert fenced >= {"start", "stop", "kill", "enable", "disable", "reset-failed"}
 
 
 def test_fenced_records_and_does_nothing_else(systemd: Systemd) -> None:

@@ -1,6 +1,7 @@
 """The module turnout_slot, for real, below a folder that stands for the root."""
 
 import contextlib
+import fcntl
 import getpass
 import hashlib
 import importlib.util
@@ -384,6 +385,33 @@ def test_a_drill_lays_a_release_without_a_lock_and_overtakes_nobody(host):
     for state in ("active", "restored", "settled", "pruned"):
         assert host.fails(state, release_id=new, color="green", environment="", run=None, fence=None) != ""
     assert host.picture() == before
+
+
+def test_a_color_is_changed_while_the_fence_is_held(host, monkeypatch):
+    old, new = host.lay("1.0.0"), host.lay("1.1.0")
+    host.activate(old)
+    host.do("settled", color="green")
+    held = []
+
+    def watched(name):
+        original = getattr(slot, name)
+
+        def step(*arguments, **options):
+            with (host.root / "var/lib/turnout-slots/shop/fence.lock").open("a") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    held.append(name)
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(slot, name, step)
+
+    for name in ("apply_slot", "keep_aside", "reload_if_wanted"):
+        watched(name)
+    host.activate(new)
+    host.do("restored", color="green", release_id=new)
+    names = ["keep_aside", "apply_slot", "reload_if_wanted", "apply_slot", "reload_if_wanted"]
+    assert held == names, "another run could be recorded in the middle"
 
 
 def test_a_run_that_is_overtaken_while_it_unpacks_leaves_nothing(host, monkeypatch):
