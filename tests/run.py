@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 # Generous: a limit is there so that nothing hangs for ever, not to measure.
 LINT_LIMIT_S = 900
-UNIT_LIMIT_S = 600
+UNIT_LIMIT_S = 1200
 IMAGE_LIMIT_S = 1200
 SCENARIO_LIMIT_S = 1200
 LAB_UP_LIMIT_S = 600

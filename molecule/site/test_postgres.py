@@ -62,18 +62,29 @@ def test_the_superuser_may_not_come_over_the_network(lab) -> None:
 
 
 def test_a_host_that_needs_no_database_is_refused(lab) -> None:
-    """Spoken by hand, since an edge need not have psql: StartupMessage for protocol 3.0, then the answer's type."""
+    """By the firewall, and by pg_hba.conf where that does not stand before it: seen from the database's own host.
+
+    Spoken by hand, since an edge need not have psql: SSLRequest, StartupMessage for protocol 3.0, then the answer's type.
+    """
     script = f"""python3 - <<'EOF_PY'
-import socket, struct
+import socket, ssl, struct
 body = struct.pack("!i", 196608) + b"user\\0{lab.database}_app\\0database\\0{lab.database}\\0\\0"
-with socket.create_connection(("{lab.one("postgres")}", 5432), timeout=5) as connection:
-    connection.sendall(struct.pack("!i", len(body) + 4) + body)
-    print(connection.recv(4096))
+anybody = ssl.create_default_context()
+anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+with socket.create_connection(("{lab.one("postgres")}", 5432), timeout=5) as plain:
+    plain.sendall(struct.pack("!ii", 8, 80877103))
+    assert plain.recv(1) == b"S"
+    with anybody.wrap_socket(plain) as connection:
+        connection.sendall(struct.pack("!i", len(body) + 4) + body)
+        print(connection.recv(4096))
 EOF_PY"""
     for host in lab.groups["edge"]:
+        assert "ConnectionRefusedError" in lab.ssh(host, f"{{ {script}\n}} 2>&1 || true").stdout
+    for host in lab.groups["postgres"]:
         answer = lab.ssh(host, script).stdout
         assert answer.startswith("b'E"), answer
         assert "no pg_hba.conf entry" in answer
+        assert "no encryption" not in answer
 
 
 @pytest.mark.usefixtures("shop")

@@ -120,12 +120,11 @@ def test_a_line_that_says_nothing_is_not_kept(tmp_path: Path, line: bytes) -> No
     assert not (tmp_path / "peers.json").exists()
 
 
-def test_a_peer_is_known_by_its_name_and_nothing_is_asked_of_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/x")
-    words = ssh_words({**PEER, "key": "${CREDENTIALS_DIRECTORY}/key", "known_hosts": "/k"})
+def test_a_peer_is_known_by_its_name_and_nothing_is_asked_of_a_person() -> None:
+    words = ssh_words({**PEER, "key": "/etc/turnout/peers/key", "known_hosts": "/k"})
     text = " ".join(words)
     for part in (
-        *("-i /run/credentials/x/key", "-p 2222", "StrictHostKeyChecking=yes", "UserKnownHostsFile=/k"),
+        *("-i /etc/turnout/peers/key", "-p 2222", "StrictHostKeyChecking=yes", "UserKnownHostsFile=/k"),
         *("HostKeyAlias=edge2", "BatchMode=yes", "GlobalKnownHostsFile=none", "-F none"),
     ):
         assert part in text

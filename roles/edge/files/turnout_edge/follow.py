@@ -77,7 +77,6 @@ def read_settings(path: str) -> list[Json]:
 
 def ssh_words(peer: Json) -> list[str]:
     """Return the command that follows one peer. Its host key is known by its name, whatever its address is."""
-    key = str(peer["key"]).replace("${CREDENTIALS_DIRECTORY}", os.environ.get("CREDENTIALS_DIRECTORY", ""))
     options = {
         "BatchMode": "yes",
         "IdentitiesOnly": "yes",
@@ -91,7 +90,7 @@ def ssh_words(peer: Json) -> list[str]:
         "ServerAliveCountMax": "3",
         "LogLevel": "ERROR",
     }
-    words = ["ssh", "-F", "none", "-T", "-n", "-i", key, "-p", str(peer.get("port") or 22)]
+    words = ["ssh", "-F", "none", "-T", "-n", "-i", str(peer["key"]), "-p", str(peer.get("port") or 22)]
     for name, value in options.items():
         words += ["-o", f"{name}={value}"]
     return [*words, "--", f"{peer['user']}@{peer['address']}", "peer"]
