@@ -21,9 +21,10 @@ def _until(what: Callable[[], object], wanted: object, limit_s: float = WITHIN_S
 
 
 def _in_service(turnout: Turnout) -> dict[str, set[str]]:
-    """Return the units that each host ought to run: what is in service, and the API that is the way back."""
-    color = turnout.edge("edge1")["stable"]
-    both = {f"api@{color}", f"api@{OTHER[color]}", f"worker@{color}"}
+    """Return the units that each host ought to run: what is in service, and the API that is the way back, if any."""
+    edge = turnout.edge("edge1")
+    color = edge["stable"]
+    both = {f"api@{color}", f"worker@{color}"} | ({f"api@{edge['previous']}"} if edge["previous"] else set())
     return {"app1": {*both, f"scheduler@{color}"}, "app2": both}
 
 
