@@ -64,7 +64,8 @@ def test_the_superuser_may_not_come_over_the_network(lab) -> None:
 def test_a_host_that_needs_no_database_is_refused(lab) -> None:
     """By the firewall, and by pg_hba.conf where that does not stand before it: seen from the database's own host.
 
-    Spoken by hand, since an edge need not have psql: SSLRequest, StartupMessage for protocol 3.0, then the answer's type.
+    Spoken by hand, since an edge need not have psql: SSLRequest, StartupMessage for protocol 3.0, then the type of the
+    answer.
     """
     script = f"""python3 - <<'EOF_PY'
 import socket, ssl, struct
