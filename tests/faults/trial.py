@@ -139,6 +139,7 @@ class Jobs:
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         self.out.unlink(missing_ok=True)
+        self.turnout.forget_jobs()
         if done.returncode == 2:
             raise AssertionError(f"the jobs cannot be verified: {done.stderr}")
         answer: dict[str, Any] = json.loads(done.stdout)

@@ -429,6 +429,11 @@ class Turnout:
             end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'forgotten'"
             self.ssh("data1", f'cd / && sudo -u postgres psql -q -c "{end}"')
 
+    def forget_jobs(self) -> None:
+        """Remove what the jobs of tests/load left: they are of no user, as the checks of a drill would tell."""
+        remove = "DELETE FROM tasks WHERE user_id = 0"
+        self.ssh("data1", f'cd / && sudo -u postgres psql -q -d sample -c "{remove}"')
+
     def kill(self, process: subprocess.Popen[str], what: signal.Signals) -> None:
         """Send a signal to a playbook's process group, as the terminal does for Ctrl-C."""
         with contextlib.suppress(ProcessLookupError):
