@@ -115,14 +115,19 @@ def read_json(path):
     return said if isinstance(said, dict) else {}
 
 
-def runs_still(folder):
-    """Tell whether the playbook or the keeper of a run's folder runs."""
-    for name in ("playbook.pid", "keeper.pid"):
+def runs_still(folder, names=("playbook.pid", "keeper.pid")):
+    """Tell whether one of the processes runs whose id and start lie in these files of a run's folder."""
+    for name in names:
         with contextlib.suppress(OSError, ValueError):
             pid, start = map(int, (folder / name).read_text().split())
             if start and started(pid) == start:
                 return True
     return False
+
+
+def runs_still_keeper(folder):
+    """Tell whether the keeper of a run's folder runs."""
+    return runs_still(folder, ("keeper.pid",))
 
 
 class Stop(Exception):
@@ -167,15 +172,6 @@ class Gate:
                     f"the keeper of this run does not hear every edge: for {known_s:.0f} s, a lease is {lease_s:g} s"
                 )
             self._sleep(GATE_POLL_S)
-
-
-def runs_still_keeper(folder):
-    """Tell whether the keeper of a run's folder runs."""
-    try:
-        pid, start = map(int, (folder / "keeper.pid").read_text().split())
-    except (OSError, ValueError):
-        return False
-    return bool(start) and started(pid) == start
 
 
 class _CtrlC:
