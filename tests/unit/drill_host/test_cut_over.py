@@ -142,6 +142,7 @@ def bed(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
         (folder / "pgdata/postgresql.auto.conf").write_text("archive_mode = 'off'\n")
         (tmp_path / "etc/17/main").mkdir(parents=True)
         (tmp_path / "etc/17/main/postgresql.conf").write_text("")
+        monkeypatch.setattr(cutover, "_START_LIMIT_S", 1)  # a world in which nothing works is waited for that long
         monkeypatch.setattr(cutover, "CLUSTERS", tmp_path / "clusters")
         monkeypatch.setattr(cutover, "CONFIGURATIONS", tmp_path / "etc")
         plan = {"version": "17", "cluster": "main", "port": 5432}

@@ -52,8 +52,9 @@ def row(edge: str, rc: int = 0, said: object = None, **more: object) -> bytes:
 class Bed:
     """A keeper with two edges and short times, in a thread of its own."""
 
-    def __init__(self, folder: Path, *, hears: bool = True) -> None:
+    def __init__(self, folder: Path, *, hears: bool = True, lease_s: float = 3.0) -> None:
         self.folder = folder
+        self.lease_s = lease_s
         self.before = set(descendants(os.getpid()))  # another test of this process may have left some
         self.playbook = subprocess.Popen(
             [sys.executable, "-c", PLAYBOOK, str(folder), "hears" if hears else "deaf"], stdout=subprocess.PIPE
@@ -69,8 +70,8 @@ class Bed:
             parent_pid=self.playbook.pid,
             parent_started=process_started(self.playbook.pid),
             beat_s=0.2,
-            lease_s=3.0,
-            ttl_s=6.0,
+            lease_s=lease_s,
+            ttl_s=2 * lease_s,
             ansible_options=[],
             playbook="rollback.yml",
             cwd=".",
@@ -113,12 +114,16 @@ def until(true: Callable[[], object], limit_s: float = 30.0) -> None:
 
 
 @pytest.fixture
-def bed(tmp_path: Path) -> Iterator[Bed]:
-    bed = Bed(tmp_path)
+def bed(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Bed]:
+    bed = Bed(tmp_path, lease_s=getattr(request, "param", 3.0))
     yield bed
     bed.playbook.kill()
     bed.playbook.wait()
     bed.thread.join(timeout=10) if bed.thread.is_alive() else None
+
+
+# Where a lease must not run out, it is longer than a busy machine ever keeps the keeper waiting.
+UNHURRIED = pytest.mark.parametrize("bed", [30.0], indirect=True, ids=["lease-of-30-s"])
 
 
 # The four that were found ------------------------------------------------------------------------------------------
@@ -153,6 +158,7 @@ def test_ctrl_z_for_longer_than_a_lease_ends_the_run_and_says_why(bed: Bed) -> N
     assert bed.playbook.wait(timeout=5) == 1, "it was let go on, and told its own end"
 
 
+@UNHURRIED
 def test_ctrl_z_and_fg_within_a_lease_go_on(bed: Bed) -> None:
     bed.begin()
     os.kill(bed.playbook.pid, signal.SIGSTOP)
@@ -163,12 +169,13 @@ def test_ctrl_z_and_fg_within_a_lease_go_on(bed: Bed) -> None:
     assert bed.playbook.poll() is None
 
 
+@UNHURRIED
 def test_a_lost_lock_ends_the_playbook_at_once(bed: Bed) -> None:
     bed.begin()
     bed.answer = lambda edge, pipe: os.write(pipe, row(edge, 4, LOST) if edge == "edge2" else row(edge))
     lost = time.monotonic()
     until(lambda: bed.put_back)
-    assert time.monotonic() - lost < 2.5, "it waited for a lease"
+    assert time.monotonic() - lost < bed.lease_s * 2.5 / 3, "it waited for a lease"
     assert "edge2 says that this run lost its lock" in bed.put_back[0]
     assert "held by run s" in bed.put_back[0]
 
@@ -237,6 +244,7 @@ def test_a_system_without_processes_left_counts_as_not_heard(bed: Bed, monkeypat
     assert "was not heard" in bed.put_back[0]
 
 
+@UNHURRIED
 def test_a_fault_of_the_keeper_itself_ends_the_run_and_puts_it_back(bed: Bed) -> None:
     bed.begin()
 
@@ -250,6 +258,7 @@ def test_a_fault_of_the_keeper_itself_ends_the_run_and_puts_it_back(bed: Bed) ->
     assert (bed.folder / "keeper.done").exists()
 
 
+@UNHURRIED
 def test_when_it_is_done_nothing_of_what_it_was_told_is_left(bed: Bed) -> None:
     options = keeper_module.hand_over(bed.folder, {"password": "canary"})
     assert options == ["-e", f"@{bed.folder}/extra-vars.json"]
@@ -262,13 +271,14 @@ def test_when_it_is_done_nothing_of_what_it_was_told_is_left(bed: Bed) -> None:
     assert json.loads((bed.folder / "keeper.done").read_text()) == {"outcome": "nothing to do", "code": 0}
 
 
+@UNHURRIED
 def test_after_each_beat_it_tells_what_is_known(bed: Bed) -> None:
     bed.begin()
     until((bed.folder / "held.json").exists)
     until(lambda: json.loads((bed.folder / "held.json").read_text())["edges"]["edge2"]["state"] == "held")
     held = json.loads((bed.folder / "held.json").read_text())
     assert held["edges"]["edge1"]["lease"] is True
-    assert 0 <= held["boottime"] - held["edges"]["edge1"]["boottime"] < 3.0
+    assert 0 <= held["boottime"] - held["edges"]["edge1"]["boottime"] < bed.lease_s
 
 
 # Answers -----------------------------------------------------------------------------------------------------------
