@@ -20,6 +20,7 @@ APPS = ("app1", "app2")
 LEASE_S = 10.0  # traffic_lease_s
 SLACK_S = 15.0  # beyond the lease, until every edge is on one color by itself
 ASLEEP_S = 60.0
+_COLOR = re.compile(r"\b(blue|green)\b")  # as plugins/turnout_moments.py writes moments down
 _AFTER = re.compile(r"(?P<key>.*) \+(?P<s>\d+\.\d+)s")
 
 
@@ -96,7 +97,7 @@ def parsed(name: str) -> Case:
     parts = name.strip().split(" / ", 2)
     if len(parts) != 3:
         raise ValueError(f"{name!r} is not ACTION / FAULT [HOST] / MOMENT")
-    action, words, key = parts
+    action, words, key = parts[0], parts[1], _COLOR.sub("COLOR", parts[2])
     fault, _, where = words.partition(" ")
     host, _, way = where.partition(" ")
     after = _AFTER.fullmatch(key)

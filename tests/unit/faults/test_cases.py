@@ -119,6 +119,11 @@ def test_the_name_of_a_case_is_enough_to_run_it_again_anywhere() -> None:
         assert again.orderly == case.orderly or not case.fault.endswith("rebooted")
 
 
+def test_a_name_from_a_lab_that_was_on_the_other_color_names_the_same_moment() -> None:
+    names = [f"deploy / ctrl-c / 6/7 traffic | Have every edge ready: {color} #1" for color in ("blue", "green")]
+    assert {parsed(name).moment.key for name in names} == {"6/7 traffic | Have every edge ready: COLOR #1"}
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

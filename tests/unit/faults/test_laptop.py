@@ -113,12 +113,16 @@ PLAY = """
   hosts: localhost
   gather_facts: false
   tasks:
-    - name: Two
+    - name: "Two: {{ color }}"
       ansible.builtin.debug: {msg: three}
 """
 
 
-def test_a_playbook_waits_at_the_moment_that_it_is_told_and_writes_every_moment_down(tmp_path: Path) -> None:
+@pytest.mark.parametrize("color", ["blue", "green"])
+def test_a_playbook_waits_at_the_moment_that_it_is_told_and_writes_every_moment_down(
+    tmp_path: Path, color: str
+) -> None:
+    """A moment is the same one whichever color takes the release."""
     (tmp_path / "none.cfg").write_text("")
     (tmp_path / "play.yml").write_text(PLAY)
     moments = tmp_path / "moments"
@@ -129,14 +133,14 @@ def test_a_playbook_waits_at_the_moment_that_it_is_told_and_writes_every_moment_
         "ANSIBLE_CALLBACK_PLUGINS": str(PLUGINS),
         "ANSIBLE_CALLBACKS_ENABLED": "turnout_moments",
         "TURNOUT_FAULTS_MOMENTS": str(moments),
-        "TURNOUT_FAULTS_STOP_AT": "2/2 second | Two #1",
+        "TURNOUT_FAULTS_STOP_AT": "2/2 second | Two: COLOR #1",
     }
-    words = [str(BIN / "ansible-playbook"), "-i", "localhost,", str(tmp_path / "play.yml")]
+    words = [str(BIN / "ansible-playbook"), "-i", "localhost,", str(tmp_path / "play.yml"), "-e", f"color={color}"]
     process = subprocess.Popen(words, env=env, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
     try:
         until(lambda: moments.exists() and len(moments.read_text().splitlines()) == 3, 60)
         keys = [json.loads(line)["key"] for line in moments.read_text().splitlines()]
-        assert keys == ["1/2 first | One #1", "1/2 first | Two #1", "2/2 second | Two #1"]
+        assert keys == ["1/2 first | One #1", "1/2 first | Two #1", "2/2 second | Two: COLOR #1"]
         time.sleep(0.5)
         assert process.poll() is None, "it did not wait"
         Path(f"{moments}.go").touch()
