@@ -49,6 +49,7 @@ PACKAGES = (
     "zstd",
     # what the roles set up
     "haproxy",
+    "nftables",
     "postgresql",
     "redis-server",
     "pgbackrest",
