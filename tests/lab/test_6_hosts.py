@@ -134,3 +134,24 @@ def test_a_home_that_does_not_answer_is_not_replaced_until_a_person_says_so(with
     run = turnout.deploy("1.1.0")
     assert run.rc == 0, run.tail
     assert turnout.schedulers() == [f"app1:{turnout.edge('edge1')['stable']}"]
+
+
+def test_a_frozen_home_that_wakes_up_stops_its_scheduler_where_a_person_has_moved_it(
+    with_a_way_back: Turnout,
+) -> None:
+    """Nothing starts there and nothing reboots: the host goes on where it stood."""
+    turnout = with_a_way_back
+    color = turnout.edge("edge1")["stable"]
+    app1 = host_named("app1")
+    turnout.hosts.pause(app1)
+    try:
+        word = ("-e", "scheduler_home=app2", "-e", "break_glass=app1 does not answer")
+        run = turnout.rollback(*word)
+        assert f"scheduler@{OTHER[color]}" in turnout.units("app2"), run.tail
+    finally:
+        turnout.hosts.unpause(app1)
+    _until(turnout.schedulers, [f"app2:{OTHER[color]}"], limit_s=10)
+    assert "the scheduler's home is app2" in turnout.ssh("app1", "journalctl -u turnout-scheduler-watch@sample -n 5")
+    run = turnout.deploy("1.1.0")
+    assert run.rc == 0, run.tail
+    assert turnout.schedulers() == [f"app1:{turnout.edge('edge1')['stable']}"]

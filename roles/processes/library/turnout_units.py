@@ -108,8 +108,6 @@ WANTED_DIR = "multi-user.target.wants"  # below SYSTEM_DIR: what starts with the
 # Gone after a reboot, like the processes it speaks of. The worker's unit does not restart one that was told to take no
 # new jobs and ended (ExecCondition=).
 QUIESCED_DIR = "/run/turnout"
-# Where the node exporter finds figures of other programs, if there is one: what ought to run, for the alerts.
-FIGURES_DIR = "/var/lib/prometheus/node-exporter"
 PROPERTIES = ("ActiveState", "SubState", "MainPID", "NRestarts", "Result", "ExecMainStatus", "Job")
 NEVER_RAN = range(200, 243)  # exit codes of systemd's own, for a process that it could not execute (systemd.exec(5))
 POLL_S = 0.1
@@ -124,15 +122,15 @@ class UnitError(Exception):
 
 
 def library_of_host():
-    """Return the modules fence and home of the package that the role service_host lays."""
+    """Return the modules fence, home and wanted of the package that the role service_host lays."""
     folder = os.path.join(ROOT, LIBRARY)
     if folder not in sys.path:
         sys.path.insert(0, folder)
     try:
-        return importlib.import_module("turnout_host.fence"), importlib.import_module("turnout_host.home")
+        return [importlib.import_module(f"turnout_host.{name}") for name in ("fence", "home", "wanted")]
     except ImportError as fault:
         raise UnitError(
-            f"there is no turnout_host.fence in {folder} ({fault}); expected: the program that keeps older runs away; "
+            f"there is no such turnout_host in {folder} ({fault}); expected: the program that keeps older runs away; "
             "to mend: ansible-playbook playbooks/site.yml --tags service_host",
             "host-unprepared",
         ) from None
@@ -266,30 +264,6 @@ class Unit:
     def last_words(self):
         """Return where to read why the unit failed. Its log may hold secrets, so it is named, not quoted."""
         return f"journalctl -u {self.name} -n 50"
-
-
-def tell_what_ought_to_run(service, system_dir):
-    """Write for the node exporter which units of the service start with the host."""
-    path = os.path.join(FIGURES_DIR, f"turnout-units-{service}.prom")
-    unit = re.compile(rf"{re.escape(service)}-({'|'.join(PROCESSES)})@(blue|green)(-\d+)?\.service")
-    wanted = os.path.join(system_dir, WANTED_DIR)
-    names = [unit.fullmatch(name) for name in sorted(os.listdir(wanted) if os.path.isdir(wanted) else [])]
-    lines = [
-        "# HELP turnout_unit_at_boot Units of the service that start with the host, and ought to run.",
-        "# TYPE turnout_unit_at_boot gauge",
-        *(
-            f'turnout_unit_at_boot{{name="{found[0]}",service="{service}",process="{found[1]}",color="{found[2]}"}} 1'
-            for found in names
-            if found
-        ),
-    ]
-    if not os.path.isdir(FIGURES_DIR):
-        return
-    temporary = f"{path}.{os.getpid()}"
-    with open(temporary, "w", encoding="ascii") as stream:
-        stream.write("\n".join(lines) + "\n")
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
 
 
 def start(unit, fence, home, options):
@@ -448,7 +422,7 @@ def perform(options, check_mode):
     before, changed = {}, False
     state = options["state"]
     try:
-        library, home = library_of_host()
+        library, home, wanted = library_of_host()
     except UnitError as error:
         return {"failed": True, "msg": str(error), "changed": False, "code": error.code}
     try:
@@ -470,7 +444,7 @@ def perform(options, check_mode):
         if state == "homed" and not check_mode:
             changed = settle_home(fence, home, options)
         if not check_mode and state in ("started", "steady", "stopped"):
-            tell_what_ought_to_run(options["service"], SYSTEM_DIR)
+            wanted.tell(options["service"], ROOT)
         if state == "steady" and not check_mode:
             wait_steady(units, fence, options["steady_s"])
         after = {unit.name: unit.show() for unit in units}

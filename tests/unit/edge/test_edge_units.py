@@ -1,4 +1,4 @@
-"""The units on an edge: tried for ever, and exposed no more than they must be (by systemd's own measure)."""
+"""The units of ours that guard: tried for ever, and exposed no more than they must be (by systemd's own measure)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ UNITS = {
         "edge_textfile": "/var/lib/prometheus/node-exporter/turnout-edge.prom",
     },
     "edge/templates/turnout-edge-peers.service": {},
+    "service_host/templates/turnout-scheduler-watch@.service": {"ansible_managed": ""},
     "page_watch/templates/turnout-page-watch.service": {
         "page_watch_poll_s": 5,
         "page_watch_edge_paths": ["/var/lib/turnout", "/etc/haproxy"],
@@ -33,7 +34,7 @@ def rendered(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", UNITS)
-def test_a_guard_of_an_edge_is_started_again_for_ever(name: str) -> None:
+def test_a_guard_is_started_again_for_ever(name: str) -> None:
     unit, service = rendered(name).split("[Service]")
     assert re.search(r"^StartLimitIntervalSec=0$", unit, re.M)
     assert re.search(r"^Restart=always$", service, re.M)

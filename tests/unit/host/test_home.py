@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from turnout.errors import TurnoutError
 from turnout.scheduler_home import choose
-from turnout_host import home
+from turnout_host import home, watch
 from turnout_host.home import ASK_AGAIN, START, STAY, verdict
 
 HOSTS = ("app1", "app2", "app3")
@@ -132,6 +132,94 @@ def test_the_unit_stays_down_where_the_home_was_moved(host: Path, capsys: pytest
 def test_an_edge_that_answers_rubbish_has_answered_without_a_record(host: Path) -> None:
     (host / "edge1").write_text("rubbish")
     assert home.main(["shop", UNIT], str(host)) == START
+
+
+# A host that was frozen, asleep or cut off while its home was moved ---------------------------------------------------
+
+
+SYSTEMCTL = """#!/bin/sh
+case "$1" in
+  is-active) shift; for unit; do test -e "$ANSWERS/runs/$unit" && echo active || echo inactive; done; exit 3 ;;
+  *) echo "$*" >> "$ANSWERS/told"; for unit; do :; done; rm -f "$ANSWERS/runs/$unit" ;;
+esac
+"""
+
+
+@pytest.fixture
+def woken(host: Path) -> Path:
+    """Return a host on which the blue scheduler runs, as it did before."""
+    (host / "bin/systemctl").write_text(SYSTEMCTL)
+    (host / "bin/systemctl").chmod(0o755)
+    (host / "runs").mkdir()
+    (host / "runs" / UNIT).touch()
+    (host / "var/lib/prometheus/node-exporter").mkdir(parents=True)
+    home.mark_seen(UNIT, str(host))
+    return host
+
+
+def told(host: Path) -> list[str]:
+    return (host / "told").read_text().splitlines() if (host / "told").exists() else []
+
+
+def test_a_scheduler_whose_home_was_moved_is_stopped_and_stays_down(
+    woken: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (woken / "edge2").write_text(json.dumps(record("app2", 2, "r2")))  # edge1 does not answer
+    assert watch.look("shop", str(woken)) == [UNIT]
+    assert told(woken) == [f"--no-block disable --now {UNIT}"]
+    assert "the scheduler's home is app2 since run r2" in capsys.readouterr().err
+    (woken / "edge2").unlink()
+    assert home.main(["shop", UNIT], str(woken)) == STAY  # it knows by itself now
+    assert (woken / "var/lib/prometheus/node-exporter/turnout-units-shop.prom").exists()
+    assert watch.look("shop", str(woken)) == []
+
+
+@pytest.mark.parametrize("known", [None, record("app1"), record("app1", 7, "r7"), record("app2", 0, "r0")])
+def test_a_scheduler_at_home_and_one_of_which_nobody_tells_runs_on(woken: Path, known: dict[str, Any] | None) -> None:
+    if known:
+        (woken / "edge1").write_text(json.dumps(known))
+    assert watch.look("shop", str(woken)) == []
+    assert told(woken) == []
+
+
+def test_a_home_that_came_back_while_the_edges_were_asked_counts(woken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run records this host as the home, and starts the scheduler, between the answers and the stop."""
+    (woken / "edge1").write_text(json.dumps(record("app2", 2, "r2")))
+    asked = home.ask_all
+
+    def slowly(config: Any) -> Any:
+        found = asked(config)
+        home.write("shop", record("app1", 3, "r3"), str(woken))
+        return found
+
+    monkeypatch.setattr(home, "ask_all", slowly)
+    assert watch.look("shop", str(woken)) == []
+    assert told(woken) == []
+
+
+def test_where_no_scheduler_runs_no_edge_is_asked(woken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (woken / "runs" / UNIT).unlink()
+    monkeypatch.setattr(home, "ask_all", lambda _: pytest.fail("it asked"))
+    assert watch.look("shop", str(woken)) == []
+
+
+@pytest.mark.parametrize("pauses", [[0.5] * 60, [0.5, 0.5, 18.0, 0.5]])
+def test_it_looks_now_and_then_and_at_once_when_the_host_stood_still(
+    monkeypatch: pytest.MonkeyPatch, pauses: list[float]
+) -> None:
+    now, looks, left = [1000.0], [], list(pauses)
+
+    def sleep(_s: float) -> None:
+        if not left:
+            raise KeyboardInterrupt
+        now[0] += left.pop(0)
+
+    monkeypatch.setattr(watch.time, "clock_gettime", lambda _: now[0])
+    monkeypatch.setattr(watch.time, "sleep", sleep)
+    monkeypatch.setattr(watch, "look", lambda *_: looks.append(now[0] - 1000.0))
+    with pytest.raises(KeyboardInterrupt):
+        watch.main("shop")
+    assert looks == ([0.0, 15.0, 30.0] if 18.0 not in pauses else [0.0, 19.0])
 
 
 # Where a rollback starts it -----------------------------------------------------------------------------------------

@@ -97,8 +97,10 @@ def systemd(load: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(units, "ROOT", str(tmp_path / "root"))
     monkeypatch.setattr(units, "SYSTEM_DIR", str(tmp_path / "system"))
     monkeypatch.setattr(units, "QUIESCED_DIR", str(tmp_path / "quiesced"))
-    monkeypatch.setattr(units, "FIGURES_DIR", str(tmp_path / "figures"))
-    (tmp_path / "figures").mkdir()
+    for name, target in (("etc/systemd/system", "system"), ("var/lib/prometheus/node-exporter", "figures")):
+        (tmp_path / target).mkdir(exist_ok=True)
+        (tmp_path / "root" / name).parent.mkdir(parents=True)
+        (tmp_path / "root" / name).symlink_to(tmp_path / target)
     original = units.units_of
     monkeypatch.setattr(units, "units_of", lambda *words: original(*words, str(tmp_path / "system")))
     return Systemd(tmp_path, units)

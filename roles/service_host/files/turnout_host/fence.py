@@ -20,6 +20,7 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import IO
 
 STATE_DIR = "var/lib/turnout-slots"
 LOCK_WAIT_S = 30.0
@@ -51,12 +52,13 @@ class Fence:
         self.run, self.number = _run_of(run), _number_of(number)
         self.notes: list[str] = []
         self._folder = os.path.join(root, STATE_DIR, service)
+        self._lock = Lock(service, root)
         self._path = os.path.join(self._folder, "fence.json")
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Hold the fence for a change: record this run where it is the newest, refuse it where it was overtaken."""
-        with self._lock():
+        with self._lock:
             recorded = self._read()
             if recorded != self._rank():
                 self._refuse_if_older_than(recorded)
@@ -116,30 +118,42 @@ class Fence:
         except OSError as error:
             raise _unwritable(self._path, error) from None
 
-    @contextlib.contextmanager
-    def _lock(self) -> Iterator[None]:
+
+class Lock:
+    """The lock under which what runs of a service on this host is changed. Raises FenceError where it is not had."""
+
+    def __init__(self, service: str, root: str = "/") -> None:
+        self._folder = os.path.join(root, STATE_DIR, service)
+        self._stream: IO[str] | None = None
+
+    def __enter__(self) -> None:
         path = os.path.join(self._folder, "fence.lock")
         try:
             os.makedirs(self._folder, mode=0o700, exist_ok=True)
-            stream = open(path, "a", encoding="ascii")  # noqa: SIM115 - closed by the `with` below
+            stream = open(path, "a", encoding="ascii")
         except OSError as error:
             raise _unwritable(path, error) from None
-        with stream:
-            deadline = time.monotonic() + LOCK_WAIT_S
-            while True:
-                try:
-                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() >= deadline:
-                        raise FenceError(
-                            "fence-busy",
-                            f"another process has held {path} for {LOCK_WAIT_S:g} s",
-                            "one change at a time, each of them short",
-                            f"see what holds it, and end it if its run is dead: fuser -v {path}",
-                        ) from None
-                    time.sleep(0.02)
-            yield
+        deadline = time.monotonic() + LOCK_WAIT_S
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    stream.close()
+                    raise FenceError(
+                        "fence-busy",
+                        f"another process has held {path} for {LOCK_WAIT_S:g} s",
+                        "one change at a time, each of them short",
+                        f"see what holds it, and end it if its run is dead: fuser -v {path}",
+                    ) from None
+                time.sleep(0.02)
+        self._stream = stream
+
+    def __exit__(self, *_: object) -> None:
+        if self._stream:
+            self._stream.close()
+            self._stream = None
 
 
 def parse(text: bytes) -> tuple[int, str] | str:

@@ -115,6 +115,22 @@ def ask(edge: Mapping[str, object], config: Mapping[str, object]) -> tuple[bool,
     return done.returncode in (0, 1), parse(done.stdout) if done.returncode == 0 else None
 
 
+def config_of(service: str, root: str = "/") -> dict[str, Mapping[str, object]] | None:
+    """Return whom this host asks and as whom; None where the inventory has no edges."""
+    try:
+        with open(os.path.join(root, CONFIG_DIR, f"{service}.json"), encoding="utf-8") as stream:
+            return json.load(stream)
+    except FileNotFoundError:
+        return None
+
+
+def ask_all(config: Mapping[str, Mapping[str, object]]) -> dict[str, tuple[bool, Record | None]]:
+    """Ask every edge at once; return for each whether it answered, and its record."""
+    edges = config["edges"]
+    with ThreadPoolExecutor(max(1, len(edges))) as pool:
+        return dict(zip(edges, pool.map(lambda edge: ask(edge, config), edges.values()), strict=True))
+
+
 def seen_path(unit: str, root: str = "/") -> str:
     """Return the mark of a unit that was found at home since the host started."""
     return os.path.join(root, SEEN_DIR, f"{unit}.home")
@@ -139,15 +155,10 @@ def main(words: list[str], root: str = "/") -> int:
     service, unit = words
     if os.path.exists(seen_path(unit, root)):
         return START
-    try:
-        with open(os.path.join(root, CONFIG_DIR, f"{service}.json"), encoding="utf-8") as stream:
-            config = json.load(stream)
-    except FileNotFoundError:
+    config = config_of(service, root)
+    if config is None:
         return START  # an inventory without edges
-    with ThreadPoolExecutor(max(1, len(config["edges"]))) as pool:
-        answers = dict(
-            zip(config["edges"], pool.map(lambda edge: ask(edge, config), config["edges"].values()), strict=True)
-        )
+    answers = ask_all(config)
     code, why = verdict(config["host"], read(service, root), answers)
     print(f"{unit}: {why}", file=sys.stderr)
     if code == START:
