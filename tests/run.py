@@ -45,7 +45,7 @@ UNIT_WORKERS = 4
 
 @dataclass(frozen=True)
 class Result:
-    """What one suite came to; `failures` names what failed, one line each."""
+    """What one suite came to; `failures` names what failed, one line each. `why` is told last, where it is all seen."""
 
     layer: str
     suite: str
@@ -53,6 +53,7 @@ class Result:
     failures: tuple[str, ...]
     skipped: int
     seconds: float
+    why: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -267,13 +268,26 @@ def molecule() -> Iterator[Result]:
         print(f"-- molecule {name}", flush=True)
         # Molecule would take a lab that an earlier run left for its own, and create none.
         run([str(BIN / "molecule"), "reset", "--scenario-name", name], SCENARIO_LIMIT_S, catch=True)
-        command = [str(BIN / "molecule"), "test", "--scenario-name", name, "--destroy=never"]
-        done = run(command, SCENARIO_LIMIT_S, env=env)
+        with tempfile.NamedTemporaryFile("r", prefix="turnout-molecule-", errors="replace") as kept:
+            show_and_keep = ["bash", "-c", 'set -o pipefail; "$@" 2>&1 | tee "$0"', kept.name]
+            command = [str(BIN / "molecule"), "test", "--scenario-name", name, "--destroy=never"]
+            done = run([*show_and_keep, *command], SCENARIO_LIMIT_S, env=env)
+            told = kept.read()
         wrong = done.why_not()
         if not (ROOT / "molecule" / name / "verify.yml").exists():
             wrong = "it verifies nothing: it has no verify.yml"
         failures = () if wrong is None else (f"molecule {name}: {wrong}",)
-        yield Result("molecule", name, 1 - len(failures), failures, 0, done.seconds)
+        yield Result("molecule", name, 1 - len(failures), failures, 0, done.seconds, first_fault(told) if wrong else ())
+
+
+def first_fault(told: str) -> tuple[str, ...]:
+    """Return the lines of a playbook's output around its first failure: the task's name, and what it said.
+
+    What a machine keeps of a long output is often its end alone.
+    """
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", told).splitlines()
+    faults = [at for at, line in enumerate(lines) if re.search(r"fatal: |FAILED[! ]|CRITICAL|^E {2,}", line)]
+    return tuple(lines[max(0, faults[0] - 6) : faults[0] + 24]) if faults else tuple(lines[-30:])
 
 
 def lab() -> Iterator[Result]:
@@ -379,6 +393,7 @@ def main(arguments: list[str]) -> int:
     for result in results:
         for failure in result.failures:
             print(f"FAILED {failure}")
+        print(*(f"  {line}" for line in result.why), sep="\n", end="\n" if result.why else "")
     print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""), flush=True)
     return 0 if failed == 0 and passed > 0 else 1
 
