@@ -41,6 +41,8 @@ LAB_LIMIT_S = 3000
 MORE_LIMIT_S = 5400
 # Most unit tests that take long wait for a server: more of them at a time than there are cores.
 UNIT_WORKERS = 4
+# What hypothesis is told (tests/unit/conftest.py): the same examples where everything runs.
+EXAMPLES: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -234,7 +236,7 @@ def unit() -> Iterator[Result]:
     """Run the tests of the Python core: seconds, no lab."""
     options = (f"--numprocesses={UNIT_WORKERS}", "--dist=worksteal")
     # Molecule beside it is what takes longest: it goes first.
-    yield pytest("unit", "tests/unit", UNIT_LIMIT_S, *options, catch=True, behind=5)
+    yield pytest("unit", "tests/unit", UNIT_LIMIT_S, *options, catch=True, behind=5, env=EXAMPLES)
 
 
 # -- the lab's image ---------------------------------------------------------------------------------------------
@@ -387,6 +389,8 @@ def main(arguments: list[str]) -> int:
         print(f"  expected: any of {', '.join(LAYERS)}\n  to mend:  make test", file=sys.stderr)
         return 2
     started = time.monotonic()
+    if not arguments:
+        EXAMPLES["TURNOUT_SAME_EXAMPLES"] = "1"
     results = results_of(arguments or [name for name in LAYERS if name not in ON_REQUEST])
     passed, failed, skipped = totals(results)
     print(f"\n== where the time went\n{table(results)}\n{time.monotonic() - started:.0f} s in all, as a clock counts")

@@ -159,6 +159,8 @@ class Keeping:
     why: str = ""
     held_once: bool = False
     stopped_since_s: float | None = None
+    looked_s: float | None = None
+    """When it looked last: what a keeper finds that was stopped itself may be as old as that."""
     since_s: float = 0.0
     killed_s: float | None = None
     asked: int = 0
@@ -232,7 +234,9 @@ class Keeping:
         if seen.playbook is not Playbook.STOPPED:
             self.stopped_since_s = None
         elif self.stopped_since_s is None:
-            self.stopped_since_s = seen.now_s
+            known_s = seen.taken_s if self.looked_s is None else self.looked_s
+            self.stopped_since_s = seen.now_s if known_s is None else min(known_s, seen.now_s)
+        self.looked_s = seen.now_s
 
     # While the playbook runs -----------------------------------------------------------------------------------------
 

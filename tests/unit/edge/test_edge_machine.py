@@ -234,7 +234,10 @@ class EdgeMachine(RuleBasedStateMachine):
     @rule(name=st.sampled_from(["lock.json", "fence"]), rubbish=st.sampled_from([None, b"", b"{", b"-1"]))
     def lock_is_damaged(self, name: str, rubbish: bytes | None) -> None:
         path = f"/state/{name}"
-        kept = [json.loads(self.edge.disk.data.get(f"/state/{each}") or b"0") for each in ("lock.json", "fence")]
+        try:
+            kept = [json.loads(self.edge.disk.data.get(f"/state/{each}") or b"0") for each in ("lock.json", "fence")]
+        except ValueError:
+            return  # one of the two is damaged already
         if not isinstance(kept[0], dict) or kept[0].get("fence") != kept[1]:
             return  # a crash before the number was given to anybody left one copy of it: that is one damage already
         if rubbish is None or path not in self.edge.disk.data:

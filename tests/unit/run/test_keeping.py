@@ -437,6 +437,8 @@ def live(history: list[tuple[str, float]], *, begin: bool) -> World:
 @example([("freeze edge2", 12.0)], True)
 @example([("garble edge1", 12.0)], True)
 @example([("sleep", 12.0), ("stop", 0.0)], True)
+@example([("sleep", 0.0), ("take", 0.0), ("stop", 0.0)], False)
+@example([("take", 0.3), ("sleep", 0.0), ("stop", 0.0)], False)
 @settings(max_examples=400)
 def test_within_a_lease_and_a_beat_the_run_goes_on_or_is_put_back(
     history: list[tuple[str, float]], begin: bool
