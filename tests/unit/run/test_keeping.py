@@ -65,7 +65,8 @@ class World:
     deaf: bool = False
     """The playbook does not end by SIGINT."""
     keeper_sleeps_until_s: float = 0.0
-    under_way: dict[str, tuple[float, SimulatedEdge]] = field(default_factory=dict)
+    under_way: dict[str, tuple[float, bool, SimulatedEdge]] = field(default_factory=dict)
+    """Beats: when they will be answered, and whether the lock was taken when they were sent."""
     done: list[tuple[float, Action]] = field(default_factory=list)
     hears_s: float = NEVER
     stopped_s: float = NEVER
@@ -124,7 +125,7 @@ class World:
                     assert name not in self.under_way, "two beats to one edge at once"
                     edge = self.edges[name]
                     due = NEVER if edge.frozen else self.now_s + edge.latency_s
-                    self.under_way[name] = (due, edge)
+                    self.under_way[name] = (due, self.taken_s is not None, edge)
                 case EndBeat(name):
                     assert self.under_way.pop(name)
                 case Interrupt():
@@ -141,7 +142,7 @@ class World:
 
     def answers(self) -> list[Answer]:
         ready = []
-        for name, (due, edge) in list(self.under_way.items()):
+        for name, (due, after_taken, edge) in list(self.under_way.items()):
             if edge.frozen or self.now_s < due:
                 continue
             del self.under_way[name]
@@ -152,7 +153,9 @@ class World:
                 ready.append(Answer(name, "held", lease=edge.armed))
             else:
                 ready.append(Answer(name, "lost", words="another's"))
-                if edge.taken_over and not self.said and not self.releasing:
+                # Nobody can tell "not yet" from "no more" by a beat that was sent before the lock was taken.
+                sure = after_taken or self.keeping.edges[name].state == "held"
+                if edge.taken_over and sure and not self.said and not self.releasing:
                     self.bad_s = min(self.bad_s, self.now_s)
         return ready
 
@@ -177,7 +180,9 @@ class World:
     def note_what_is_bad(self) -> None:
         if self.said or self.releasing:
             return
-        stopped = self.now_s - self.stopped_s >= LIMITS.lease_s
+        # A playbook that was stopped and goes on again while the keeper is stopped too is told by its edges alone.
+        awake = self.now_s >= self.keeper_sleeps_until_s
+        stopped = awake and self.now_s - self.stopped_s >= LIMITS.lease_s
         limit_s = LIMITS.lease_s if any(edge.told_armed for edge in self.edges.values()) else LIMITS.ttl_s
         silent = self.taken_s is not None and any(
             self.now_s - edge.renewed_s >= limit_s for edge in self.edges.values()
@@ -438,6 +443,7 @@ def live(history: list[tuple[str, float]], *, begin: bool) -> World:
 @example([("garble edge1", 12.0)], True)
 @example([("sleep", 12.0), ("stop", 0.0)], True)
 @example([("sleep", 0.0), ("take", 0.0), ("stop", 0.0)], False)
+@example([("arm", 0.1), ("take", 0.0), ("lose edge1", 0.0)], False)
 @example([("take", 0.3), ("sleep", 0.0), ("stop", 0.0)], False)
 @settings(max_examples=400)
 def test_within_a_lease_and_a_beat_the_run_goes_on_or_is_put_back(
