@@ -6,8 +6,12 @@
     make mutants MUTANTS=all            every one: hours
 
 Cosmic Ray (from PyPI, in an environment of its own, hashes checked) makes the mutants; the tests nearest to the code
-are run on each. Mutants of annotations are left out: they are never evaluated. What survives is either listed in
-`equal.yml` with the reason why no test can tell it from the original, or it is a gap, printed with its line. The last
+are run on each, the quickest first, and the first that fails ends the run. Each sample is dealt out to `AT_A_TIME`
+copies of the tree. Hypothesis draws the same examples each time, those on which the tests were seen to pass on the
+code as it is: a test that fails by chance would count as one that noticed.
+
+Mutants of annotations are left out: they are never evaluated. What survives is either listed in `equal.yml` with the
+reason why no test can tell it from the original, or it is a gap, printed with its line and what became of it. The last
 line is one JSON object. Exit code 0 only where every target has a score of at least `LEAST`, in a sample that is not
 empty, and where the tests pass on the code as it is.
 """
@@ -26,7 +30,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
@@ -41,21 +45,60 @@ EDGE = "roles/edge/files/turnout_edge"
 
 @dataclass(frozen=True)
 class Target:
-    """What is broken, the tests that have to notice, and how long they may take at most (seconds)."""
+    """What is broken, the tests that have to notice, and how long they may take at most (seconds).
+
+    `first` are those of the tests that take little time and notice much.
+    """
 
     name: str
     files: tuple[str, ...]
     tests: tuple[str, ...]
     limit_s: float
+    first: tuple[str, ...] = ()
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """Return the tests in the order in which they are run; pytest runs each once."""
+        return (*self.first, *self.tests)
+
+
+def _named(folder: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"{folder}/test_{name}.py" for name in names)
 
 
 TARGETS = (
-    Target("edge", (EDGE,), ("tests/unit/edge",), 240),
-    Target("keeper", ("scripts/turnout/keeper.py", "scripts/turnout/keeping.py"), ("tests/unit/run",), 240),
+    Target(
+        "edge",
+        (EDGE,),
+        ("tests/unit/edge",),
+        300,
+        _named(
+            "tests/unit/edge",
+            *("edge_commands", "edge_lock_and_lease", "edge_fence", "edge_quarantine", "edge_resolve", "edge_texts"),
+            *("edge_peers", "edge_crash", "edge_durable", "edge_follow", "page_watch", "edge_machine", "edge_rubbish"),
+        ),
+    ),
+    Target(
+        "keeper",
+        ("scripts/turnout/keeper.py", "scripts/turnout/keeping.py"),
+        ("tests/unit/run",),
+        240,
+        _named("tests/unit/run", "keeping", "way_back", "keeper"),
+    ),
     Target("judge", ("scripts/turnout/judge/core.py",), ("tests/unit/judge/test_core.py",), 60),
     Target("signing", ("scripts/turnout/release/sign.py",), ("tests/unit/release/test_release_sign.py",), 60),
-    Target("drill", ("scripts/turnout/drill/arithmetic.py",), ("tests/unit/drill",), 90),
+    Target(
+        "drill",
+        ("scripts/turnout/drill/arithmetic.py",),
+        ("tests/unit/drill",),
+        90,
+        _named("tests/unit/drill", "drill_arithmetic", "drill_record"),
+    ),
 )
+
+
+type Key = tuple[str, str, str]
+"""File, line of the original, what the mutant makes of it."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +110,12 @@ class Mutant:
     row: int
     line: str
     job: str
+    becomes: str = ""
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> Key:
         """What names it in `equal.yml`: line numbers change too easily."""
-        return self.file, self.operator, self.line
+        return self.file, self.line, self.becomes
 
 
 @dataclass
@@ -93,13 +137,14 @@ class Score:
         return self.killed / of if of else 0.0
 
 
-def known_equal() -> dict[tuple[str, str, str], str]:
+def known_equal() -> dict[Key, str]:
     """Return the mutants that are equal to the original, with the reason. Raises ValueError for one without."""
     found = {}
     for entry in yaml.safe_load((HERE / "equal.yml").read_text()) or []:
         if not str(entry.get("why") or "").strip():
             raise ValueError(f"equal.yml: {entry.get('line')!r} has no reason (why)")
-        found[str(entry["file"]), str(entry["operator"]), str(entry["line"]).strip()] = str(entry["why"])
+        for becomes in [entry["becomes"]] if isinstance(entry["becomes"], str) else entry["becomes"]:
+            found[str(entry["file"]), str(entry["line"]).strip(), str(becomes).strip()] = str(entry["why"])
     return found
 
 
@@ -143,77 +188,111 @@ def environment(place: Path) -> dict[str, str]:
 
 def test_command(target: Target) -> list[str]:
     """Return the command that has to fail on a mutant."""
-    return [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *target.tests]
+    options = ["-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0"]
+    return [sys.executable, "-m", "pytest", *options, *target.order]
 
 
 def draw(session: Path, place: Path, count: int | None, seed: int) -> list[Mutant]:
-    """Keep a drawn sample of the session's mutants, drop the rest; return the sample."""
+    """Return a drawn sample of the session's mutants."""
     with sqlite3.connect(session) as database:
         rows = database.execute(
             "select job_id, module_path, operator_name, start_pos_row, start_pos_col from mutation_specs "
             "order by module_path, start_pos_row, start_pos_col, operator_name, occurrence, operator_args"
         ).fetchall()
-        sources = {row[1]: (place / row[1]).read_text() for row in rows}
-        silent = {name: annotations(source) for name, source in sources.items()}
-        found = [
-            Mutant(file, operator.removeprefix("core/"), row, sources[file].splitlines()[row - 1].strip(), job)
-            for job, file, operator, row, column in rows
-            if (row, column) not in silent[file]
-        ]
-        if count is not None and len(found) > count:
-            found = random.Random(seed).sample(found, count)  # noqa: S311 - a sample that can be drawn again
-        kept = {mutant.job for mutant in found}
+    sources = {row[1]: (place / row[1]).read_text() for row in rows}
+    silent = {name: annotations(source) for name, source in sources.items()}
+    found = [
+        Mutant(file, operator.removeprefix("core/"), row, sources[file].splitlines()[row - 1].strip(), job)
+        for job, file, operator, row, column in rows
+        if (row, column) not in silent[file]
+    ]
+    if count is not None and len(found) > count:
+        found = random.Random(seed).sample(found, count)  # noqa: S311 - a sample that can be drawn again
+    return found
+
+
+def keep(session: Path, mutants: Sequence[Mutant]) -> None:
+    """Drop all other mutants from the session."""
+    kept = {mutant.job for mutant in mutants}
+    with sqlite3.connect(session) as database:
         for (job,) in database.execute("select job_id from work_items").fetchall():
             if job not in kept:
                 database.execute("delete from mutation_specs where job_id = ?", (job,))
                 database.execute("delete from work_items where job_id = ?", (job,))
-    return found
 
 
-def score(target: Target, count: int | None, seed: int, equal: dict[tuple[str, str, str], str]) -> Score:
-    """Break a copy of the target, mutant by mutant, and return what came of it."""
+def becomes(diff: str) -> str:
+    """Return what a mutant makes of the line: what its difference adds."""
+    added = [line[1:].strip() for line in diff.splitlines() if line.startswith("+") and not line.startswith("+++")]
+    return " ".join(filter(None, added))
+
+
+@dataclass
+class Part:
+    """A copy of the tree, and the mutants that are tried in it."""
+
+    result: Score
+    place: Path
+    mutants: list[Mutant]
+
+
+def prepare(target: Target, folder: Path, count: int | None, seed: int) -> tuple[Score, list[Part]]:
+    """See the tests pass on a copy, draw the sample, and deal it out to copies."""
     started = time.monotonic()
     result = Score(target.name)
-    with tempfile.TemporaryDirectory(prefix="turnout-mutants-") as folder:
-        place = Path(folder)
-        copy_tree(place)
-        sound = subprocess.run(
-            test_command(target), cwd=place, env=environment(place), capture_output=True, text=True, check=False
-        )
-        if sound.returncode:
-            result.fault = f"its tests do not pass on the code as it is:\n{sound.stdout[-2000:]}"
-            return result
-        config = place / "mutants.toml"
-        paths = ", ".join(json.dumps(name) for name in target.files)
-        words = " ".join(test_command(target))
-        config.write_text(
-            f"[cosmic-ray]\nmodule-path = [{paths}]\ntimeout = {target.limit_s}\nexcluded-modules = []\n"
-            f'test-command = {json.dumps(words)}\n[cosmic-ray.distributor]\nname = "local"\n'
-        )
-        session = place / "mutants.sqlite"
-        tool = str(TOOL / "bin" / "cosmic-ray")
-        subprocess.run([tool, "init", str(config), str(session)], cwd=place, check=True, capture_output=True)
-        made = draw(session, place, count, seed)
-        subprocess.run(
-            [tool, "exec", str(config), str(session)],
-            cwd=place,
-            env=environment(place),
-            check=True,
-            capture_output=True,
-        )
-        with sqlite3.connect(session) as database:
-            outcomes = dict(database.execute("select job_id, test_outcome from work_results").fetchall())
+    place = folder / target.name
+    copy_tree(place)
+    sound = subprocess.run(
+        test_command(target), cwd=place, env=environment(place), capture_output=True, text=True, check=False
+    )
+    if sound.returncode:
+        result.fault = f"its tests do not pass on the code as it is:\n{sound.stdout[-2000:]}"
+        return result, []
+    paths = ", ".join(json.dumps(name) for name in target.files)
+    words = " ".join(test_command(target))
+    (place / "mutants.toml").write_text(
+        f"[cosmic-ray]\nmodule-path = [{paths}]\ntimeout = {target.limit_s}\nexcluded-modules = []\n"
+        f'test-command = {json.dumps(words)}\n[cosmic-ray.distributor]\nname = "local"\n'
+    )
+    cosmic_ray(place, "init")
+    made = draw(place / "mutants.sqlite", place, count, seed)
     result.made = len(made)
-    for mutant in made:
-        outcome = str(outcomes.get(mutant.job) or "").lower()
+    parts = []
+    for number in range(min(AT_A_TIME, len(made))):
+        part = Part(result, folder / f"{target.name}-{number}", made[number::AT_A_TIME])
+        copy_tree(part.place)
+        for name in ("mutants.toml", "mutants.sqlite"):
+            shutil.copy2(place / name, part.place / name)
+        keep(part.place / "mutants.sqlite", part.mutants)
+        parts.append(part)
+    result.seconds = time.monotonic() - started
+    return result, parts
+
+
+def cosmic_ray(place: Path, action: str) -> None:
+    """Run Cosmic Ray's `init` or `exec` in a copy."""
+    words = [str(TOOL / "bin" / "cosmic-ray"), action, "mutants.toml", "mutants.sqlite"]
+    subprocess.run(words, cwd=place, env=environment(place), check=True, capture_output=True)
+
+
+def attempt(part: Part, equal: dict[Key, str]) -> None:
+    """Try a part's mutants one by one, and add what came of them to the target's score."""
+    started = time.monotonic()
+    cosmic_ray(part.place, "exec")
+    with sqlite3.connect(part.place / "mutants.sqlite") as database:
+        rows = database.execute("select job_id, test_outcome, diff from work_results").fetchall()
+    outcomes = {job: (str(outcome or "").lower(), becomes(diff or "")) for job, outcome, diff in rows}
+    result = part.result
+    for mutant in part.mutants:
+        outcome, made_of_it = outcomes.get(mutant.job, ("", ""))
+        made = replace(mutant, becomes=made_of_it)
         if "surviv" not in outcome and outcome:
             result.killed += 1
-        elif mutant.key in equal:
+        elif made.key in equal:
             result.equal += 1
         else:
-            result.survivors.append(mutant)
-    result.seconds = time.monotonic() - started
-    return result
+            result.survivors.append(made)
+    result.seconds += time.monotonic() - started
 
 
 def chosen(names: Sequence[str]) -> list[Target]:
@@ -234,8 +313,13 @@ def main() -> int:
     seed = int(os.environ.get("SEED") or 1)
     equal = known_equal()
     targets = chosen((os.environ.get("TARGETS") or "").split())
-    with ThreadPoolExecutor(AT_A_TIME) as pool:
-        scores = list(pool.map(lambda target: score(target, count, seed, equal), targets))
+    with (
+        tempfile.TemporaryDirectory(prefix="turnout-mutants-") as folder,
+        ThreadPoolExecutor(AT_A_TIME) as pool,
+    ):
+        prepared = list(pool.map(lambda target: prepare(target, Path(folder), count, seed), targets))
+        scores = [result for result, _ in prepared]
+        list(pool.map(lambda part: attempt(part, equal), [part for _, parts in prepared for part in parts]))
     print(f"{'TARGET':<10}{'MADE':>6}{'KILLED':>8}{'EQUAL':>7}{'SURVIVED':>10}{'SCORE':>8}{'SECONDS':>9}")
     for one in scores:
         print(
@@ -246,7 +330,7 @@ def main() -> int:
         if one.fault:
             print(f"{one.target}: {one.fault}")
         for mutant in one.survivors:
-            print(f"survived: {mutant.file}:{mutant.row}  {mutant.operator}\n    {mutant.line}")
+            print(f"survived: {mutant.file}:{mutant.row}  {mutant.operator}\n  - {mutant.line}\n  + {mutant.becomes}")
     good = all(one.rate >= LEAST and not one.fault for one in scores)
     print(
         json.dumps(
@@ -258,7 +342,7 @@ def main() -> int:
                 "targets": {
                     one.target: {
                         "made": one.made, "killed": one.killed, "equal": one.equal,
-                        "survived": len(one.survivors), "score": round(one.rate, 4),
+                        "survived": len(one.survivors), "score": round(one.rate, 4), "seconds": round(one.seconds),
                     }
                     for one in scores
                 },

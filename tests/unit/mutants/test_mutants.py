@@ -41,7 +41,7 @@ def test_every_target_and_its_tests_are_there(run: ModuleType) -> None:
 def test_an_equal_mutant_without_a_reason_is_refused(
     run: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "equal.yml").write_text("- {file: a.py, operator: NumberReplacer, line: 'x = 1', why: ' '}\n")
+    (tmp_path / "equal.yml").write_text("- {file: a.py, line: 'x = 1', becomes: 'x = 2', why: ' '}\n")
     monkeypatch.setattr(run, "HERE", tmp_path)
     with pytest.raises(ValueError, match="no reason"):
         run.known_equal()
@@ -58,3 +58,18 @@ def test_an_unknown_target_is_refused_with_those_that_there_are(
     with pytest.raises(SystemExit):
         run.chosen(["edges"])
     assert "keeper" in capsys.readouterr().err
+
+
+def test_what_a_mutant_makes_of_a_line_is_read_from_its_difference(run: ModuleType) -> None:
+    diff = "--- mutation diff ---\n--- a/x.py\n+++ b/x.py\n@@ -1,2 +1,2 @@\n def f():\n-    return 1\n+    return 2\n"
+    assert run.becomes(diff) == "return 2"
+
+
+def test_an_equal_mutant_is_known_by_what_it_makes_of_the_line(
+    run: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "equal.yml").write_text("- {file: a.py, line: 'x = 1', becomes: ['x = 2', 'x = 3'], why: unused}\n")
+    monkeypatch.setattr(run, "HERE", tmp_path)
+    known = run.known_equal()
+    assert run.Mutant("a.py", "NumberReplacer", 1, "x = 1", "job", "x = 2").key in known
+    assert run.Mutant("a.py", "NumberReplacer", 1, "x = 1", "job", "x = 0").key not in known
