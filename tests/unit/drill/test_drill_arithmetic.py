@@ -10,7 +10,6 @@ from drill_examples import F, checks, drill, durations, lsn, phase
 from hypothesis import given
 from hypothesis import strategies as st
 from turnout.drill.arithmetic import (
-    F_TOLERANCE_S,
     MEASURED_PHASES,
     lsn_distance,
     measure_phases,
@@ -49,13 +48,20 @@ def test_rpo_is_what_lies_between_the_last_heartbeat_and_the_failure(lost_s: flo
 
 
 def test_a_heartbeat_committed_while_the_failure_is_read_is_no_loss_and_no_error() -> None:
-    rpo = measure_rpo(Failure(F, lsn(1000), 7), Recovered(F + timedelta(seconds=F_TOLERANCE_S), lsn(1001), 8))
+    rpo = measure_rpo(Failure(F, lsn(1000), 7), Recovered(F + timedelta(seconds=1.0), lsn(1001), 8))
     assert (rpo.seconds, rpo.heartbeats, rpo.wal_bytes) == (0.0, 0, 0)
 
 
+def test_what_is_measured_is_written_to_the_millisecond() -> None:
+    assert measure_rpo(Failure(F, lsn(1), 1), Recovered(F - timedelta(seconds=12.3456), lsn(1), 1)).seconds == 12.346
+    phases = measure_phases(0.0, [("copy", 1.2344), ("smoke", 2.4690)], {"detect": 0.1111, "decide": 0.2})
+    assert [one.seconds for one in phases] == [0.111, 0.2, 1.234, 1.235]
+    assert rto_seconds((phase("copy", 0.0011), phase("smoke", 0.0012))) == 0.002
+
+
 def test_a_state_from_after_the_failure_is_refused() -> None:
-    late = Recovered(F + timedelta(seconds=F_TOLERANCE_S + 0.001), lsn(1), 1)
-    with pytest.raises(TurnoutError, match="after the declared failure"):
+    late = Recovered(F + timedelta(seconds=1.001), lsn(1), 1)
+    with pytest.raises(TurnoutError, match=r"committed 1\.001 s after the declared failure"):
         measure_rpo(Failure(F, lsn(1), 1), late)
 
 
@@ -85,12 +91,14 @@ def test_phases_sum_to_the_whole_less_what_lies_outside(
 @pytest.mark.parametrize(
     ("marks", "declared", "words"),
     [
-        ([("copy", 4.0)], DECLARED, "before"),
-        ([("copy", 6.0), ("target", 5.5)], DECLARED, "before"),
+        ([("copy", 4.0)], DECLARED, "copy ends at 4.000 s, before 5.000 s"),
+        ([("copy", 6.0), ("target", 5.5)], DECLARED, "target ends at 5.500 s, before 6.000 s"),
+        ([("copy", 6.0), (None, 5.5)], DECLARED, "the stretch outside the RTO ends at 5.500 s"),
         ([("copy", float("nan"))], DECLARED, "before"),
         ([("teardown", 6.0)], DECLARED, "teardown"),
         ([("detect", 6.0)], DECLARED, "detect"),
         ([], {"detect": 0.0, "decide": 1.0}, "detect is 0.0"),
+        ([], {"detect": -1.0, "decide": 1.0}, "detect is -1.0"),
         ([], {"detect": 1.0}, "decide is None"),
         ([], {"detect": 1.0, "decide": float("inf")}, "decide is inf"),
     ],
@@ -109,6 +117,22 @@ def test_the_sum_is_held_to_one_percent(whole_s: float, off: float) -> None:
         assert sums_to(phases, whole_s)
     elif abs(off) > 0.0131:  # 1 % and the rounding of two numbers to milliseconds
         assert not sums_to(phases, whole_s)
+
+
+@pytest.mark.parametrize("count", range(8))
+def test_short_phases_may_differ_by_a_millisecond_each_and_one_for_the_whole(count: int) -> None:
+    phases = tuple(phase(name, 0.01) for name in MEASURED_PHASES[:count])
+    whole_s, ticks = 0.01 * count, count + 1
+    for sign in (-1, 1):
+        assert sums_to(phases, whole_s + sign * (ticks - 0.1) / 1000)
+        assert not sums_to(phases, whole_s + sign * (ticks + 0.1) / 1000)
+
+
+@pytest.mark.parametrize("whole_s", [1.0, 30.0, 1000.0])
+def test_a_long_drill_may_differ_by_one_percent(whole_s: float) -> None:
+    assert sums_to((phase("copy", whole_s * 1.0099),), whole_s)
+    assert not sums_to((phase("copy", whole_s * 1.0101),), whole_s)
+    assert not sums_to((phase("copy", whole_s * 0.9899),), whole_s)
 
 
 def test_verdict_of_every_mix_of_outcomes() -> None:
