@@ -221,10 +221,10 @@ class Judge:
 
     @staticmethod
     def _moment(state: JudgeState, scrape: Scrape) -> _Moment:
-        watching = scrape.share_bp >= FULL_SHARE_BP and state.watch_started_s is not None
+        watch_started_s = state.watch_started_s if scrape.share_bp >= FULL_SHARE_BP else None
         return _Moment(
             elapsed_s=0.0 if state.started_s is None else scrape.t_s - state.started_s,
-            watch_elapsed_s=scrape.t_s - (state.watch_started_s or 0.0) if watching else None,
+            watch_elapsed_s=None if watch_started_s is None else scrape.t_s - watch_started_s,
             next_share_bp=scrape.next_share_bp,
         )
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import log
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from turnout.judge.constants import DEFAULT, Constants
 from turnout.judge.core import Judge
 from turnout.judge.counters import Counter, Delta, difference, together
 from turnout.judge.dispersion import Dispersion
@@ -17,8 +21,10 @@ WORKER = Objective("worker", p0=0.01)
 class Release:
     """Feeds a judge counts per scrape, and keeps the cumulative counters."""
 
-    def __init__(self, *objectives, dispersion=None, share_bp=500, next_share_bp=2500, readings=None):
-        self.judge = Judge(objectives or (API,), dispersion)
+    def __init__(
+        self, *objectives, dispersion=None, share_bp=500, next_share_bp=2500, readings=None, constants=DEFAULT
+    ):
+        self.judge = Judge(objectives or (API,), dispersion, constants)
         self.state = self.judge.begin(readings)
         self.share_bp, self.next_share_bp = share_bp, next_share_bp
         self.t = 0.0
@@ -254,6 +260,92 @@ def test_the_time_to_promotion_is_foretold():
     assert seen[-1].promotion_eta_s == pytest.approx(promoted - seen[-1].t_s, abs=6)
 
 
+def eta_of(release, name="api"):
+    """The seconds in which an SLO's evidence reaches its threshold, growing as it has in `elapsed_s`."""
+    index = [o.name for o in release.judge.objectives].index(name)
+    have = release.state.slos[index].tests.promotion.log_value
+    elapsed_s = release.t - release.state.step_started_s
+    return (log(release.judge.constants.promotion_threshold) - have) * elapsed_s / have
+
+
+def test_the_time_to_promotion_is_that_of_the_slowest_slo_at_the_pace_of_this_step():
+    release = Release(API, WORKER)
+    release.many(3)
+    release.share_bp, release.next_share_bp = 600, 2500
+    release.scrape()
+    for t in range(1, 5):
+        release.scrape(seconds=1.5)
+        assert release.last.promotion_eta_s == pytest.approx(max(eta_of(release), eta_of(release, "worker"))), t
+    assert eta_of(release) > eta_of(release, "worker") > 0.0
+
+
+def test_an_slo_that_has_its_evidence_does_not_hide_one_that_has_not():
+    release = Release(API, WORKER)
+    while release.scrape().verdict is not Verdict.PROMOTE:
+        if release.last.slos[0].blocks_promotion != release.last.slos[1].blocks_promotion:
+            late = "api" if release.last.slos[0].blocks_promotion else "worker"
+            assert release.last.promotion_eta_s == pytest.approx(eta_of(release, late))
+            break
+    swapped = Release(WORKER, API)
+    swapped.many(round(release.t))
+    assert swapped.last.promotion_eta_s == release.last.promotion_eta_s > 0.0
+
+
+def test_what_can_be_promoted_waits_no_longer():
+    release = Release()
+    release.many(60)
+    assert release.last.verdict is Verdict.PROMOTE
+    assert release.last.promotion_eta_s == 0.0
+
+
+def test_no_time_is_foretold_where_nothing_has_grown_yet():
+    bad = Release()
+    bad.scrape(candidate=(15, 1))
+    assert -1.0 < bad.state.slos[0].tests.promotion.log_value < 0.0
+    assert bad.last.promotion_eta_s is None
+    idle = Release()
+    idle.scrape(candidate=(0, 0))
+    assert idle.last.promotion_eta_s is None
+    # Evidence in the first scrape of a step, which has no length yet.
+    judge = Judge([API])
+    state = judge.begin({"api": Pair(Counter(0, 0), Counter(0, 0))})
+    state, judgement = judge.observe(state, Scrape(0.0, 500, 2500, {"api": Pair(Counter(190, 0), Counter(10, 0))}))
+    assert state.slos[0].tests.promotion.log_value > 0.0
+    assert judgement.promotion_eta_s is None
+
+
+# --- limits that are just met -----------------------------------------------------------------
+
+
+def with_limit(name, value):
+    """The usual constants, with one limit set to a value that the evidence meets exactly."""
+    return replace(DEFAULT, hold_value=value) if name == "hold_value" else type("Met", (Constants,), {name: value})()
+
+
+@pytest.mark.parametrize(
+    ("name", "counts", "met", "beyond"),
+    [
+        ("canary_threshold", {"candidate": (10, 3)}, Verdict.ROLLBACK, Verdict.HOLD),
+        ("hold_value", {"candidate": (10, 3)}, Verdict.HOLD, Verdict.CONTINUE),
+        ("hold_relative", {"candidate": (10, 1)}, Verdict.HOLD, Verdict.CONTINUE),
+        ("promotion_threshold", {}, Verdict.PROMOTE, Verdict.CONTINUE),
+    ],
+)
+def test_evidence_that_just_meets_a_limit_counts(name, counts, met, beyond):
+    first = Release()
+    first.scrape(**counts)
+    evidence = first.last.slos[0]
+    value = {
+        "canary_threshold": first.last.value,
+        "hold_value": first.last.value,
+        "hold_relative": evidence.e_rel,
+        "promotion_threshold": evidence.promotion,
+    }[name]
+    for limit, verdict in ((value, met), (value * (1 + 1e-9), beyond)):
+        release = Release(constants=with_limit(name, limit))
+        assert release.scrape(**counts).verdict is verdict, limit
+
+
 # --- what cannot be seen ----------------------------------------------------------------------
 
 
@@ -362,6 +454,16 @@ def test_a_declared_cold_start_is_excused_for_its_time():
     assert release.last.slos[0].p0 == pytest.approx(0.01)
 
 
+def test_the_time_of_a_cold_start_begins_with_the_candidates_first_reading_and_ends_with_it():
+    release = Release(Objective("api", p0=0.01, warm_up_s=0.5, warm_up_allowance=0.3), readings={})
+    judge, state = release.judge, release.judge.begin()
+    p0 = []
+    for t, candidate in ((0.0, None), (7.0, None), (9.0, Counter(0, 0)), (9.5, Counter(9, 0)), (9.6, Counter(18, 0))):
+        state, judgement = judge.observe(state, Scrape(t, 500, 2500, {"api": Pair(Counter(t, 0), candidate)}))
+        p0.append(judgement.slos[0].p0)
+    assert p0 == pytest.approx([0.31, 0.31, 0.31, 0.31, 0.01])
+
+
 def test_a_cold_start_that_does_not_end_is_rolled_back():
     release = Release(LATENCY)
     judgements = release.many(60, candidate=(10, 2))
@@ -405,6 +507,25 @@ def test_the_watch_begins_anew_so_an_outage_in_the_canary_is_not_blamed_later():
     release.share_bp, release.next_share_bp = 10_000, None
     assert release.scrape(stable=(0, 0), candidate=(200, 0)).verdict is Verdict.CONTINUE
     assert release.last.value < 1.0
+
+
+def test_a_share_that_is_taken_back_from_all_of_it_is_a_canary_again():
+    release = watch()
+    release.scrape(stable=(0, 0), candidate=(200, 0))
+    release.share_bp, release.next_share_bp = 500, 2500
+    judgement = release.scrape()
+    assert not judgement.watching
+    assert judgement.slos[0].e_rel is not None
+    assert judgement.threshold == pytest.approx(125.0)
+
+
+def test_the_clock_of_the_watch_starts_with_it_and_once():
+    release = Release()
+    release.many(600)
+    release.share_bp, release.next_share_bp = 10_000, None
+    release.many(2, stable=(0, 0), candidate=(200, 0), seconds=300.0)
+    assert release.state.watch_started_s == 900.0
+    assert release.state.slos[0].tests.watch.held == pytest.approx(0.1)
 
 
 def test_alpha_is_split_between_canary_and_watch():
