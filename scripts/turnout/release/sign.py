@@ -17,7 +17,7 @@ from turnout.errors import TurnoutError
 
 NAMESPACE = "turnout-release"
 _TIMEOUT_S = 120  # a hardware key waits for a touch
-_FINGERPRINT = re.compile(r"\b(SHA256:[A-Za-z0-9+/]+)")
+_FINGERPRINT = re.compile(r"\bSHA256:[A-Za-z0-9+/]+")
 _PUBLIC_KEY = re.compile(r"(ssh|ecdsa|sk-ssh|sk-ecdsa)-[A-Za-z0-9@.-]+ [A-Za-z0-9+/]+=*( |$)")
 # The base point of Ed25519 as a public key: to ask a revocation list about a key that nobody signs with.
 _NOBODYS_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFhmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZm nobody\n"
@@ -156,7 +156,7 @@ def verify(
             result = _ssh_keygen([*arguments, *revocation], data)
             found = _FINGERPRINT.search(result.stdout.decode(errors="replace"))
             if result.returncode == 0:
-                return Signer(principal, found[1] if found else "")
+                return Signer(principal, found[0] if found else "")
             if revoked_signers is not None:
                 # It does not say why it refuses: what it takes without the list is on the list.
                 without = _ssh_keygen(arguments, data)
@@ -174,7 +174,7 @@ def _revoked(what: str, principal: str, said: bytes, revoked_signers: Path) -> T
     found = _FINGERPRINT.search(said.decode(errors="replace"))
     return TurnoutError(
         "signer-revoked",
-        observed=f"{what} is signed by {principal}, whose key {found[1] if found else '?'} {revoked_signers} revokes",
+        observed=f"{what} is signed by {principal}, whose key {found[0] if found else '?'} {revoked_signers} revokes",
         expected="a signature by a key that is not revoked",
         remedy="do not deploy it: whoever has that key may have made it. Where it is sound, build and publish it again "
         "under a new version, signed with another key: turnout release build --key KEY",
@@ -243,7 +243,7 @@ def _principals(data: bytes, signature: Path, allowed_signers: Path, what: str, 
     if message.lower().startswith("no principal matched"):
         checked = _ssh_keygen(["-Y", "check-novalidate", "-n", namespace, "-s", str(signature)], data)
         found = _FINGERPRINT.search((checked.stdout + checked.stderr).decode(errors="replace"))
-        key = f" {found[1]}" if found else ""
+        key = f" {found[0]}" if found else ""
         raise TurnoutError(
             "signer-unknown",
             observed=f"{what} is signed by a key{key} that {allowed_signers} does not list (or no longer)",
