@@ -181,6 +181,7 @@ class Trial:
         self.turnout.ensure(OLD)
         if self.case.action == "rollback":
             self.turnout.ensure(NEW)
+        self.turnout.until_nothing_pages()
         self.known = {edge: set(look.unfinished) for edge, look in self.watcher.look().items() if look}
         self.seen.figures["reset_s"] = round(time.monotonic() - self.began, 1)
         self.infliction.prepare()
@@ -206,7 +207,7 @@ class Trial:
         judge_requests(self.seen, found, names, self.infliction.outages, RATE)
         judge_apart(self.seen, found, names, between=(settled, until), exempt=self.untold)
         reruns = self.case.fault.startswith("app-")
-        judge_jobs(self.seen, jobs.found(), reruns_allowed=reruns)
+        judge_jobs(self.seen, jobs.found(), reruns_allowed=reruns, froze=self.case.fault == "app-frozen")
 
     def _cut_off(self) -> tuple[float, float]:
         """Run the action, put the fault in and take it out; return from when and until when all was settled."""

@@ -189,8 +189,12 @@ def judge_settled(
         seen.wrong(f"{when}: not on one color within {bound_s:.0f} s by themselves ({told})")
 
 
-def judge_jobs(seen: Seen, found: Mapping[str, Any], *, reruns_allowed: bool) -> None:
-    """Hold workers and scheduler to theirs: no job lost or done twice, never two schedulers."""
+def judge_jobs(seen: Seen, found: Mapping[str, Any], *, reruns_allowed: bool, froze: bool = False) -> None:
+    """Hold workers and scheduler to theirs: no job lost or done twice, never two schedulers.
+
+    A queue that delivers at least once gives the jobs of a worker that froze to another one, and the first goes on with
+    its own when it wakes up: after that (`froze`) a job may have been done twice, and it is told how many were.
+    """
     slots = found.get("slots") or {}
     seen.figures |= {
         "jobs": found.get("acknowledged", 0),
@@ -201,7 +205,9 @@ def judge_jobs(seen: Seen, found: Mapping[str, Any], *, reruns_allowed: bool) ->
         seen.wrong("no job was accepted: nothing is known of jobs")
     if found.get("lost"):
         seen.wrong(f"{len(found['lost'])} jobs lost: {found['lost'][:5]}")
-    if found.get("doubled"):
+    if froze:
+        seen.figures["jobs_doubled"] = len(found.get("doubled") or ())
+    elif found.get("doubled"):
         seen.wrong(f"{len(found['doubled'])} jobs succeeded twice: {found['doubled'][:5]}")
     if found.get("rerun") and not reruns_allowed:
         seen.wrong(f"{len(found['rerun'])} jobs were begun twice: {found['rerun'][:5]}")

@@ -249,13 +249,23 @@ class Turnout:
         """Wait until Prometheus finds every API and worker of the release in service up, and has some history."""
         color = self.edge(EDGES[0])["stable"]
         query = f'min_over_time(up{{job=~"sample-.*",color="{color}"}}[4s]) == 1'
+        self._until_found(query, 2 * len(APPS), 60)
+
+    def until_nothing_pages(self, limit_s: float = 150) -> None:
+        """Wait until no alert is left that pages: a deploy is refused while one does."""
+        self._until_found('ALERTS{severity="page", alertstate="firing"}', 0, limit_s)
+
+    def _until_found(self, query: str, count: int, limit_s: float) -> None:
+        """Wait until Prometheus has so many series for a query."""
         prometheus = PrometheusConnect(url=f"http://{self.address('mon1')}:9090", timeout=5)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + limit_s
+        found = None
         while True:
             with contextlib.suppress(requests.RequestException, PrometheusApiClientException):
-                if len(prometheus.custom_query(query)) == 2 * len(APPS):
+                found = prometheus.custom_query(query)
+                if len(found) == count:
                     return
-            assert time.monotonic() < deadline, "Prometheus does not scrape what is in service"
+            assert time.monotonic() < deadline, f"{query}: expected {count} series, Prometheus has {found}"
             time.sleep(0.5)
 
     def with_service(self, **changes: object) -> tuple[str, str]:

@@ -258,6 +258,15 @@ def test_a_job_lost_or_done_twice_and_two_schedulers_are_problems(changes: dict[
     assert not found.passed
 
 
+def test_what_a_frozen_worker_does_again_when_it_wakes_up_is_told_and_no_problem() -> None:
+    found = seen()
+    judge_jobs(found, {**JOBS, "doubled": [7, 8]}, reruns_allowed=True, froze=True)
+    assert found.passed
+    assert found.figures["jobs_doubled"] == 2
+    judge_jobs(found, {**JOBS, "lost": [7]}, reruns_allowed=True, froze=True)
+    assert not found.passed
+
+
 def test_slots_that_were_not_looked_at_prove_nothing() -> None:
     found = seen()
     judge_jobs(found, {key: value for key, value in JOBS.items() if key != "slots"}, reruns_allowed=False)
