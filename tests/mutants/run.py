@@ -83,7 +83,7 @@ TARGETS = (
         ("scripts/turnout/keeper.py", "scripts/turnout/keeping.py"),
         ("tests/unit/run",),
         240,
-        _named("tests/unit/run", "keeping", "way_back", "keeper"),
+        _named("tests/unit/run", "keeping_limits", "keeper_parts", "keeping", "keeper"),
     ),
     Target("judge", ("scripts/turnout/judge/core.py",), ("tests/unit/judge/test_core.py",), 60),
     Target("signing", ("scripts/turnout/release/sign.py",), ("tests/unit/release/test_release_sign.py",), 60),
