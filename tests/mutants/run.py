@@ -74,8 +74,16 @@ TARGETS = (
         300,
         _named(
             "tests/unit/edge",
-            *("edge_commands", "edge_lock_and_lease", "edge_fence", "edge_quarantine", "edge_resolve", "edge_texts"),
-            *("edge_peers", "edge_crash", "edge_durable", "edge_follow", "page_watch", "edge_machine", "edge_rubbish"),
+            *(
+                "edge_commands",
+                "edge_lock_and_lease",
+                "edge_fence",
+                "edge_quarantine",
+                "edge_resolve",
+                "edge_texts",
+                "edge_limits",
+            ),
+            *("edge_durable", "edge_follow", "page_watch", "edge_peers", "edge_crash", "edge_machine", "edge_rubbish"),
         ),
     ),
     Target(
