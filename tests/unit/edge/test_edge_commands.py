@@ -300,6 +300,16 @@ def test_settle_drops_the_candidate_and_restores_the_displaced() -> None:
     assert edge.run("settle --run A")["changed"] is False
 
 
+def test_settle_names_no_way_back_that_was_not_restored() -> None:
+    edge = edge_confirmed()
+    edge.run("prepare --run A --color blue", release=release("1.2.0"))
+    edge.run("rollback --run A")
+    edge.run("settle --run A")
+    state = state_of(edge)
+    assert (state.stable, state.previous, state.candidate, state.displaced) == ("green", None, None, None)
+    assert state.releases["blue"] is None
+
+
 def test_settle_refuses_while_the_candidate_has_users() -> None:
     assert refused(edge_in_flight(500), "settle --run A").code == "candidate-serves"
 
