@@ -6,7 +6,9 @@ import copy
 import json
 
 import pytest
+from edge_model import edge_confirmed, state_of
 from turnout_edge.checks import schema_fault
+from turnout_edge.errors import Trouble
 from turnout_edge.haproxy import number, read_backend, read_server, share_in
 from turnout_edge.lock import (
     describe_lock,
@@ -32,6 +34,7 @@ from turnout_edge.shapes import (
     read_lease,
     read_lock,
 )
+from turnout_edge.transitions import commit
 
 MARK = {"wall": 1_800_000_000.0, "boot": 50.0, "boot_id": "b"}
 HOLDER = {"run": "A", "owner": "o", "purpose": "deploy", "pid": 7, "ttl_s": 60, "taken": MARK, "beat": MARK}
@@ -296,6 +299,27 @@ def test_a_release_runs_on_the_schemas_it_knows(schema: dict[str, object] | None
     assert schema_fault(copy.deepcopy(release), schema) == fault
     assert schema_fault(None, schema) is None
     assert schema_fault({}, schema) is None
+
+
+# The last word -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sure", [True, False])
+@pytest.mark.parametrize("was_sure", [True, False])
+@pytest.mark.parametrize("stage", [None, "ready", "confirmed", "committed", "back"])
+def test_the_last_word_follows_the_second_and_only_grows_sure(stage: str | None, was_sure: bool, sure: bool) -> None:
+    stamp = {"run": "A", "at": "t"}
+    before = state_of(edge_confirmed())
+    before = before.but(handover={**(before.handover or {}), "stage": stage, "sure": was_sure} if stage else None)
+    if stage not in ("confirmed", "committed"):
+        with pytest.raises(Trouble, match="went back from A" if stage == "back" else "it did not") as caught:
+            commit(before, stamp, sure)
+        assert caught.value.code == "not-confirmed"
+        return
+    after = commit(before, stamp, sure)
+    assert after.word("A").stage == "committed"
+    assert after.word("A").sure == (sure or (was_sure and stage == "committed"))
+    assert (after is before) == (stage == "committed" and (was_sure or not sure))
 
 
 # Metrics -----------------------------------------------------------------------------------------------------------
