@@ -263,6 +263,14 @@ def test_each_word_may_be_said_twice() -> None:
     assert edge.run("show")["lease"] == {"armed": False}
 
 
+def test_a_run_that_finds_its_color_stable_already_confirms_nothing_and_arms_no_lease() -> None:
+    edge = edge_confirmed()
+    edge.run("lock release --run A")
+    edge.run("lock take --run B")
+    assert edge.run("confirm --run B --color green")["changed"] is False
+    assert edge.load_lease()["armed"] is False
+
+
 def test_a_share_that_moves_takes_the_first_word_back() -> None:
     edge = edge_between("ready")
     edge.run("move --run A --share-bp 9000")
