@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from edge_model import ModelEdge, edge_between, edge_in_flight, edge_with_stable
+from edge_model import ModelClock, ModelEdge, edge_between, edge_in_flight, edge_with_stable
 from turnout_edge import cli, follow, watch
+from turnout_edge.edge import Config, Edge
 from turnout_edge.show import describe_entry, show_lease, show_lock, table
+from turnout_edge.store import Files
 from turnout_edge.watch import Watch
 
 HEALTHY = "app1 UP L7OK, app2 UP L7OK"
@@ -232,3 +240,83 @@ def test_the_watchdog_waits_more_than_five_seconds_for_its_peers() -> None:
     assert one.has_waited("B", over=True) is False, "it was renewed in between"
     assert watch.words([None]) == "not heard"
     assert watch.words([]) == "none"
+
+
+@pytest.fixture
+def on_disk(tmp_path: Path) -> Edge:
+    config = {
+        "service": "sample", "socket": "/none", "map": str(tmp_path / "share.map"), "state_dir": str(tmp_path),
+        "backends": {"blue": "sample-blue", "green": "sample-green"}, "require_watch": True,
+    }  # fmt: skip
+    return Edge(Config(config), Files(), ModelClock())
+
+
+@pytest.fixture
+def hears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """Where systemd listens."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        yield listener
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_watchdog_tells_systemd_that_it_lives_and_ends_when_it_is_told_to(
+    on_disk: Edge, hears: socket.socket, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    looks: list[bool] = []
+
+    def tick(_one: Watch) -> None:
+        looks.append(on_disk.watch_is_alive())
+        if len(looks) == 3:
+            os.kill(os.getpid(), number)
+
+    slept: list[float] = []
+    monkeypatch.setattr(Watch, "tick", tick)
+    monkeypatch.setattr(watch.time, "sleep", slept.append)
+    kept = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        assert watch.run_watch(on_disk) == 0
+    finally:
+        for each, handler in kept.items():
+            signal.signal(each, handler)
+    assert looks == [True] * 3
+    assert slept == [0.25] * 3
+    assert [hears.recv(100) for _ in range(4)] == [b"READY=1", *[b"WATCHDOG=1"] * 3]
+    assert on_disk.watch_is_alive() is False
+    assert Path(on_disk.watch_path()).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_second_watchdog_is_refused(on_disk: Edge, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        with Path(on_disk.watch_path()).open("w") as first:
+            fcntl.flock(first, fcntl.LOCK_EX)
+            assert watch.run_watch(on_disk) == 3
+            assert on_disk.watch_is_alive() is True
+    finally:
+        for each, handler in kept.items():
+            signal.signal(each, handler)
+    assert "a watchdog runs already" in capsys.readouterr().err
+
+
+def test_a_systemd_that_does_not_hear_holds_nothing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    watch.notify("READY=1")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "none"))
+    watch.notify("READY=1")
+    assert "systemd does not hear" in capsys.readouterr().err
+    name = f"turnout-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(f"\0{name}")
+        listener.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}")
+        watch.notify("WATCHDOG=1")
+        assert listener.recv(100) == b"WATCHDOG=1"
+        for _ in range(2_000):
+            watch.notify("WATCHDOG=1")  # nobody reads: its room is full long before
+    assert capsys.readouterr().err == ""

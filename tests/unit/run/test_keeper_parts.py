@@ -375,3 +375,36 @@ def test_a_put_back_whose_output_cannot_be_kept_is_done(
     fake.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     assert keeper_of(tmp_path, playbook).put_back("why") == 6
+
+
+@pytest.mark.parametrize(
+    ("attempt", "came_of_it"),
+    [
+        (([], True), ["read", "run"]),
+        (([], False), ["read", ["-m", "turnout.keeper", "again"], "run"]),
+        ((["again"], False), ["run"]),
+    ],
+    ids=["an inventory that can be read", "one that cannot", "the second attempt"],
+)
+def test_the_inventory_is_read_once_and_a_keeper_that_could_not_begins_anew(
+    tmp_path: Path,
+    playbook: subprocess.Popen[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    attempt: tuple[list[str], bool],
+    came_of_it: list[object],
+) -> None:
+    words, reads_well = attempt
+    plan = keeper_of(tmp_path, playbook).plan
+    told = {name: value for name, value in vars(plan).items() if name != "folder"}
+    (tmp_path / "keeper.json").write_text(json.dumps(told))
+    seen: list[object] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["keeper", str(tmp_path), *words])
+    monkeypatch.setattr(Keeper, "read_inventory", lambda _self: bool(seen.append("read")) or reads_well)
+    monkeypatch.setattr(Keeper, "run", lambda _self: seen.append("run"))
+    monkeypatch.setattr(
+        os, "execv", lambda _program, argv: seen.append([word for word in argv[1:] if word != str(tmp_path)])
+    )
+    keeper_module.main()
+    assert seen == came_of_it
+    assert sys.argv[0] == "ansible"

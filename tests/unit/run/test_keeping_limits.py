@@ -138,14 +138,14 @@ def test_an_edge_that_has_not_been_reached_yet_does_not_end_a_run_that_another_o
 @pytest.mark.parametrize(
     ("looks", "since_s"),
     [
-        ([(100.0, Playbook.RUNS), (103.0, Playbook.STOPPED)], 100.0),
-        ([(103.0, Playbook.STOPPED)], 103.0),
+        ([(4.0, Playbook.RUNS), (7.0, Playbook.STOPPED)], 4.0),
+        ([(7.0, Playbook.STOPPED)], 7.0),
         (
             [
-                (100.0, Playbook.STOPPED), (104.0, Playbook.RUNS), (105.0, Playbook.STOPPED),
-                (107.0, Playbook.STOPPED),
+                (4.0, Playbook.STOPPED), (8.0, Playbook.RUNS), (9.0, Playbook.STOPPED),
+                (10.0, Playbook.STOPPED),
             ],
-            104.0,
+            8.0,
         ),
     ],
     ids=["since it was last seen to run", "at the first look", "since it went on"],
