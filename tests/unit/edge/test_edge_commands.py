@@ -748,6 +748,25 @@ def test_corrupt_state_is_told_and_recovered_from_the_journal() -> None:
     assert edge.run("recover")["changed"] is False
 
 
+@pytest.mark.parametrize("left", [None, b"{", b"foreign"])
+def test_a_rollback_goes_by_the_journal_where_the_state_is_lost(left: bytes | None) -> None:
+    edge = edge_in_flight(2500)
+    path = "/state/state.json"
+    kept = edge.disk.data.pop(path)
+    if left is not None:
+        edge.disk.data[path] = kept.replace(b'"sample"', b'"another"') if left == b"foreign" else left
+    assert "recovered from the journal" in edge.run("rollback")["message"]
+    assert (state_of(edge).stable, edge.shares()) == ("blue", {"blue": 10_000, "green": 0})
+
+
+def test_a_rollback_with_no_state_anywhere_says_what_to_type() -> None:
+    edge = ModelEdge()
+    edge.disk.data["/state/state.json"] = b"{"
+    fault = refused(edge, "rollback")
+    assert fault.code == "state-corrupt"
+    assert "turnout-edge adopt --color blue|green" in fault.remedy
+
+
 def test_lost_state_is_not_mistaken_for_a_fresh_edge() -> None:
     edge = edge_in_flight(2500)
     del edge.disk.data["/state/state.json"]

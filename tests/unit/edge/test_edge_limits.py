@@ -287,6 +287,9 @@ def test_a_backend_is_read_with_every_counter_from_its_column() -> None:
         ({"version": 9, "last_contract": 5}, None),
         ({"version": 9, "last_contract": 6}, "contract migration 6 was applied, and it knows migrations up to 5"),
         ({"version": 9, "last_contract": 5, "planned": {"last_contract": 5, "run": "A"}}, None),
+        ({"version": 9, "last_contract": 5, "planned": {"last_contract": 4, "run": "A"}}, None),
+        ({"version": 9, "last_contract": 4}, None),
+        ({"version": 4, "last_contract": 4}, None),
         (
             {"version": 9, "last_contract": 5, "planned": {"last_contract": 6, "run": "A"}},
             "contract migration 6 was begun by run A, how it ended is not recorded, and it knows migrations up to 5",
