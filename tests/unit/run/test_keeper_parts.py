@@ -245,6 +245,13 @@ def test_an_answer_that_holds_the_lock_is_not_logged(tmp_path: Path, playbook: s
         ({"host": "edge1", "unreachable": True}, "unreachable"),
         ({"host": "edge1", "rc": 255, "stdout": '{"ok": false}'}, "exit 255"),
         ({"host": "edge1", "rc": 0, "stdout": "Welcome"}, "its answer cannot be read"),
+        ({"host": "edge1", "rc": 4, "stdout": '{"error": {"code": "internal"}}'}, "exit 4"),
+        ({"host": "edge1", "rc": 4, "stdout": '{"error": {"code": "lost"}}'}, "exit 4"),
+        ({"host": "edge1", "rc": 3, "stdout": '{"error": {"code": "lock"}}'}, "exit 3"),
+        ({"host": "edge1", "rc": 5, "stdout": '{"error": {"code": "lock"}}'}, "exit 5"),
+        ({"host": "edge1", "rc": -9, "stdout": '{"ok": true, "lease_renewed": true}'}, "exit -9"),
+        ({"host": "edge1", "rc": 1, "stdout": '{"ok": true, "lease_renewed": true}'}, "exit 1"),
+        ({"host": "edge0", "rc": 0, "stdout": '{"ok": true, "lease_renewed": true}'}, "unreachable"),
     ],
 )
 def test_why_an_edge_was_not_heard_is_told(raw: dict[str, object], words: str) -> None:
