@@ -759,6 +759,13 @@ def test_a_rollback_goes_by_the_journal_where_the_state_is_lost(left: bytes | No
     assert (state_of(edge).stable, edge.shares()) == ("blue", {"blue": 10_000, "green": 0})
 
 
+def test_a_lock_can_be_given_back_where_the_state_cannot_be_read() -> None:
+    edge = edge_in_flight(2500)
+    edge.disk.data["/state/state.json"] = b"{"
+    assert edge.run("lock release --run A")["message"] == "released"
+    assert edge.load_lock()["holder"] is None
+
+
 def test_a_rollback_with_no_state_anywhere_says_what_to_type() -> None:
     edge = ModelEdge()
     edge.disk.data["/state/state.json"] = b"{"

@@ -320,3 +320,25 @@ def test_a_systemd_that_does_not_hear_holds_nothing_up(
         for _ in range(2_000):
             watch.notify("WATCHDOG=1")  # nobody reads: its room is full long before
     assert capsys.readouterr().err == ""
+
+
+def test_a_peer_is_told_every_second_and_a_change_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    looks: list[float] = []
+
+    def said(_config: Any) -> dict[str, Any]:
+        return {"service": "sample", "stable": "green" if len(looks) >= 14 else "blue", "age_s": len(looks)}
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 30:
+            raise InterruptedError
+
+    monkeypatch.setattr(follow, "said_here", said)
+    monkeypatch.setattr(follow.time, "sleep", sleep)
+    monkeypatch.setattr(follow.time, "monotonic", lambda: len(looks) / 10)
+    with pytest.raises(InterruptedError):
+        follow.run_peer(ModelEdge().config, keep_on=True)
+    assert [json.loads(line)["age_s"] for line in capsys.readouterr().out.splitlines()] == [0, 10, 14, 24]
+    assert looks == [0.1] * 30
