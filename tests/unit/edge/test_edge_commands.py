@@ -207,6 +207,11 @@ def test_nothing_moves_without_the_lock(command: str) -> None:
     assert refused(edge, command).code == "no-run"
 
 
+def test_a_word_for_another_color_is_told_which_one_the_candidate_is() -> None:
+    assert "the candidate is green" in refused(edge_in_flight(10_000), "ready --run A --color blue").observed
+    assert "the candidate is none" in refused(edge_with_stable(), "ready --run A --color green").observed
+
+
 def test_confirm_needs_all_of_the_traffic() -> None:
     assert refused(edge_in_flight(2500), "confirm --run A").code == "share-not-whole"
     assert refused(edge_in_flight(2500), "ready --run A --color green").code == "share-not-whole"
@@ -583,6 +588,13 @@ def test_a_rollback_ends_the_dead_run_that_it_goes_back_from(words: str) -> None
     (end,) = [line for line in edge.journal.tail(50) if line["event"] == "end"]
     assert (end["run"], end["action"]) == ("A", "deploy")
     assert end["ended_by"] != "A"
+
+
+def test_a_rollback_does_not_end_its_own_run() -> None:
+    edge = left_behind()
+    edge.run("journal --run R --event start --action rollback")
+    edge.run("rollback --run R")
+    assert [run["run"] for run in edge.run("show")["unfinished"]] == ["R"]
 
 
 def test_a_rollback_with_nothing_to_move_ends_the_dead_run_too() -> None:

@@ -22,6 +22,7 @@ from turnout.keeping import (
 LIMITS = Limits(beat_s=2.5, lease_s=10.0, ttl_s=30.0)
 BOTH = [StartBeat("edge1"), StartBeat("edge2")]
 JUST = 0.001  # before
+LATE = pytest.mark.parametrize("late_s", [0.0, 0.3], ids=["at it", "after it"])
 
 
 class Line:
@@ -63,22 +64,24 @@ def test_a_beat_has_half_a_lease_five_seconds_at_most_and_never_less_than_its_tu
     assert Limits(beat_s, lease_s, 60.0).deadline_s == deadline_s
 
 
-def test_a_beat_is_sent_when_its_turn_has_come_counted_from_the_one_before() -> None:
+@LATE
+def test_a_beat_is_sent_when_its_turn_has_come_counted_from_the_one_before(late_s: float) -> None:
     line = kept()
     assert line.see(2.5 - JUST, taken_s=0.0) == []
     assert line.see(3.1, taken_s=0.0) == BOTH
     assert line.see(3.2, *both("held"), taken_s=0.0) == [Tell()]
     assert line.see(5.6 - JUST, taken_s=0.0) == []
-    assert line.see(5.6, taken_s=0.0) == BOTH
+    assert line.see(5.6 + late_s, taken_s=0.0) == BOTH
 
 
-def test_a_beat_is_given_up_at_its_deadline_and_the_next_one_sent() -> None:
+@LATE
+def test_a_beat_is_given_up_at_its_deadline_and_the_next_one_sent(late_s: float) -> None:
     line = kept()
     assert line.see(2.5, taken_s=0.0) == BOTH
     assert line.see(2.6, Answer("edge1", "held", lease=True), taken_s=0.0) == [Tell()]
     assert line.see(5.0, taken_s=0.0) == [StartBeat("edge1")]
     assert line.see(7.5 - JUST, Answer("edge1", "held", lease=True), taken_s=0.0) == [Tell()]
-    assert line.see(7.5, taken_s=0.0) == [EndBeat("edge2"), Tell(), *BOTH]
+    assert line.see(7.5 + late_s, taken_s=0.0) == [EndBeat("edge2"), Tell(), *BOTH]
     assert line.keeping.edges["edge2"].state == "unheard"
 
 
@@ -97,15 +100,16 @@ def test_an_edge_counts_as_heard_when_the_beat_was_sent_that_it_answered() -> No
     ],
 )
 @pytest.mark.parametrize("taken_s", [0.0, 7.0])
+@LATE
 def test_an_edge_that_is_not_heard_ends_the_run_at_the_limit(
-    lease: bool, limit_s: float, why: str, taken_s: float
+    lease: bool, limit_s: float, why: str, taken_s: float, late_s: float
 ) -> None:
     line = Line()
     line.see(taken_s, taken_s=taken_s)
     line.see(taken_s + 0.4, *both("held", lease=lease), taken_s=taken_s)
     line.see(taken_s + 2.5, taken_s=taken_s)
     assert not [a for a in line.see(taken_s + limit_s - JUST, taken_s=taken_s) if isinstance(a, Interrupt)]
-    assert line.see(taken_s + limit_s, taken_s=taken_s)[-1] == Interrupt(why)
+    assert line.see(taken_s + limit_s + late_s, taken_s=taken_s)[-1] == Interrupt(why)
 
 
 def test_an_edge_that_was_never_heard_counts_from_the_lock() -> None:
@@ -150,13 +154,14 @@ def test_an_edge_that_has_not_been_reached_yet_does_not_end_a_run_that_another_o
     ],
     ids=["since it was last seen to run", "at the first look", "since it went on"],
 )  # fmt: skip
-def test_a_stop_of_one_lease_ends_the_run(looks: list[tuple[float, Playbook]], since_s: float) -> None:
+@LATE
+def test_a_stop_of_one_lease_ends_the_run(looks: list[tuple[float, Playbook]], since_s: float, late_s: float) -> None:
     line = Line()
     for now_s, playbook in looks:
         assert not [a for a in line.see(now_s, playbook=playbook) if isinstance(a, Interrupt)]
     last = [a for a in line.see(since_s + 10.0 - JUST, playbook=Playbook.STOPPED) if isinstance(a, Interrupt)]
     assert last == []
-    assert line.see(since_s + 10.0, playbook=Playbook.STOPPED)[-1] == Interrupt(
+    assert line.see(since_s + 10.0 + late_s, playbook=Playbook.STOPPED)[-1] == Interrupt(
         "the playbook was stopped (Ctrl-Z) for 10 s, longer than one lease (10 s)"
     )
 
@@ -190,15 +195,16 @@ def test_a_lock_is_lost_only_by_a_run_that_had_it_and_did_not_give_it_back() -> 
     assert isinstance(line.see(0.4, *both("lost"), taken_s=0.0)[-1], Interrupt)
 
 
-def test_a_playbook_is_interrupted_killed_and_no_longer_waited_for_five_seconds_apart() -> None:
+@LATE
+def test_a_playbook_is_interrupted_killed_and_no_longer_waited_for_five_seconds_apart(late_s: float) -> None:
     line = kept()
     line.see(2.5, taken_s=0.0)
     actions = line.see(10.0, taken_s=0.0)
     assert actions[-1] == Interrupt("edge1 was not heard for 10 s (lease: 10 s)")
     assert line.see(15.0 - JUST, *both("held"), taken_s=0.0) == [Tell()]
-    assert line.see(15.0, taken_s=0.0) == [Kill()]
-    assert line.see(20.0 - JUST, taken_s=0.0) == []
-    assert line.see(20.0, taken_s=0.0) == [PutBack("edge1 was not heard for 10 s (lease: 10 s)")]
+    assert line.see(15.0 + late_s, taken_s=0.0) == [Kill()]
+    assert line.see(20.0 + late_s - JUST, taken_s=0.0) == []
+    assert line.see(20.0 + 2 * late_s, taken_s=0.0) == [PutBack("edge1 was not heard for 10 s (lease: 10 s)")]
     assert line.see(21.0, taken_s=0.0) == []
 
 
@@ -235,14 +241,15 @@ def asked_once() -> Line:
     return line
 
 
-def test_edges_are_asked_twice_a_second_apart_whether_the_run_held_its_lock() -> None:
+@LATE
+def test_edges_are_asked_twice_a_second_apart_whether_the_run_held_its_lock(late_s: float) -> None:
     line = asked_once()
     assert line.see(100.2, Answer("edge1", "lost"), playbook=Playbook.GONE) == [Tell()]
     assert line.see(101.5, playbook=Playbook.GONE) == []
     assert line.see(101.6, Answer("edge2", "lost"), playbook=Playbook.GONE) == [Tell(), *BOTH]
     assert line.see(101.8, *both("lost"), playbook=Playbook.GONE) == [Tell()]
     assert line.see(102.6 - JUST, playbook=Playbook.GONE) == []
-    assert line.see(102.6, playbook=Playbook.GONE) == [Finish("nothing to do", 0)]
+    assert line.see(102.6 + late_s, playbook=Playbook.GONE) == [Finish("nothing to do", 0)]
     assert line.see(103.0, playbook=Playbook.GONE) == []
 
 
