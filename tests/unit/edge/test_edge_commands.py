@@ -47,7 +47,10 @@ def test_first_release_takes_no_part_of_the_traffic() -> None:
     edge = ModelEdge()
     edge.run("lock take --run A")
     edge.run("prepare --run A --color green", release=release("1.0.0"))
-    assert refused(edge, "move --run A --share-bp 500").code == "first-release"
+    for share_bp in (1, 500, 9_999):
+        assert refused(edge, f"move --run A --share-bp {share_bp}").code == "first-release"
+    assert edge.run("move --run A --share-bp 0")["changed"] is False
+    assert edge.run("move --run A --share-bp 10000")["changed"] is True
 
 
 def test_rollback_of_a_first_release_is_nothing_and_no_error() -> None:
@@ -592,9 +595,9 @@ def test_a_rollback_ends_the_dead_run_that_it_goes_back_from(words: str) -> None
 
 def test_a_rollback_does_not_end_its_own_run() -> None:
     edge = left_behind()
-    edge.run("journal --run R --event start --action rollback")
-    edge.run("rollback --run R")
-    assert [run["run"] for run in edge.run("show")["unfinished"]] == ["R"]
+    edge.run("journal --run rollback-7 --event start --action rollback")
+    edge.run("rollback --run rollback-7")
+    assert [run["run"] for run in edge.run("show")["unfinished"]] == ["rollback-7"]
 
 
 def test_a_rollback_with_nothing_to_move_ends_the_dead_run_too() -> None:

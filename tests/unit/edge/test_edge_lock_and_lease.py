@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from edge_model import ModelEdge, edge_confirmed, edge_in_flight, edge_with_stable, release, state_of
 from hypothesis import given
 from hypothesis import strategies as st
+from turnout_edge import change
 from turnout_edge.errors import Trouble
 from turnout_edge.lock import lease_has_run_out, mark_age_s
+from turnout_edge.store import FileLock
 from turnout_edge.watch import Watch
 
 SECONDS = st.floats(0, 1e7)
@@ -241,3 +248,50 @@ def test_watchdog_survives_a_state_that_cannot_be_read(capsys: pytest.CaptureFix
     edge.disk.data["/state/state.json"] = good
     watch.tick()
     assert state_of(edge).share_bp == 2500
+
+
+# Waiting -----------------------------------------------------------------------------------------------------------
+
+
+def test_one_works_at_a_time_and_who_waits_too_long_is_told_for_whom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "flock"
+    path.write_text("a longer text than a process id\n")
+    assert FileLock.WAIT_S == 5.0
+    monkeypatch.setattr(FileLock, "WAIT_S", 0.1)
+    with FileLock(str(path)):
+        assert path.read_text() == f"{os.getpid()}\n"
+        with pytest.raises(Trouble) as caught, FileLock(str(path)):
+            raise AssertionError("two at once")
+    assert caught.value.code == "busy"
+    assert f"(pid {os.getpid()}) has worked for more than 0.1 s" in caught.value.observed
+    with FileLock(str(path)):
+        pass
+
+
+def test_the_lock_of_all_work_is_a_private_file_in_a_folder_that_must_be_there(tmp_path: Path) -> None:
+    with FileLock(str(tmp_path / "flock")):
+        assert (tmp_path / "flock").stat().st_mode & 0o777 == 0o600
+    with pytest.raises(Trouble, match="there is no") as caught, FileLock(str(tmp_path / "none" / "flock")):
+        raise AssertionError("there is no folder")
+    assert caught.value.code == "state-dir"
+
+
+@pytest.mark.parametrize(("pending", "looks"), [(0, 1), (3, 4), (1000, 32)])
+def test_the_first_health_checks_after_a_start_are_waited_for_a_second_and_a_half(
+    monkeypatch: pytest.MonkeyPatch, pending: int, looks: int
+) -> None:
+    seen: list[bool] = []
+    slept: list[float] = []
+
+    def backends() -> dict[str, Any]:
+        seen.append(len(seen) < pending)
+        return {"green": {"servers": [{"pending": False}, {"pending": seen[-1]}]}}
+
+    monkeypatch.setattr(change.time, "sleep", slept.append)
+    monkeypatch.setattr(change.time, "monotonic", lambda: 1000.0 + round(sum(slept), 6))
+    edge: Any = SimpleNamespace(haproxy=SimpleNamespace(backends=backends))
+    assert change.checked_backend(edge, "green")["servers"][1]["pending"] is (pending == 1000)
+    assert len(seen) == looks
+    assert set(slept) <= {0.05}
