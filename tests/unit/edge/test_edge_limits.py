@@ -6,7 +6,7 @@ import copy
 import json
 
 import pytest
-from edge_model import edge_confirmed, state_of
+from edge_model import edge_confirmed, edge_in_flight, edge_with_stable, state_of
 from turnout_edge.checks import schema_fault
 from turnout_edge.errors import Trouble
 from turnout_edge.haproxy import number, read_backend, read_server, share_in
@@ -34,6 +34,7 @@ from turnout_edge.shapes import (
     read_lease,
     read_lock,
 )
+from turnout_edge.state import choose_recovered, schema_range_fault
 from turnout_edge.transitions import commit
 
 MARK = {"wall": 1_800_000_000.0, "boot": 50.0, "boot_id": "b"}
@@ -302,6 +303,41 @@ def test_a_release_runs_on_the_schemas_it_knows(schema: dict[str, object] | None
     assert schema_fault(copy.deepcopy(release), schema) == fault
     assert schema_fault(None, schema) is None
     assert schema_fault({}, schema) is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sound"),
+    [(None, True), ({"min": 0, "max": 9}, True), ({"min": 0, "max": 9, "x": 1}, True), ({"min": "0", "max": 9}, False),
+     ({"min": 0, "max": 9.5}, False), ({"min": True, "max": 9}, False), ({"min": 0, "max": False}, False),
+     ({"min": 0}, False), ({}, False), ([0, 9], False), ("0..9", False)],
+)  # fmt: skip
+def test_a_range_of_schemas_is_two_whole_numbers(wanted: object, sound: bool) -> None:
+    assert (schema_range_fault(wanted) is None) is sound
+
+
+def test_what_is_recovered_is_the_last_result_or_a_change_that_haproxy_shows() -> None:
+    """The journal of another service says nothing, nor does a change that HAProxy does not hold."""
+    blue = state_of(edge_with_stable())
+    share = state_of(edge_in_flight(2500))
+    result = {"event": "result", "state": blue.as_json()}
+    intent = {"event": "intent", "target": share.as_json()}
+    foreign = {"event": "intent", "target": share.but(service="another").as_json()}
+    for lines, live_bp, found in (
+        ([result, intent], 2500, share),
+        ([result, intent], 0, blue),
+        ([result, intent], None, blue),
+        ([result, intent], 7, blue),
+        ([intent], 7, None),
+        ([intent], 2500, share),
+        ([intent, result], 2500, blue),
+        ([result, foreign], 2500, blue),
+        ([foreign], 2500, None),
+        ([{**result, "state": blue.but(service="another").as_json()}], 0, None),
+        ([result, {"event": "intent", "target": blue.but(since="later").as_json()}], 0, blue),
+        ([{"event": "result"}, {"event": "intent"}, {"event": "result", "state": {}}, result], 0, blue),
+        ([], 0, None),
+    ):
+        assert choose_recovered(lines, live_bp, "sample") == found, (lines, live_bp)
 
 
 # The last word -----------------------------------------------------------------------------------------------------
