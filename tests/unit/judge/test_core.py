@@ -227,6 +227,18 @@ def test_an_slo_without_traffic_now(worker, history, wanted):
     assert release.last.verdict is wanted
 
 
+@pytest.mark.parametrize("once", [((1, 0), (0, 0)), ((0, 0), (1, 0))], ids=["of stable", "of the candidate"])
+def test_one_event_of_either_color_is_traffic(once):
+    release = Release(API, WORKER)
+    release.add(*once, "worker")
+    for t in range(1, 60):
+        release.add((190, 0), (10, 0), "api")
+        release.observe({name: release.pair(name) for name in release.sums}, float(t))
+    assert not release.last.slos[0].blocks_promotion
+    assert release.last.slos[1].blocks_promotion
+    assert release.last.verdict is Verdict.CONTINUE
+
+
 def test_a_missing_color_of_one_slo_blocks_promotion_but_not_the_judging_of_the_others():
     release = Release(API, WORKER)
     release.many(60)
