@@ -168,6 +168,13 @@ def test_one_slo_of_six_is_enough_to_roll_back():
     assert release.last.rolled_back_at_s <= 3.0
 
 
+def test_a_single_event_is_evidence():
+    bad, good = Release(), Release()
+    assert bad.scrape(candidate=(1, 1)).slos[0].e_abs > 10.0
+    assert good.scrape(candidate=(1, 0)).slos[0].e_abs < 1.0
+    assert good.last.slos[0].promotion > 1.0
+
+
 def test_phi_weakens_the_evidence():
     def value(phi):
         release = Release(dispersion={"api": Dispersion(phi, 1800.0, 1.0, 1.0, ((5.0, phi),))})
