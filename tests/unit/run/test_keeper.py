@@ -52,7 +52,7 @@ def row(edge: str, rc: int = 0, said: object = None, **more: object) -> bytes:
 class Bed:
     """A keeper with two edges and short times, in a thread of its own."""
 
-    def __init__(self, folder: Path, *, hears: bool = True, lease_s: float = 3.0) -> None:
+    def __init__(self, folder: Path, *, hears: bool = True, lease_s: float = 5.0) -> None:
         self.folder = folder
         self.lease_s = lease_s
         self.before = set(descendants(os.getpid()))  # another test of this process may have left some
@@ -115,7 +115,7 @@ def until(true: Callable[[], object], limit_s: float = 30.0) -> None:
 
 @pytest.fixture
 def bed(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Bed]:
-    bed = Bed(tmp_path, lease_s=getattr(request, "param", 3.0))
+    bed = Bed(tmp_path, lease_s=getattr(request, "param", 5.0))
     yield bed
     bed.playbook.kill()
     bed.playbook.wait()
@@ -134,7 +134,7 @@ def test_a_beat_that_never_returns_is_ended_and_the_run_put_back(bed: Bed) -> No
     bed.answer = lambda edge, pipe: time.sleep(1000) or 0 if edge == "edge2" else os.write(pipe, row(edge))
     frozen = time.monotonic()
     until(lambda: bed.put_back)
-    assert time.monotonic() - frozen < 3.0 + 4
+    assert time.monotonic() - frozen < bed.lease_s + 4
     assert "edge2 was not heard" in bed.put_back[0]
     since = [edge for at, edge in bed.sent if at > frozen]
     assert since.count("edge1") > since.count("edge2"), "edge1 waited for edge2"
