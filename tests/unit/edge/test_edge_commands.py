@@ -781,6 +781,15 @@ def test_a_lock_can_be_given_back_where_the_state_cannot_be_read() -> None:
     assert edge.load_lock()["holder"] is None
 
 
+def test_a_lock_given_back_in_a_handover_whose_state_cannot_be_read_leaves_the_lease_to_end_it() -> None:
+    edge = edge_in_flight(10_000)
+    edge.run("lease arm --run A --lease-s 10")
+    edge.run("ready --run A --color green")
+    edge.disk.data["/state/state.json"] = b"{"
+    edge.run("lock release --run A")
+    assert edge.load_lease()["armed"] is True
+
+
 def test_a_rollback_with_no_state_anywhere_says_what_to_type() -> None:
     edge = ModelEdge()
     edge.disk.data["/state/state.json"] = b"{"

@@ -127,11 +127,14 @@ def command_lock_release(edge: Edge, who: Who, options: argparse.Namespace) -> J
 
 
 def between_words(edge: Edge, run: str) -> bool:
-    """Tell whether a run has begun to confirm here and not said its last word: then its lease ends it."""
+    """Tell whether a run has begun to confirm here and not said its last word: then its lease ends it.
+
+    Where the state cannot be read it may have: the lease stays armed, for the watchdog to end.
+    """
     try:
         return edge.load_state().word(run).stage in (READY, CONFIRMED)
     except Trouble:
-        return False
+        return True
 
 
 def command_lock_break(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
