@@ -10,7 +10,6 @@ import sys
 
 import click
 
-from turnout import __version__
 from turnout.errors import TurnoutError
 
 # Group name -> (module, attribute, one line for --help).
@@ -47,7 +46,7 @@ class _LazyGroup(click.Group):
 
 
 @click.group(cls=_LazyGroup)
-@click.version_option(__version__, prog_name="turnout")
+@click.version_option(package_name="turnout", prog_name="turnout")
 def cli() -> None:
     """Release and recovery automation with Ansible."""
 

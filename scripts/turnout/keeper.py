@@ -11,7 +11,7 @@ therefore owns both promises of a run:
 It ends a run itself that cannot go on: an edge says that the lock is lost, an edge is not heard, the playbook is
 stopped (Ctrl-Z) for longer than a lease. What it decides is in `keeping`, what it does is here.
 
-It is started by the action plugin `turnout_keeper` just before the run takes the lock, in a session of its own, so
+It is started by the action plugin `turnout.ops.keeper` just before the run takes the lock, in a session of its own, so
 that Ctrl-C does not reach it. A run that never held the lock has done nothing, and is not put back. The keeper talks to
 the edges through Ansible's own command line in forked children: connection variables, jump hosts and `become` are then
 those of the run. If its own machine dies, the lease on the edges does its work.

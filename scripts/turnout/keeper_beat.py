@@ -22,7 +22,7 @@ class Beats:
         self.loader, self.inventory, self.variables = cli._play_prereqs()
 
     def send(self, edge: str, command: str) -> int:
-        """Run a command on one edge; the callback plugin `turnout_beats` writes the answer."""
+        """Run a command on one edge; the callback plugin `turnout.ops.beats` writes the answer."""
         tasks = [{"ansible.builtin.raw": command}]
         play: Any = {"name": "beat", "hosts": [edge], "gather_facts": False, "tasks": tasks}
         manager = TaskQueueManager(
@@ -30,7 +30,7 @@ class Beats:
             variable_manager=self.variables,
             loader=self.loader,
             passwords=self.passwords,
-            stdout_callback_name="turnout_beats",
+            stdout_callback_name="turnout.ops.beats",
             run_additional_callbacks=False,
             forks=1,
         )

@@ -118,7 +118,7 @@ def test_a_run_that_was_overtaken_stops_nothing_on_an_application_host(with_a_wa
             "processes": ["api", "worker", "scheduler"], "state": "stopped",
         }
     )  # fmt: skip
-    run = turnout.module("app1", "turnout_units", given)
+    run = turnout.module("app1", "turnout.ops.units", given)
     assert "error[fence]" in run and "run 0-slept" in run, run
     assert _running(turnout) == before
 

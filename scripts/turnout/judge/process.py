@@ -4,7 +4,7 @@ The playbook's tasks come and go; the judge goes on from before the first share 
 no scrape between two tasks is lost and its evidence lasts over the steps. It moves nothing itself: the tasks that
 wait for its decision do, on every edge at once, over the connections that they hold. It ends with the playbook.
 
-`python -m turnout.judge.process FOLDER` is started by the action plugin `turnout_judge`; `meeting` lists the files
+`python -m turnout.judge.process FOLDER` is started by the action plugin `turnout.ops.judge`; `meeting` lists the files
 in the run's folder by which the two speak.
 """
 

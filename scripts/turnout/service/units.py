@@ -59,7 +59,7 @@ def _drop_in(service: Service, color: str, process: str, index: int, layout: Lay
         f"ExecStart={command_line(command, layout.folder)}",
         f"KillSignal={stop_signal}",
         f"TimeoutStopSec={drain_s + STOP_GRACE_S}",
-        # systemd passes over keys that start with X-; `turnout_units` reads them on the host, so that a rollback
+        # systemd passes over keys that start with X-; `turnout.ops.units` reads them on the host, so that a rollback
         # uses the signals of the release that it returns to and needs no service file for them.
         *(f"{key}={value}" for key, value in handover.items() if value),
     ]

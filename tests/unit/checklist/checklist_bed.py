@@ -1,20 +1,14 @@
-"""What the tests of the checklist share: a service, a manifest, a situation; the files of the probes on the path."""
+"""What the tests of the checklist share: a service, a manifest, a situation."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import ansible.module_utils
 from turnout.checklist import config as checklist_config
 from turnout.checklist.config import Checklist
 from turnout.checklist.model import HostSeen, Situation
 from turnout.service import load
-
-ROLES = Path(__file__).parents[3] / "roles"
-# What Ansible does with a role's module_utils when it ships a module.
-for _role in ("checklist", "postgres"):
-    ansible.module_utils.__path__.append(str(ROLES / _role / "module_utils"))
 
 NOW_S = 1_780_000_000.0
 GROUPS = {

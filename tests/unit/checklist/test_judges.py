@@ -397,7 +397,7 @@ def test_environments_that_differ_between_hosts_fail_and_changes_are_told_by_nam
 
 
 def test_digests_are_those_that_hosts_make() -> None:
-    from ansible.module_utils.turnout_probes import hashlib, hmac  # noqa: PLC0415
+    from ansible_collections.turnout.ops.plugins.module_utils.probes import hashlib, hmac  # noqa: PLC0415
 
     salt = "ab" * 32
     made = hmac.new(bytes.fromhex(salt), b"value", hashlib.sha256).hexdigest()[:16]

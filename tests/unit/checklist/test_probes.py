@@ -14,13 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import checklist_bed  # noqa: F401 - puts the roles' module_utils where Ansible has them
 import pytest
-from ansible.module_utils.turnout_answers import ProbeError, ask_all, kind_of
-from ansible.module_utils.turnout_pg_wire import Scram, Session, parse
-from ansible.module_utils.turnout_probes import redis as redis_probe
-from ansible.module_utils.turnout_queues import _stamp
-from ansible.module_utils.turnout_resp import Session as RedisSession
+from ansible_collections.turnout.ops.plugins.module_utils.answers import ProbeError, ask_all, kind_of
+from ansible_collections.turnout.ops.plugins.module_utils.pg_wire import Scram, Session, parse
+from ansible_collections.turnout.ops.plugins.module_utils.probes import redis as redis_probe
+from ansible_collections.turnout.ops.plugins.module_utils.queues import _stamp
+from ansible_collections.turnout.ops.plugins.module_utils.resp import Session as RedisSession
 
 
 def test_each_question_is_cut_at_its_own_limit_and_holds_up_nobody() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import runpy
 import shutil
 import signal
 import socket
@@ -20,6 +19,7 @@ from typing import Any
 
 import jinja2
 import yaml
+from ansible_collections.turnout.ops.plugins.filter import edge as edge_filters
 from turnout_edge.cli import answer_to
 
 REPOSITORY = Path(__file__).parents[3]
@@ -176,8 +176,8 @@ class RealEdge:
             keep_trailing_newline=True,
             undefined=jinja2.StrictUndefined,
         )
-        filters = runpy.run_path(str(ROLE / "filter_plugins" / "turnout_edge.py"))
-        environment.filters.update(filters["FilterModule"]().filters())
+        filters = edge_filters.FilterModule().filters()
+        environment.filters.update({f"turnout.ops.{name}": function for name, function in filters.items()})
         text = environment.get_template(template).render(values)
         unwanted = ("    chroot ", "    user ", "    group ", "    log /dev/log", "    log global")
         return "".join(line for line in text.splitlines(keepends=True) if not line.startswith(unwanted))

@@ -10,7 +10,6 @@ import base64
 import hashlib
 import http.client
 import json
-import runpy
 import ssl
 import subprocess
 import threading
@@ -20,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.turnout.ops.plugins.filter import edge as edge_filters
 from real_edge import ROLE, RealEdge, free_port, system_python
 
 PROGRAM = ROLE / "files" / "turnout-acme"
 NAMES = ["shop.example", "www.shop.example"]
-thumbprint_of = runpy.run_path(str(ROLE / "filter_plugins" / "turnout_edge.py"))["turnout_acme_thumbprint"]
+thumbprint_of = edge_filters.acme_thumbprint
 
 # What lego does to the disk, and nothing else: `days` and `fault` are files that a test writes.
 LEGO = """#!/bin/sh

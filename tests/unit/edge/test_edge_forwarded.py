@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import runpy
 import socket
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real_edge import REPOSITORY, RealEdge
+from ansible_collections.turnout.ops.plugins.filter import edge as edge_filters
+from real_edge import RealEdge
 
 STRANGER, PROXY, SECOND_PROXY = "127.0.0.1", "127.0.0.2", "127.0.0.3"
 CLAIMS = {
@@ -257,7 +257,7 @@ def test_a_declared_proxy_that_does_not_speak_it_is_not_served(speaking_proxy: R
 
 
 def test_declared_proxies_are_checked_before_they_are_laid() -> None:
-    faults = runpy.run_path(str(REPOSITORY / "roles/edge/filter_plugins/turnout_edge.py"))["turnout_proxy_faults"]
+    faults = edge_filters.proxy_faults
     assert faults(["192.0.2.0/24", "2001:db8::/32", "10.0.0.1"], False) == []
     for wrong in (["lb.example"], ["192.0.2.0/33"], ["192.0.2.1/24"], ["0.0.0.0/0"], ["127.0.0.1"], ["::/0"], ["::1"]):
         (fault,) = faults(wrong, False)

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.turnout.ops.plugins.modules import forge_policy
 from forge_server import TOKEN, FakeForge
 from turnout.errors import TurnoutError
-
-sys.path.insert(0, str(Path(__file__).parents[3] / "roles/forge_policy/library"))
-
-import turnout_forge_policy
 
 SERVICE = {
     "name": "shop",
@@ -56,7 +51,7 @@ def sent(forge: FakeForge) -> list[str]:
 
 
 def test_check_mode_tells_and_sets_nothing(forge: FakeForge) -> None:
-    lacked, before, after = turnout_forge_policy.protect(params(forge), dry_run=True)
+    lacked, before, after = forge_policy.protect(params(forge), dry_run=True)
     assert lacked == {"main": ["the branch is not protected"]}
     assert before == {"main": "not protected"}
     assert after["main"]["approvals"] == 1
@@ -65,9 +60,9 @@ def test_check_mode_tells_and_sets_nothing(forge: FakeForge) -> None:
 
 def test_the_second_run_changes_nothing(forge: FakeForge) -> None:
     follow(forge)
-    turnout_forge_policy.protect(params(forge), dry_run=False)
+    forge_policy.protect(params(forge), dry_run=False)
     assert sent(forge) == ["POST"]
-    lacked, before, after = turnout_forge_policy.protect(params(forge), dry_run=False)
+    lacked, before, after = forge_policy.protect(params(forge), dry_run=False)
     assert lacked == {"main": []}
     assert before == after
     assert sent(forge) == ["POST"]
@@ -76,7 +71,7 @@ def test_the_second_run_changes_nothing(forge: FakeForge) -> None:
 def test_a_policy_that_did_not_take_is_told(forge: FakeForge) -> None:
     forge.on(RULES, {}, method="POST", status=201)
     with pytest.raises(TurnoutError) as caught:
-        turnout_forge_policy.protect(params(forge), dry_run=False)
+        forge_policy.protect(params(forge), dry_run=False)
     assert caught.value.code == "forge-policy-not-taken"
 
 
@@ -84,12 +79,12 @@ def test_nothing_is_set_where_one_branch_cannot_be_read(forge: FakeForge) -> Non
     follow(forge)
     forge.on(f"{RULES}/develop", {"message": "token is required"}, status=401)
     with pytest.raises(TurnoutError) as caught:
-        turnout_forge_policy.protect(params(forge, branches=["main", "develop"]), dry_run=False)
+        forge_policy.protect(params(forge, branches=["main", "develop"]), dry_run=False)
     assert sent(forge) == []
     assert TOKEN not in str(caught.value)
 
 
 def test_without_a_forge_it_says_what_to_write(forge: FakeForge) -> None:
     with pytest.raises(TurnoutError) as caught:
-        turnout_forge_policy.protect({**params(forge), "checklist": "{}"}, dry_run=True)
+        forge_policy.protect({**params(forge), "checklist": "{}"}, dry_run=True)
     assert "checklist.forge" in caught.value.remedy

@@ -21,7 +21,7 @@ with open(os.environ["STORY"], "a") as story:
     told = {k: v for k, v in given.items() if not k.startswith("_ansible_")}
     story.write(json.dumps([name, told]) + "\\n")
 answers = json.loads(os.environ["ANSWERS"])
-key = name + ("_up" if name == "turnout_migrate" and given.get("up_command") else "")
+key = name + ("_up" if name == "migrate" and given.get("up_command") else "")
 answer = {"changed": False, **answers.get(key, {})}
 print(json.dumps(answer))
 sys.exit(1 if answer.get("failed") else 0)
@@ -53,13 +53,13 @@ PLAN = {"pending": ["6", "7"], "version": 7, "last_contract": 7, "contracted": 2
 
 def told(tmp_path: Path, answers: dict[str, Any]) -> tuple[int, list[dict[str, Any]], str]:
     """Run the role's tasks on two edges and an application host; return what the edges were told of the schema."""
-    library, filters = tmp_path / "library", tmp_path / "filters"
-    for folder in (library, filters):
-        folder.mkdir()
-    for name in ("turnout_migrate", "turnout_schema", "turnout_edge"):
-        (library / f"{name}.py").write_text(STUB.replace("NAME", name))
-    (filters / "layout.py").write_text(
-        "class FilterModule:\n    def filters(self):\n        return {'turnout_layout': lambda manifest, path: {}}\n"
+    plugins = tmp_path / "ansible_collections/turnout/ops/plugins"
+    for kind in ("modules", "filter"):
+        (plugins / kind).mkdir(parents=True)
+    for name in ("migrate", "schema", "edge"):
+        (plugins / f"modules/{name}.py").write_text(STUB.replace("NAME", name))
+    (plugins / "filter/layout.py").write_text(
+        "class FilterModule:\n    def filters(self):\n        return {'layout': lambda manifest, path: {}}\n"
     )
     (tmp_path / "hosts").write_text(
         "[edge]\nedge1\nedge2\n[api]\napp1\n[all:vars]\nansible_connection=local\n"
@@ -70,8 +70,7 @@ def told(tmp_path: Path, answers: dict[str, Any]) -> tuple[int, list[dict[str, A
     environment = {
         **os.environ,
         "ANSIBLE_CONFIG": str(tmp_path / "ansible.cfg"),
-        "ANSIBLE_LIBRARY": str(library),
-        "ANSIBLE_FILTER_PLUGINS": str(filters),
+        "ANSIBLE_COLLECTIONS_PATH": str(tmp_path),
         "ANSIBLE_LOCALHOST_WARNING": "false",
         "STORY": str(tmp_path / "story"),
         "ANSWERS": json.dumps(answers),
@@ -88,9 +87,9 @@ def told(tmp_path: Path, answers: dict[str, Any]) -> tuple[int, list[dict[str, A
     story = [json.loads(line) for line in (tmp_path / "story").read_text().splitlines()]
     keys = ("version", "last_contract", "planned", "planned_contract")
     heard = [
-        {"applied": True} if name == "turnout_migrate" else {key: int(given[key]) for key in keys if key in given}
+        {"applied": True} if name == "migrate" else {key: int(given[key]) for key in keys if key in given}
         for name, given in story
-        if name == "turnout_edge" or (name == "turnout_migrate" and given.get("up_command"))
+        if name == "edge" or (name == "migrate" and given.get("up_command"))
     ]
     return done.returncode, heard, done.stdout + done.stderr
 
@@ -114,7 +113,7 @@ PLANNED = {"planned": 7, "planned_contract": 7}
 def test_the_edges_hear_the_bound_before_and_the_truth_after(
     tmp_path: Path, up: dict[str, Any], code: int, record: dict[str, int] | None
 ) -> None:
-    answers = {"turnout_migrate": {"before": 5}, "turnout_schema": PLAN, "turnout_migrate_up": up}
+    answers = {"migrate": {"before": 5}, "schema": PLAN, "migrate_up": up}
     returned, heard, said = told(tmp_path, answers)
     assert returned == code, said
     assert heard == [PLANNED, PLANNED, {"applied": True}, *([record, record] if record else [])], said
@@ -123,9 +122,9 @@ def test_the_edges_hear_the_bound_before_and_the_truth_after(
 
 def test_an_edge_that_cannot_be_told_stops_it_before_anything_is_applied(tmp_path: Path) -> None:
     answers = {
-        "turnout_migrate": {"before": 5},
-        "turnout_schema": PLAN,
-        "turnout_edge": {"failed": True, "msg": "the lock"},
+        "migrate": {"before": 5},
+        "schema": PLAN,
+        "edge": {"failed": True, "msg": "the lock"},
     }
     returned, heard, said = told(tmp_path, answers)
     assert returned == 2, said
@@ -134,6 +133,6 @@ def test_an_edge_that_cannot_be_told_stops_it_before_anything_is_applied(tmp_pat
 
 def test_without_anything_pending_only_the_truth_is_told(tmp_path: Path) -> None:
     plan = {**PLAN, "pending": [], "version": 5, "last_contract": 2}
-    returned, heard, said = told(tmp_path, {"turnout_migrate": {"before": 5}, "turnout_schema": plan})
+    returned, heard, said = told(tmp_path, {"migrate": {"before": 5}, "schema": plan})
     assert returned == 0, said
     assert heard == [{"version": 5, "last_contract": 2}] * 2

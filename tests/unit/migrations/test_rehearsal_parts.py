@@ -9,19 +9,12 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
 sys.path.insert(0, str(Path(__file__).parents[1] / "checklist"))
 
-import ansible.module_utils
-from checklist_bed import SERVICE, manifest
-
-ansible.module_utils.__path__.append(str(ROOT / "roles/migration_check/module_utils"))
-for _part in ("library", "filter_plugins"):
-    sys.path.insert(0, str(ROOT / "roles/migration_check" / _part))
-
-import turnout_migration_check as filters
-import turnout_rehearse as module
 from ansible.errors import AnsibleFilterError
+from ansible_collections.turnout.ops.plugins.filter import migration_check as filters
+from ansible_collections.turnout.ops.plugins.modules import rehearse as module
+from checklist_bed import SERVICE, manifest
 
 MIGRATOR = "postgresql://shop_migrate:m-secret@10.0.0.3:5432/shop"
 
@@ -32,7 +25,7 @@ def plan(**options: Any) -> dict[str, Any]:
     older = {**manifest()["artifact"], "file": "shop-1.4.1.tar.zst"}
     stable = {"manifest": manifest(version="1.4.1", artifact=older), "id": "1.4.1-bbb"}
     bounds = {"base_version": 1, "busy": ["tasks"], "max_busy_lock_s": 0.2, "max_lock_s": 2.0, "max_up_s": 60.0}
-    made = filters.turnout_migration_plan(service, "/inventory", candidate, stable, {**bounds, **options})
+    made = filters.migration_plan(service, "/inventory", candidate, stable, {**bounds, **options})
     return dict(json.loads(made))
 
 
@@ -52,10 +45,10 @@ def test_a_service_without_migrations_or_database_is_told() -> None:
     without = {key: value for key, value in SERVICE.items() if key != "migrate"}
     one = {"manifest": manifest(), "id": "x"}
     with pytest.raises(AnsibleFilterError):
-        filters.turnout_migration_plan(without, "/inventory", one, {}, {"base_version": 0})
+        filters.migration_plan(without, "/inventory", one, {}, {"base_version": 0})
     nowhere = {**SERVICE, "environment": {"KEY": "x"}}
     with pytest.raises(AnsibleFilterError):
-        filters.turnout_migration_plan(nowhere, "/inventory", one, {}, {"base_version": 0})
+        filters.migration_plan(nowhere, "/inventory", one, {}, {"base_version": 0})
 
 
 @pytest.fixture

@@ -1,30 +1,22 @@
-"""Load modules that Ansible copies to hosts: files beside their roles, not parts of a package."""
+"""Load modules that Ansible copies to hosts, each time anew: tests change what they find at their top."""
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
-
 
 @pytest.fixture
 def load() -> Callable[[str], ModuleType]:
-    """Return a function that loads `roles/<role>/library/<name>.py`."""
+    """Return a function that loads the module of this name."""
 
-    def _load(path: str) -> ModuleType:
-        file = ROOT / "roles" / path
-        spec = importlib.util.spec_from_file_location(file.stem, file)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[file.stem] = module
-        spec.loader.exec_module(module)
-        return module
+    def _load(name: str) -> ModuleType:
+        full = f"ansible_collections.turnout.ops.plugins.modules.{name}"
+        sys.modules.pop(full, None)
+        return importlib.import_module(full)
 
     return _load

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import re
 import sys
 import threading
@@ -24,7 +24,7 @@ Load = Callable[[str], ModuleType]
 
 
 def test_every_value_of_the_environment_is_hidden_in_the_output(load: Load) -> None:
-    migrate = load("migrate/library/turnout_migrate.py")
+    migrate = load("migrate")
     text = 'MIGRATE_DATABASE_URL="postgresql://owner:s3cr3t-word@db/sample"\nAPI_KEY=abcd1234\n# NOTE=visible\n'
     secrets = migrate.secrets_of(migrate.parse_environment(text))
     said = "cannot reach postgresql://owner:s3cr3t-word@db/sample, password s3cr3t-word, key abcd1234, visible"
@@ -49,13 +49,7 @@ def test_no_value_of_four_characters_or_more_survives_redaction(values: dict[str
 
 def _migrate() -> ModuleType:
     """Load the module without a fixture, which hypothesis would reuse between examples."""
-    file = Path(__file__).resolve().parents[3] / "roles/migrate/library/turnout_migrate.py"
-    spec = importlib.util.spec_from_file_location("turnout_migrate", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("ansible_collections.turnout.ops.plugins.modules.migrate")
 
 
 @pytest.mark.parametrize(
@@ -67,13 +61,13 @@ def _migrate() -> ModuleType:
     ],
 )
 def test_a_program_with_a_slash_is_looked_for_inside_the_release(load: Load, command: str, words: list[str]) -> None:
-    assert load("migrate/library/turnout_migrate.py").absolute(command, "/r") == words
+    assert load("migrate").absolute(command, "/r") == words
 
 
 def test_migrations_run_as_their_own_user_and_a_host_without_it_is_told(
     load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    migrate = load("migrate/library/turnout_migrate.py")
+    migrate = load("migrate")
     seen: list[list[str]] = []
     done = types.SimpleNamespace(returncode=0, stdout="3\n", stderr="")
     monkeypatch.setattr(migrate.subprocess, "run", lambda argv, **_: seen.append(argv) or done)
@@ -99,7 +93,7 @@ UNITS = {"service": "a", "run": "r1", "fence": 1, "color": "blue", "processes": 
 
 
 def test_options_of_units_are_taken_as_templates_give_them(load: Load) -> None:
-    units = load("processes/library/turnout_units.py")
+    units = load("units")
     given = {**UNITS, "processes": "api,worker", "steady_s": "0.5", "_ansible_check_mode": False}
     assert units.options_of(given) == {
         **UNITS, "processes": ["api", "worker"], "steady_s": 0.5, "start_timeout_s": 30, "at_boot": False,
@@ -112,23 +106,23 @@ def test_options_of_units_are_taken_as_templates_give_them(load: Load) -> None:
         ({"color": "red"}, "color is red; expected: blue, green"),
         ({"processes": ["api", "cron"]}, "processes is api, cron; expected: api, worker, scheduler"),
         ({"state": "gone"}, "state is gone; expected: started, quiesced, stopped, steady, fenced, homed"),
-        ({"state": None}, "ansible-doc turnout_units"),
-        ({"stat": "steady"}, "ansible-doc turnout_units"),
+        ({"state": None}, "ansible-doc turnout.ops.units"),
+        ({"stat": "steady"}, "ansible-doc turnout.ops.units"),
         ({"steady_s": "soon"}, "as numbers"),
         ({"fence": "many"}, "as numbers"),
-        ({"fence": None}, "ansible-doc turnout_units"),
-        ({"run": ""}, "ansible-doc turnout_units"),
+        ({"fence": None}, "ansible-doc turnout.ops.units"),
+        ({"run": ""}, "ansible-doc turnout.ops.units"),
     ],
 )
 def test_options_of_units_that_make_no_sense_are_refused(load: Load, change: dict[str, object], words: str) -> None:
-    units = load("processes/library/turnout_units.py")
+    units = load("units")
     with pytest.raises(units.UnitError) as refused:
         units.options_of({**UNITS, **change})
     assert words in str(refused.value)
 
 
 def test_a_color_has_the_units_whose_drop_ins_were_laid(load: Load, tmp_path: Path) -> None:
-    units = load("processes/library/turnout_units.py")
+    units = load("units")
     for unit in (
         "a-worker@blue.service",
         "a-worker@blue-2.service",
@@ -143,7 +137,7 @@ def test_a_color_has_the_units_whose_drop_ins_were_laid(load: Load, tmp_path: Pa
 
 
 def test_signals_come_from_the_drop_in_of_the_release(load: Load, tmp_path: Path) -> None:
-    units = load("processes/library/turnout_units.py")
+    units = load("units")
     _drop_in(tmp_path, "a-worker@blue.service", "[Service]\nExecStart=/x\nX-Turnout-Quiesce=SIGTSTP\n")
     unit = units.units_of("a", "worker", "blue", str(tmp_path))[0]
     assert unit.setting("X-Turnout-Quiesce") == "SIGTSTP"
@@ -193,7 +187,7 @@ PARAMS = {
 def test_the_guard_goes_back_on_errors_of_this_step_only(
     load: Load, monkeypatch: pytest.MonkeyPatch, looks: list[dict[str, Any]], failing: bool
 ) -> None:
-    guard = load("traffic/library/turnout_guard.py")
+    guard = load("guard")
     monkeypatch.setattr(guard, "edge", _edge_that_says([_shows(look) for look in looks]))
     fault, _, _ = guard.watch(PARAMS)
     assert (fault is not None) == failing
@@ -210,7 +204,7 @@ def test_the_guard_goes_back_on_errors_of_this_step_only(
 def test_an_outage_of_both_colors_is_not_blamed_on_the_candidate(
     load: Load, monkeypatch: pytest.MonkeyPatch, stable: list[dict[str, Any]], failing: bool
 ) -> None:
-    guard = load("traffic/library/turnout_guard.py")
+    guard = load("guard")
     candidate = [_look(0, 0), _look(50, 50)]
     both = [
         {"ok": True, "stable": "blue", "backends": {"green": one, "blue": other}}
@@ -225,7 +219,7 @@ def test_an_outage_of_both_colors_is_not_blamed_on_the_candidate(
 def test_a_host_that_is_down_for_both_colors_is_not_the_candidates_fault(
     load: Load, monkeypatch: pytest.MonkeyPatch, stable_up: bool
 ) -> None:
-    guard = load("traffic/library/turnout_guard.py")
+    guard = load("guard")
     backends = {"green": _look(5, 0, up=False), "blue": _look(5, 0, up=stable_up)}
     monkeypatch.setattr(guard, "edge", _edge_that_says([{"ok": True, "stable": "blue", "backends": backends}]))
     fault, _, _ = guard.watch({**PARAMS, "hold_s": 0.2})
@@ -235,7 +229,7 @@ def test_a_host_that_is_down_for_both_colors_is_not_the_candidates_fault(
 def test_the_guard_of_a_judged_step_ends_with_the_verdict_on_that_step(
     load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    guard = load("traffic/library/turnout_guard.py")
+    guard = load("guard")
     here = {"candidate": "green", "share_bp": 500}
     verdict = {"action": "verdict", "run": "r1", "detail": {"share_bp": 500}}
     others = [{**verdict, "run": "r0"}, {**verdict, "detail": {"share_bp": 2500}}]
@@ -247,7 +241,7 @@ def test_the_guard_of_a_judged_step_ends_with_the_verdict_on_that_step(
 def test_the_guard_of_a_judged_step_fails_where_somebody_else_moved_the_traffic(
     load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    guard = load("traffic/library/turnout_guard.py")
+    guard = load("guard")
     moved = _shows(_look(5, 0), candidate="green", share_bp=0, journal=[])
     monkeypatch.setattr(guard, "edge", _edge_that_says([moved]))
     with pytest.raises(guard.GuardError, match="somebody else moved"):
@@ -255,7 +249,7 @@ def test_the_guard_of_a_judged_step_fails_where_somebody_else_moved_the_traffic(
 
 
 def test_an_edge_that_says_nothing_is_an_error_and_not_a_pass(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    guard = load("traffic/library/turnout_guard.py")
+    guard = load("guard")
     monkeypatch.setitem(sys.modules, "turnout_edge.cli", None)
     with pytest.raises(guard.GuardError):
         guard.watch(PARAMS)
@@ -295,7 +289,7 @@ def address() -> Iterator[str]:
 def test_an_answer_counts_when_status_and_body_are_as_expected(
     load: Load, address: str, request_: dict[str, Any], good: bool
 ) -> None:
-    http = load("probe/library/turnout_http.py")
+    http = load("http")
     params = {
         "base_url": address, "requests": [request_], "headers": {"X-Turnout-Color": "green"}, "timeout_s": 2,
     }  # fmt: skip
@@ -305,14 +299,14 @@ def test_an_answer_counts_when_status_and_body_are_as_expected(
 
 
 def test_no_answer_is_a_fault(load: Load) -> None:
-    http = load("probe/library/turnout_http.py")
+    http = load("http")
     params = {"base_url": "http://127.0.0.1:1", "requests": [{"path": "/"}], "headers": {}, "timeout_s": 1}
     answers, faults = http.one_round(params, None)
     assert (answers, len(faults)) == ([], 1)
 
 
 def test_requests_in_turn_at_a_steady_rate_count_what_failed(load: Load, address: str) -> None:
-    http = load("probe/library/turnout_http.py")
+    http = load("http")
     requests = [{"path": "/up", "contains": "color=green"}, {"path": "/down"}]
     params = {
         "base_url": address, "requests": requests, "headers": {"X-Turnout-Color": "green"}, "timeout_s": 2,
@@ -324,7 +318,7 @@ def test_requests_in_turn_at_a_steady_rate_count_what_failed(load: Load, address
 
 
 def test_the_guard_goes_back_and_quarantines_in_one_command(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    guard = load("traffic/library/turnout_guard.py")
+    guard = load("guard")
     asked = []
 
     def ask(*words: str) -> tuple[int, dict[str, Any], str]:
@@ -340,7 +334,8 @@ def test_the_guard_goes_back_and_quarantines_in_one_command(load: Load, monkeypa
 def test_nothing_writes_a_quarantine_of_its_own() -> None:
     """One program enters it, under its lock and with the move: a second way would part the two again."""
     roles = Path(__file__).resolve().parents[3]
-    sources = [*roles.glob("roles/**/*.py"), *roles.glob("roles/**/*.yml"), *roles.glob("scripts/**/*.py")]
+    sources = [path for part in ("roles", "plugins", "scripts") for path in sorted(roles.glob(f"{part}/**/*.py"))]
+    sources += roles.glob("roles/**/*.yml")
     assert len(sources) > 100
     writing = [path for path in sources if re.search(r"""["']?kind["']?: ["']?quarantine""", path.read_text())]
     assert [path.relative_to(roles).as_posix() for path in writing] == [

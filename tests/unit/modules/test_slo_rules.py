@@ -28,13 +28,13 @@ def run(module: Any, monkeypatch: pytest.MonkeyPatch, *, check: bool = False, **
 
 @pytest.fixture
 def generated(load, monkeypatch):
-    module = load("slo_rules/library/turnout_slo_rules.py")
+    module = load("slo_rules")
     return run(module, monkeypatch, folder=str(SLOS), page_receiver="duty", ticket_receiver="board")
 
 
 @pytest.fixture
 def lay(load, monkeypatch, tmp_path):
-    module = load("slo_rules/library/turnout_prometheus_rules.py")
+    module = load("prometheus_rules")
     (tmp_path / "rules.d").mkdir()
 
     def _lay(**parameters: Any) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def test_what_is_generated_is_what_the_command_writes(generated):
 
 def test_a_bad_slo_fails_with_file_and_remedy(load, monkeypatch, tmp_path):
     (tmp_path / "bad.yml").write_text((SLOS / "api-availability.yml").read_text().replace("0.995", "1.5"))
-    module = load("slo_rules/library/turnout_slo_rules.py")
+    module = load("slo_rules")
     result = run(module, monkeypatch, folder=str(tmp_path), page_receiver="a", ticket_receiver="b")
     assert result["failed"]
     assert "bad.yml" in result["msg"]

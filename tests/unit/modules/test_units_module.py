@@ -1,4 +1,4 @@
-"""The module turnout_units against a systemctl that keeps its units in files: who may act, and what it waits for."""
+"""The module `units` against a systemctl that keeps its units in files: who may act, and what it waits for."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Systemd:
 
 @pytest.fixture
 def systemd(load: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Systemd:
-    units = load("processes/library/turnout_units.py")
+    units = load("units")
     for name in ("units", "system", "bin", "quiesced"):
         (tmp_path / name).mkdir()
     program = tmp_path / "bin/systemctl"

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-PLUGINS = Path(__file__).resolve().parents[3] / "playbooks" / "callback_plugins"
 PROGRAM = """
 import os, signal, sys, time
-sys.path.insert(0, sys.argv[1])
-import turnout
+from ansible_collections.turnout.ops.plugins.callback import turnout
 def interrupt(*_):
     raise KeyboardInterrupt
 signal.signal(signal.SIGINT, interrupt)
 os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGINT))
-if sys.argv[2] == "guarded":
+if sys.argv[1] == "guarded":
     turnout._CtrlC().register()
 try:
     if os.fork() == 0:
@@ -32,8 +29,7 @@ except KeyboardInterrupt:
 # A Ctrl-C while an object ends, and one while Ansible replaces a worker.
 ELSEWHERE = """
 import os, signal, sys, time
-sys.path.insert(0, sys.argv[1])
-import turnout
+from ansible_collections.turnout.ops.plugins.callback import turnout
 def interrupt(*_):
     raise KeyboardInterrupt
 def press():
@@ -58,13 +54,13 @@ def _queue_task():
     press()
     whole = True
 signal.signal(signal.SIGINT, interrupt)
-if sys.argv[2] == "guarded":
+if sys.argv[1] == "guarded":
     turnout._CtrlC().register()
 whole = True
 try:
-    if sys.argv[3] == "worker":
+    if sys.argv[2] == "worker":
         _queue_task()
-    elif sys.argv[3] == "context":
+    elif sys.argv[2] == "context":
         with Context():
             pass
     else:
@@ -77,8 +73,7 @@ except KeyboardInterrupt:
 # One that is put off is dropped where the run ends anyway; one after that is followed.
 AT_THE_END = """
 import os, signal, sys, time
-sys.path.insert(0, sys.argv[1])
-import turnout
+from ansible_collections.turnout.ops.plugins.callback import turnout
 guard = turnout._CtrlC()
 guard.register()
 class Ending:
@@ -87,7 +82,7 @@ class Ending:
         time.sleep(0.001)
 try:
     Ending()
-    if sys.argv[2] == "guarded":
+    if sys.argv[1] == "guarded":
         guard.ending()
     time.sleep(0.3)
     print("told", end=" ")
@@ -100,7 +95,7 @@ except KeyboardInterrupt:
 
 def ends(program: str, *words: str) -> tuple[str, str]:
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program, str(PLUGINS), *words],
+        [sys.executable, "-W", "ignore", "-c", program, *words],
         capture_output=True,
         text=True,
         check=True,
@@ -134,13 +129,12 @@ def test_an_interrupt_that_was_put_off_does_not_cut_the_end_short() -> None:
 
 HANDING_OVER = """
 import multiprocessing, os, signal, sys, threading, time
-sys.path.insert(0, sys.argv[1])
-import turnout
+from ansible_collections.turnout.ops.plugins.callback import turnout
 queue = multiprocessing.get_context("fork").SimpleQueue()
 turnout._CtrlC().register()
 worker = os.fork()
 if worker == 0:
-    if sys.argv[2] == "rude":
+    if sys.argv[1] == "rude":
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     while True:
         queue.put(b"x" * 300_000)  # more than a pipe holds: it waits for the reader, with the lock
@@ -161,6 +155,6 @@ os._exit(0)
 @pytest.mark.parametrize(("worker", "said"), [("guarded", "130 free"), ("rude", "130 held")])
 def test_a_worker_that_hands_a_result_over_ends_after_it(worker: str, said: str) -> None:
     """One that ended at once took the lock with it, and the main process waited for ever to end."""
-    command = [sys.executable, "-W", "ignore", "-c", HANDING_OVER, str(PLUGINS), worker]
+    command = [sys.executable, "-W", "ignore", "-c", HANDING_OVER, worker]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
     assert done.stdout.strip() == said, done.stderr

@@ -13,28 +13,14 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from ansible_collections.turnout.ops.plugins.callback import turnout as callback
 
-PLUGINS = Path(__file__).resolve().parents[3] / "playbooks" / "callback_plugins"
 LEASE_S, TTL_S = 10.0, 30.0
 
 
 @pytest.fixture(scope="module")
-def plugin() -> Iterator[ModuleType]:
-    sys.path.insert(0, str(PLUGINS))
-    try:
-        import turnout as found  # noqa: PLC0415
-
-        if not hasattr(found, "Gate"):  # the package of the same name was there first
-            from importlib import util  # noqa: PLC0415
-
-            spec = util.spec_from_file_location("turnout_callback", PLUGINS / "turnout.py")
-            assert spec
-            assert spec.loader
-            found = util.module_from_spec(spec)
-            spec.loader.exec_module(found)
-        yield found
-    finally:
-        sys.path.remove(str(PLUGINS))
+def plugin() -> ModuleType:
+    return callback
 
 
 class Run:
@@ -146,9 +132,8 @@ def test_once_the_lock_is_given_back_nothing_is_waited_for(run: Run) -> None:
 
 WORKER = """
 import os, sys, time
-sys.path.insert(0, sys.argv[1])
-import turnout
-if sys.argv[2] == "guarded":
+from ansible_collections.turnout.ops.plugins.callback import turnout
+if sys.argv[1] == "guarded":
     turnout._CtrlC().register()
 worker = os.fork()
 if worker == 0:
@@ -162,9 +147,7 @@ time.sleep(60)
 @pytest.mark.parametrize(("how", "lives"), [("guarded", False), ("plain", True)])
 def test_a_worker_does_not_outlive_a_killed_playbook(plugin: ModuleType, how: str, lives: bool) -> None:
     """It has a session of its own, and would go on with its task beside the put-back."""
-    playbook = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", WORKER, str(PLUGINS), how], stdout=subprocess.PIPE, text=True
-    )
+    playbook = subprocess.Popen([sys.executable, "-W", "ignore", "-c", WORKER, how], stdout=subprocess.PIPE, text=True)
     assert playbook.stdout
     worker = int(playbook.stdout.readline())
     start = plugin.started(worker)

@@ -26,7 +26,7 @@ DEPLOY = """
   gather_facts: false
   tasks:
     - name: Start the keeper
-      turnout_keeper:
+      turnout.ops.keeper:
         run: "{{ lookup('ansible.builtin.env', 'TURNOUT_RUN') }}"
         folder: "{{ lookup('ansible.builtin.env', 'TURNOUT_RUN_FOLDER') }}"
         playbook: "{{ playbook_dir }}/rollback.yml"
@@ -36,7 +36,7 @@ DEPLOY = """
         edges: "{{ groups['edge'] }}"
       run_once: true
     - name: Tell the keeper that the lock is taken
-      turnout_keeper:
+      turnout.ops.keeper:
         run: "{{ lookup('ansible.builtin.env', 'TURNOUT_RUN') }}"
         folder: "{{ lookup('ansible.builtin.env', 'TURNOUT_RUN_FOLDER') }}"
         state: taken

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from ansible.errors import AnsibleFilterError
+from ansible_collections.turnout.ops.plugins.filter import doors as door_filters
+from ansible_collections.turnout.ops.plugins.modules import firewall as firewall_module
 
-ROLES = Path(__file__).parents[3] / "roles"
 GROUPS = {"edge": ["edge1", "edge2"], "api": ["app1"], "monitoring": ["mon1"], "postgres": ["data1"], "empty": []}
 HOSTVARS = {
     "edge1": {"ansible_host": "192.0.2.11", "private_address": "10.0.0.11"},
@@ -34,24 +34,14 @@ DOORS = [
 ]
 
 
-def load(where: str) -> ModuleType:
-    path = ROLES / "firewall" / where
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def filters() -> ModuleType:
-    return load("filter_plugins/turnout_doors.py")
+    return door_filters
 
 
 @pytest.fixture(scope="module")
 def firewall() -> ModuleType:
-    return load("library/turnout_firewall.py")
+    return firewall_module
 
 
 def test_a_host_has_the_doors_of_its_groups_and_lets_in_the_addresses_of_others(filters) -> None:

@@ -4,7 +4,7 @@ import base64
 import hmac
 
 import pytest
-from ansible.module_utils.turnout_psql import (
+from ansible_collections.turnout.ops.plugins.module_utils.psql import (
     _first_error,
     quote_identifier,
     quote_literal,

@@ -22,7 +22,7 @@ PLAY = """
 - hosts: localhost
   gather_facts: false
   tasks:
-    - ansible.builtin.import_role: {name: release, tasks_from: resolve}
+    - ansible.builtin.import_role: {name: turnout.ops.release, tasks_from: resolve}
       vars: {release_version: "{{ wanted }}"}
     - ansible.builtin.copy:
         content: "{{ {'service': release_service, 'manifest': release_manifest, 'id': release_id} | to_json }}"
@@ -31,9 +31,9 @@ PLAY = """
 - hosts: app1
   gather_facts: false
   tasks:
-    - ansible.builtin.import_role: {name: release, tasks_from: resolve}
+    - ansible.builtin.import_role: {name: turnout.ops.release, tasks_from: resolve}
       vars: {release_version: "{{ wanted }}"}
-    - turnout_slot:
+    - turnout.ops.slot:
         state: laid
         root: "{{ inventory_dir }}/root"
         service: shop
@@ -43,7 +43,7 @@ PLAY = """
         src: "{{ release_artifact }}"
         sha256: "{{ release_manifest.artifact.sha256 }}"
         manifest: "{{ release_manifest }}"
-    - turnout_slot:
+    - turnout.ops.slot:
         state: active
         root: "{{ inventory_dir }}/root"
         service: shop
@@ -52,8 +52,8 @@ PLAY = """
         user: "{{ user }}"
         color: green
         release_id: "{{ release_id }}"
-        environment: "{{ service | turnout_env_text('green', release_manifest.version) }}"
-        migrate_environment: "{{ service | turnout_migrate_env_text('green', release_manifest.version) }}"
+        environment: "{{ service | turnout.ops.env_text('green', release_manifest.version) }}"
+        migrate_environment: "{{ service | turnout.ops.migrate_env_text('green', release_manifest.version) }}"
 """
 
 
@@ -86,8 +86,6 @@ class Project:
     def run(self) -> tuple[int, str]:
         environment = {
             **os.environ,
-            "ANSIBLE_ROLES_PATH": str(ROOT / "roles"),
-            "ANSIBLE_LIBRARY": str(ROOT / "roles/release/library"),
             "ANSIBLE_CONFIG": str(self.folder / "ansible.cfg"),
             "ANSIBLE_VAULT_PASSWORD_FILE": str(self.folder / "password"),
             "ANSIBLE_LOCALHOST_WARNING": "false",

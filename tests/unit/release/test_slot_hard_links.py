@@ -5,29 +5,11 @@ GNU tar makes none that leads elsewhere, as far as anybody knows; what it laid i
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[3]
-
-
-def _load_module() -> Any:
-    name = "turnout_slot_of_hard_links"
-    spec = importlib.util.spec_from_file_location(name, ROOT / "roles/release/library/turnout_slot.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-slot = _load_module()
+from ansible_collections.turnout.ops.plugins.modules import slot
 
 
 @pytest.fixture

@@ -1,10 +1,9 @@
-"""The module turnout_slot, for real, below a folder that stands for the root."""
+"""The module turnout.ops.slot, for real, below a folder that stands for the root."""
 
 import contextlib
 import fcntl
 import getpass
 import hashlib
-import importlib.util
 import io
 import json
 import os
@@ -21,24 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.turnout.ops.plugins.modules import slot
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 ROOT = Path(__file__).resolve().parents[3]
 SECRET = "s3cr3t-value"
 
-
-def _load_module() -> Any:
-    spec = importlib.util.spec_from_file_location("turnout_slot", ROOT / "roles/release/library/turnout_slot.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["turnout_slot"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-slot = _load_module()
 
 DEFAULTS = {
     "run": "r1", "fence": 1,
@@ -295,17 +283,16 @@ def test_a_killed_unpacking_is_never_taken_for_a_release_and_is_cleaned_up(host,
     src, sha256 = artifact(tmp_path / "big", files)
     release_id = f"1-{sha256[:12]}"
     script = (
-        "import sys, json; sys.path.insert(0, sys.argv[1]); import turnout_slot as s;"
-        "s.perform(json.loads(sys.argv[2]), check=False)"
+        "import sys, json; import ansible_collections.turnout.ops.plugins.modules.slot as s;"
+        "s.perform(json.loads(sys.argv[1]), check=False)"
     )
-    library = str(ROOT / "roles/release/library")
     outcomes = set()
     for delay_ms in (150, 250, 300, 350, 400, 450, 500, 600, 3000):
         upload = host.root / "upload"
         shutil.copy(src, upload)
         params = {**DEFAULTS, "root": str(host.root), "service": "shop", "state": "laid",
                   "release_id": release_id, "src": str(upload), "sha256": sha256}  # fmt: skip
-        process = subprocess.Popen([sys.executable, "-B", "-c", script, library, json.dumps(params)], process_group=0)
+        process = subprocess.Popen([sys.executable, "-B", "-c", script, json.dumps(params)], process_group=0)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(delay_ms / 1000)
         with contextlib.suppress(ProcessLookupError):
@@ -795,7 +782,7 @@ printf 'Id=b.service\\nLoadState=not-found\\nActiveState=inactive\\nSubState=dea
 def run_module(params: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     arguments = json.dumps({"ANSIBLE_MODULE_ARGS": params})
     result = subprocess.run(
-        [sys.executable, "-B", str(ROOT / "roles/release/library/turnout_slot.py")],
+        [sys.executable, "-B", "-m", slot.__name__],
         input=arguments, capture_output=True, text=True, check=False,
     )  # fmt: skip
     output = result.stdout + result.stderr

@@ -1,0 +1,109 @@
+"""The plan of a rehearsal, from the service file and both releases."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: migration_plan
+short_description: The plan that turnout_rehearse takes
+description: Returns JSON text. It HOLDS SECRETS and belongs into a parameter with no_log only.
+positional: inventory_dir, candidate, stable, options
+options:
+  _input: {description: The variable C(service)., type: dict, required: true}
+  inventory_dir: {description: Folder from which relative paths are taken., type: path, required: true}
+  candidate: {description: "The release: C(manifest) and C(id).", type: dict, required: true}
+  stable: {description: The release in service or an empty mapping., type: dict, required: true}
+  options: {description: "Bounds, seed, checks, schema.", type: dict, required: true}
+"""
+
+EXAMPLES = 'plan: "{{ service | turnout.ops.migration_plan(inventory_dir, candidate, stable, options) }}"'
+RETURN = "_value: {description: JSON text., type: str}"
+
+import json
+from pathlib import Path
+
+from ansible.errors import AnsibleFilterError
+from turnout.errors import TurnoutError
+from turnout.release.manifest import from_dict
+from turnout.release.schema import SchemaState, pending
+from turnout.service import load
+from turnout.service.environment import environment
+
+
+def migration_plan(value, inventory_dir, candidate, stable, options):
+    """Return the plan as JSON text. HOLDS SECRETS."""
+    try:
+        service = load(value, base_dir=Path(inventory_dir))
+        manifest = from_dict(candidate["manifest"])
+    except TurnoutError as error:
+        raise AnsibleFilterError(str(error)) from None
+    if service.migrate is None:
+        raise AnsibleFilterError("the service has no migrations: service.migrate is not set")
+    base = int(options["base_version"])
+
+    def release(one):
+        if not one:
+            return None
+        manifest = from_dict(one["manifest"])
+        layout = manifest.layout(f"/opt/{service.name}/releases/{one['id']}")
+        return {
+            "folder": layout.folder,
+            "root": layout.root,
+            "version": manifest.version,
+            "environment": {**layout.environment, **environment(service, "blue", manifest.version, "migrate")},
+            "api_environment": {**layout.environment, **environment(service, "blue", manifest.version, "api")},
+        }
+
+    url_of = {**service.environment, **service.migrate.environment}
+    addresses = [text for text in service.migrate.environment.values() if text.startswith("postgres")]
+    addresses += [text for text in service.environment.values() if text.startswith("postgres")]
+    if not addresses:
+        raise AnsibleFilterError("no variable of the service holds an address of PostgreSQL (postgresql://...)")
+    plan = {
+        **options,
+        "user": service.user,
+        "migrate_user": service.migrate.user,
+        "database_urls": addresses,
+        "redis_url": next((text for text in url_of.values() if text.startswith("redis")), None),
+        "candidate": release(candidate),
+        "stable": release(stable),
+        "up": service.migrate.up,
+        "down": service.migrate.down,
+        "version_command": service.migrate.version,
+        "timeout_s": service.migrate.timeout_s,
+        "pending": [one.id for one in pending(manifest, SchemaState(base))],
+        "base_version": base,
+        "api": {
+            "command": service.api.command,
+            "port": service.api.ports["blue"],
+            "health": {
+                "path": service.api.health.path,
+                "status": service.api.health.status,
+                "deadline_s": service.api.health.deadline_s,
+            },
+            "smoke": [
+                {
+                    "path": test.path,
+                    "method": test.method,
+                    "status": test.status,
+                    "contains": test.contains,
+                    "body": test.body,
+                    "headers": dict(test.headers),
+                }
+                for test in service.smoke
+            ],
+        },
+    }
+    return json.dumps(plan)
+
+
+def sql_files(folder):
+    """Return {name: text} of the SQL files of a folder of the controller; empty where there is no such folder."""
+    return {path.stem: path.read_text(encoding="utf-8") for path in sorted(Path(folder).glob("*.sql"))}
+
+
+class FilterModule:
+    """What Ansible asks for."""
+
+    def filters(self):
+        """Return the filters by name."""
+        return {"migration_plan": migration_plan, "sql_files": sql_files}

@@ -1,0 +1,87 @@
+"""Filters that turn the service file and a manifest into what the roles write to hosts.
+
+Those whose result holds secrets say so; their results belong into parameters with `no_log` only.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ansible.errors import AnsibleFilterError
+from turnout import service
+from turnout.errors import TurnoutError
+from turnout.inventory_check import ADDRESS_VARIABLES, KNOWN_GROUPS
+from turnout.release.manifest import from_dict
+from turnout.service import commands, environment, units
+
+
+def _load(value, inventory_dir):
+    try:
+        return service.load(value, base_dir=Path(inventory_dir))
+    except TurnoutError as error:
+        raise AnsibleFilterError(str(error)) from None
+
+
+def _manifest(value):
+    try:
+        return from_dict(value)
+    except TurnoutError as error:
+        raise AnsibleFilterError(str(error)) from None
+
+
+def full(value, inventory_dir="."):
+    """Return the service with its defaults. HOLDS SECRETS."""
+    return _load(value, inventory_dir).full()
+
+
+def env_text(value, color, version, inventory_dir="."):
+    """Return the text of a color's environment file. HOLDS SECRETS."""
+    return environment.env_text(_load(value, inventory_dir), color, version)
+
+
+def migrate_env_text(value, color, version, inventory_dir="."):
+    """Return the text of a color's environment file for the migrator, '' without one. HOLDS SECRETS."""
+    read = _load(value, inventory_dir)
+    return environment.migrate_env_text(read, color, version) if read.migrate is not None else ""
+
+
+def drop_ins(value, color, manifest=None, inventory_dir="."):
+    """Return the drop-ins of a color's units: path below /etc/systemd/system to text."""
+    read = _load(value, inventory_dir)
+    laid = _manifest(manifest).layout(f"/opt/{read.name}/{color}") if manifest else None
+    return units.drop_ins(read, color, laid)
+
+
+def layout(manifest, base):
+    """Return how processes see a release that is laid in the folder `base`: {folder, root, environment}."""
+    return _manifest(manifest).layout(base).as_dict()
+
+
+def argv(command, release_dir):
+    """Return a command of the service file as words for systemd-run, its program inside `release_dir`."""
+    return commands.argv(command, release_dir)
+
+
+def addresses(hostvars, groups):
+    """Return, of every host that Turnout works with, the variables that say where it is reached."""
+    hosts = {host for group in KNOWN_GROUPS for host in groups.get(group, ())}
+    return {
+        host: {name: hostvars[host][name] for name in ADDRESS_VARIABLES if name in hostvars[host]}
+        for host in sorted(hosts)
+    }
+
+
+class FilterModule:
+    """The filters that read a service or a manifest."""
+
+    def filters(self):
+        """Return the filters by name."""
+        return {
+            "service": full,
+            "env_text": env_text,
+            "migrate_env_text": migrate_env_text,
+            "drop_ins": drop_ins,
+            "layout": layout,
+            "argv": argv,
+            "addresses": addresses,
+        }

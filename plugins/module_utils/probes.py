@@ -1,0 +1,381 @@
+# Copyright (c) The Turnout authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a host is asked for the checklist: each probe returns plain facts and judges nothing.
+
+Standard library only. A probe changes nothing, writes nothing and returns no secret: of an environment only the names
+and, to compare hosts, digests keyed with a salt that lives as long as the question.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import shlex
+import socket
+import ssl
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+from ansible_collections.turnout.ops.plugins.module_utils.answers import ProbeError
+from ansible_collections.turnout.ops.plugins.module_utils.pg_wire import Session as PostgresSession
+from ansible_collections.turnout.ops.plugins.module_utils.psql import Psql, PsqlError
+from ansible_collections.turnout.ops.plugins.module_utils.queues import look
+from ansible_collections.turnout.ops.plugins.module_utils.resp import Session as RedisSession
+
+COLORS = ("blue", "green")
+MARKER = ".turnout-complete"
+LONGEST_BODY = 4 << 20  # bytes of an HTTP answer
+
+
+def host(arguments: dict, _: float) -> dict:
+    """Return memory, load and each path's disk. A path that is missing stands with null."""
+    memory = {}
+    with open("/proc/meminfo", encoding="ascii") as lines:
+        for line in lines:
+            name, _, rest = line.partition(":")
+            memory[name] = int(rest.split()[0]) * 1024
+    return {
+        "memory": {"total_bytes": memory["MemTotal"], "available_bytes": memory["MemAvailable"]},
+        "disks": {path: _disk(path) for path in arguments["paths"]},
+        "load1": os.getloadavg()[0],
+        "cpus": os.cpu_count(),
+    }
+
+
+def _disk(path: str):
+    try:
+        seen = os.statvfs(path)
+    except FileNotFoundError:
+        return None
+    return {
+        "free_bytes": seen.f_bavail * seen.f_frsize,
+        "total_bytes": seen.f_blocks * seen.f_frsize,
+        "free_inodes": seen.f_favail,
+        "inodes": seen.f_files,
+    }
+
+
+def slots(arguments: dict, _limit_s: float) -> dict:
+    """Return, for each color, which release stands there, whether it is whole, and its environment's names."""
+    service = arguments["service"]
+    return {color: _slot(service, color, bytes.fromhex(arguments["salt"])) for color in COLORS}
+
+
+def _slot(service: str, color: str, salt: bytes) -> dict:
+    link = f"/opt/{service}/{color}"
+    where = os.path.realpath(link) if os.path.islink(link) else None
+    laid = None
+    try:
+        with open(f"/etc/{service}/{color}.env", encoding="utf-8") as lines:
+            laid = {}
+            for line in lines:
+                name, found, value = line.rstrip("\n").partition("=")
+                if found and not line.startswith(("#", ";")):
+                    text = "".join(shlex.split(value, comments=False)) if value else ""
+                    laid[name] = hmac.new(salt, text.encode(), hashlib.sha256).hexdigest()[:16]
+    except FileNotFoundError:
+        pass
+    return {
+        "release_id": os.path.basename(where) if where else None,
+        "complete": bool(where) and os.path.exists(os.path.join(where, MARKER)),
+        "environment": laid,
+        "migrations": _carried(where),
+    }
+
+
+def _carried(where) -> dict:
+    """Return id and checksum of the migrations that a laid release carries, from its marker."""
+    try:
+        listed = (_marker(where or "/nowhere").get("manifest") or {}).get("migrations") or []
+        return {one["id"]: one["sha256"] for one in listed}
+    except (KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _marker(where: str) -> dict:
+    """Return what the completeness marker of a laid release says; nothing where it cannot be read."""
+    try:
+        with open(os.path.join(where, MARKER), encoding="utf-8") as file:
+            return dict(json.load(file))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def edge(arguments: dict, limit_s: float) -> dict:
+    """Return what `turnout-edge show` says on this edge."""
+    command = ["/usr/local/sbin/turnout-edge", "show", "--tail", str(arguments.get("tail", 200))]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s, check=False)
+    except subprocess.TimeoutExpired:
+        raise ProbeError("timeout", f"turnout-edge did not answer within {limit_s:g} s") from None
+    try:
+        shown = json.loads(done.stdout)
+    except ValueError:
+        raise ProbeError("error", f"turnout-edge show ended with {done.returncode}") from None
+    kept = ("stable", "previous", "candidate", "share_bp", "releases", "schema", "agree", "ledger", "backends")
+    return {name: shown.get(name) for name in kept}
+
+
+def schema(arguments: dict, limit_s: float) -> dict:
+    """Return the highest applied migration, as the release in service tells it with its own command.
+
+    Runs in a transient unit as the migrations' user, with the environment that is laid for the migrator. Only reads.
+    """
+    service = arguments["service"]
+    shown = _whole_release(service)
+    if shown is None:
+        raise ProbeError("error", f"no release is laid whole below /opt/{service}")
+    release_dir, color = shown
+    environment = f"/etc/{service}/{color}.migrate.env"
+    if not os.path.exists(environment):
+        environment = f"/etc/{service}/{color}.env"
+    layout = _marker(release_dir).get("layout") or {}  # releases that were laid by an older Turnout say none
+    folder = layout.get("folder", release_dir)
+    words = shlex.split(arguments["command"])
+    if "/" in words[0] and not os.path.isabs(words[0]):
+        words[0] = os.path.join(folder, words[0])
+    properties = {
+        "User": arguments["user"],
+        "WorkingDirectory": folder,
+        "EnvironmentFile": environment,
+        "RuntimeMaxSec": str(max(1, int(limit_s))),
+        "NoNewPrivileges": "yes",
+        "ProtectSystem": "strict",
+        "PrivateTmp": "yes",
+        **layout.get("properties", {}),
+    }
+    argv = ["systemd-run", "--quiet", "--pipe", "--wait", "--collect", f"--unit=turnout-checklist-{service}"]
+    argv += [f"--setenv={key}={value}" for key, value in layout.get("environment", {}).items()]
+    argv += [f"--property={name}={value}" for name, value in properties.items()] + ["--", *words]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=limit_s, check=False)
+    except subprocess.TimeoutExpired:
+        raise ProbeError("timeout", f"`{arguments['command']}` did not end within {limit_s:g} s") from None
+    said = done.stdout.strip()
+    if done.returncode or not said.isdecimal():
+        # What it printed may hold an address with a password.
+        raise ProbeError("error", f"`{arguments['command']}` ended with code {done.returncode} and no whole number")
+    return {"version": int(said), "told_by": os.path.basename(release_dir)}
+
+
+def _whole_release(service: str):
+    """Return (folder, color) of a release that is laid whole here, the newest first; None without one."""
+    found = []
+    for color in COLORS:
+        link = f"/opt/{service}/{color}"
+        where = os.path.realpath(link)
+        if os.path.islink(link) and os.path.exists(os.path.join(where, MARKER)):
+            found.append((os.lstat(link).st_mtime, where, color))
+    return max(found)[1:] if found else None
+
+
+def postgres(arguments: dict, limit_s: float) -> dict:
+    """Log in as the application does and ask who and where we are."""
+    session = PostgresSession(arguments["url"], limit_s)
+    try:
+        row = session.query(
+            "SELECT current_user, current_database(), pg_is_in_recovery(), current_setting('server_version'),"
+            " (SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user),"
+            " current_setting('transaction_read_only')"
+        )[0]
+    finally:
+        session.close()
+    return {
+        "role": row[0],
+        "database": row[1],
+        "in_recovery": row[2] == "t",
+        "version": row[3],
+        "connection_limit": int(row[4]),
+        "read_only": row[5] == "on",
+        "encrypted": session.encrypted,
+    }
+
+
+def postgres_server(arguments: dict, _limit_s: float) -> dict:
+    """Return connections, old transactions, locks held and replicas, as the server's superuser sees them."""
+    directory = arguments.get("data_directory") or _only_cluster()
+    session = Psql(directory, database=arguments["database"])
+    try:
+        facts = session.rows(SERVER_QUERY, database=arguments["database"], role=arguments.get("role") or "")[0]
+    except PsqlError as error:
+        text = str(error)
+        down = "does not run" in text or "Connection refused" in text or "No such file" in text
+        raise ProbeError("refused" if down else "error", text) from error
+    except subprocess.TimeoutExpired:
+        raise ProbeError("timeout", "psql did not come back") from None
+    return {**facts, "data_directory": directory, "disk": _disk(directory)}
+
+
+def _only_cluster() -> str:
+    base = "/var/lib/postgresql"
+    try:
+        found = [f"{base}/{v}/main" for v in sorted(os.listdir(base)) if os.path.isdir(f"{base}/{v}/main")]
+    except FileNotFoundError:
+        found = []
+    if len(found) != 1:
+        raise ProbeError("error", f"{len(found)} clusters below {base}; say which: checklist.postgres.data_directory")
+    return found[0]
+
+
+SERVER_QUERY = """
+SELECT current_setting('max_connections')::int AS max_connections,
+  current_setting('superuser_reserved_connections')::int AS reserved,
+  (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()) AS used,
+  (SELECT count(*) FROM pg_stat_activity WHERE usename = :'role' AND backend_type = 'client backend') AS used_by_role,
+  (SELECT coalesce(json_agg(t), '[]') FROM (
+     SELECT a.pid, a.usename AS role, a.application_name AS application, a.state,
+       round(extract(epoch FROM clock_timestamp() - a.xact_start)::numeric, 1) AS age_s,
+       (SELECT coalesce(json_agg(DISTINCT l.relation::regclass::text || ' ' || l.mode), '[]') FROM pg_locks l
+         JOIN pg_class c ON c.oid = l.relation WHERE l.pid = a.pid AND l.granted AND c.relkind IN ('r', 'p')
+         AND c.relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)) AS locks
+     FROM pg_stat_activity a
+     WHERE a.datname = :'database' AND a.xact_start IS NOT NULL AND a.pid <> pg_backend_pid()
+       AND a.backend_type = 'client backend' ORDER BY a.xact_start LIMIT 20) t) AS transactions,
+  (SELECT count(*) FROM pg_locks WHERE NOT granted) AS waiting,
+  (SELECT count(*) FROM pg_prepared_xacts WHERE database = :'database') AS prepared,
+  (SELECT coalesce(json_agg(r), '[]') FROM (
+     SELECT application_name AS name, state, sync_state,
+       coalesce(round(extract(epoch FROM replay_lag)::numeric, 1), 0) AS lag_s,
+       pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn) AS lag_bytes
+     FROM pg_stat_replication WHERE NOT pg_is_in_recovery()) r) AS replicas,
+  pg_is_in_recovery() AS in_recovery
+"""
+
+
+def redis(arguments: dict, limit_s: float) -> dict:
+    """Return Redis's own figures on memory, persistence, evictions and replication, once the application comes in."""
+    application = arguments.get("application_url") or arguments["url"]
+    if application != arguments["url"]:
+        session = RedisSession(application, limit_s, arguments.get("ca_file"))
+        try:
+            session.call("PING")
+        finally:
+            session.close()
+    session = RedisSession(arguments["url"], limit_s, arguments.get("ca_file"))
+    try:
+        info = session.info("server", "memory", "persistence", "stats", "replication", "clients")
+    finally:
+        session.close()
+    numbers = (
+        "used_memory",
+        "maxmemory",
+        "evicted_keys",
+        "aof_enabled",
+        "rdb_last_save_time",
+        "rdb_changes_since_last_save",
+        "connected_slaves",
+        "uptime_in_seconds",
+        "loading",
+        "rejected_connections",
+    )
+    words = (
+        "redis_version",
+        "maxmemory_policy",
+        "aof_last_write_status",
+        "aof_last_bgrewrite_status",
+        "rdb_last_bgsave_status",
+        "role",
+        "master_link_status",
+    )
+    return {**{n: int(info[n]) for n in numbers if n in info}, **{w: info[w] for w in words if w in info}}
+
+
+def queue(arguments: dict, limit_s: float) -> dict:
+    """Look at a queue in Redis, twice."""
+    return look(arguments, limit_s)
+
+
+def http(arguments: dict, limit_s: float) -> dict:
+    """Send one request; return its status, the seconds it took and, for `json`, its body."""
+    url = arguments["url"]
+    if not url.startswith(("http://", "https://")):
+        raise ProbeError("error", "the address begins with neither http:// nor https://")
+    request = urllib.request.Request(  # noqa: S310 - the scheme was looked at
+        url, method=arguments.get("method", "GET"), headers=arguments.get("headers") or {}
+    )
+    context = ssl.create_default_context(cafile=arguments.get("ca_file")) if url.startswith("https:") else None
+    started = time.monotonic()
+    try:
+        with urllib.request.urlopen(request, timeout=limit_s, context=context) as answer:  # noqa: S310 - as above
+            status, body = answer.status, answer.read(LONGEST_BODY)
+    except urllib.error.HTTPError as error:
+        status, body = error.code, error.read(LONGEST_BODY)
+    facts = {"status": status, "answer_s": round(time.monotonic() - started, 3)}
+    if arguments.get("json"):
+        try:
+            facts["json"] = json.loads(body)
+        except ValueError:
+            raise ProbeError("error", f"HTTP {status} with a body that is no JSON") from None
+    return facts
+
+
+def tcp(arguments: dict, limit_s: float) -> dict:
+    """Open a connection and read what a server says first (mail servers do), if `banner` is wanted."""
+    name, _, port = arguments["address"].rpartition(":")
+    with socket.create_connection((name, int(port)), timeout=limit_s) as connection:
+        connection.settimeout(limit_s)
+        banner = connection.recv(200).decode("ascii", "replace").strip() if arguments.get("banner") else ""
+    return {"banner": banner}
+
+
+def certificate(arguments: dict, limit_s: float) -> dict:
+    """Return when a certificate ends: one that a server shows, or the first of a file."""
+    if arguments.get("file"):
+        try:
+            with open(arguments["file"], encoding="ascii") as file:
+                text = file.read()
+        except FileNotFoundError:
+            raise ProbeError("error", f"there is no file {arguments['file']}") from None
+        begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+        if begin not in text:
+            raise ProbeError("error", f"{arguments['file']} holds no certificate in PEM")
+        pem = begin + text.split(begin, 1)[1].split(end, 1)[0] + end + "\n"
+    else:
+        pem = _shown_certificate(arguments["address"], arguments.get("server_name"), limit_s)
+    # What it says is read here, not believed: an expired or foreign certificate must still be readable.
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+        file.write(pem)
+        file.flush()
+        command = ["openssl", "x509", "-in", file.name, "-noout", "-enddate", "-startdate", "-subject"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s, check=False)
+    if done.returncode:
+        raise ProbeError("error", "openssl cannot read the certificate")
+    fields = dict(line.partition("=")[::2] for line in done.stdout.splitlines())
+    return {
+        "ends_s": ssl.cert_time_to_seconds(fields["notAfter"]),
+        "begins_s": ssl.cert_time_to_seconds(fields["notBefore"]),
+        "subject": fields.get("subject", ""),
+        "wall_s": time.time(),
+    }
+
+
+def _shown_certificate(address: str, server_name, limit_s: float) -> str:
+    name, _, port = address.rpartition(":")
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with (
+        socket.create_connection((name.strip("[]"), int(port)), timeout=limit_s) as plain,
+        context.wrap_socket(plain, server_hostname=server_name or name) as connection,
+    ):
+        shown = connection.getpeercert(binary_form=True)
+    return ssl.DER_cert_to_PEM_cert(shown)
+
+
+def pause(arguments: dict, _limit_s: float) -> dict:
+    """Take the seconds that it is told to, for benches and tests of the limits."""
+    time.sleep(float(arguments["seconds"]))
+    return {"paused_s": arguments["seconds"]}
+
+
+KINDS = {
+    function.__name__: function
+    for function in (
+        host, slots, edge, schema, postgres, postgres_server, redis, queue, http, tcp, certificate, pause,
+    )
+}  # fmt: skip

@@ -1,0 +1,239 @@
+#!/usr/bin/python
+"""Run a release's own migrate command on this host, bounded in time, with its secrets kept out of sight."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: migrate
+short_description: Run a release's migrate commands in a transient systemd unit
+description:
+  - Runs the commands inside the laid release, in a transient unit with a fixed name, so that systemd itself refuses a
+    second migrator on this host and ends one that overruns.
+  - They run as a user that runs nothing else, because whoever has the same user can read their environment in /proc.
+  - The environment travels in a file that only root can read, and is gone afterwards; every value of it that
+    appears in the output is replaced by the name of its key.
+options:
+  service: {description: Name of the service., type: str, required: true}
+  user: {description: User that the command runs as., type: str, required: true}
+  layout:
+    description: How the release sees its files, as P(turnout.ops.layout#filter) says it.
+    type: dict
+    required: true
+  version_command: {description: Prints the highest applied migration as one whole number., type: str, required: true}
+  up_command: {description: Applies what is pending; left out to only read the version., type: str}
+  environment_file_text: {description: Environment in systemd's EnvironmentFile syntax., type: str, required: true}
+  timeout_s: {description: Seconds after which the command is ended., type: int, default: 300}
+author: [The Turnout authors]
+attributes:
+  check_mode: {support: full, description: Reads the version and applies nothing.}
+  diff_mode: {support: full, description: Shows the version before and after.}
+"""
+
+EXAMPLES = r"""
+- name: Apply the pending migrations
+  turnout.ops.migrate:
+    service: sample
+    user: sample-migrate
+    layout: "{{ release_manifest | turnout.ops.layout('/opt/sample/releases/1.1.0-0123456789ab') }}"
+    version_command: bin/migrate version
+    up_command: bin/migrate up
+    environment_file_text: "{{ text }}"
+  no_log: true
+"""
+
+RETURN = r"""
+before: {description: Highest migration applied before., returned: always, type: int}
+after: {description: Highest migration applied after., returned: success, type: int}
+output: {description: "Last lines that the command printed, without secrets.", returned: always, type: str}
+"""
+
+import os
+import pwd
+import shlex
+import subprocess
+import tempfile
+
+from ansible.module_utils.basic import AnsibleModule
+
+RUN_DIR = "/run/turnout"
+TAIL_LINES = 20
+SHORTEST_SECRET = 4  # characters; replacing shorter values would garble the text and hide nothing
+# As the service's own units have it.
+HARDENING = {
+    "NoNewPrivileges": "yes",
+    "CapabilityBoundingSet": "",
+    "ProtectSystem": "strict",
+    "ProtectHome": "yes",
+    "PrivateTmp": "yes",
+    "PrivateDevices": "yes",
+    "ProtectClock": "yes",
+    "ProtectControlGroups": "yes",
+    "ProtectKernelLogs": "yes",
+    "ProtectKernelModules": "yes",
+    "ProtectKernelTunables": "yes",
+    "ProtectProc": "invisible",
+    "LockPersonality": "yes",
+    "RestrictNamespaces": "yes",
+    "RestrictRealtime": "yes",
+    "RestrictSUIDSGID": "yes",
+    "RestrictAddressFamilies": "AF_INET AF_INET6 AF_UNIX AF_NETLINK",
+    "SystemCallArchitectures": "native",
+    "UMask": "0077",
+}
+GRACE_S = 15  # seconds that systemd may take to end a command that overran
+
+
+class MigrateError(Exception):
+    """The migrate command did not do its work; carries the message for a person."""
+
+
+def parse_environment(text):
+    """Return {key: value} of an EnvironmentFile, for redaction."""
+    values = {}
+    for line in text.splitlines():
+        key, found, raw = line.partition("=")
+        if not found or line.lstrip().startswith(("#", ";")):
+            continue
+        try:
+            values[key.strip()] = "".join(shlex.split(raw, comments=False))
+        except ValueError:
+            values[key.strip()] = raw
+    return values
+
+
+def secrets_of(environment):
+    """Return [(value, name)] to be hidden, longest first; a password inside a URL counts by itself."""
+    found = {}
+    for key, value in environment.items():
+        if len(value) >= SHORTEST_SECRET:
+            found[value] = key
+        authority = value.partition("://")[2].partition("/")[0]
+        password = authority.rpartition("@")[0].partition(":")[2]
+        if len(password) >= SHORTEST_SECRET:
+            found[password] = f"{key}'s password"
+    return sorted(found.items(), key=lambda pair: -len(pair[0]))
+
+
+def redact(text, secrets):
+    """Return `text` with each secret replaced by its name."""
+    for value, name in secrets:
+        text = text.replace(value, f"[{name}]")
+    return text
+
+
+def absolute(command, release_dir):
+    """Return the command's words, its program resolved inside the release where it has a slash."""
+    words = shlex.split(command)
+    if "/" in words[0] and not os.path.isabs(words[0]):
+        words[0] = os.path.join(release_dir, words[0])
+    return words
+
+
+def check_user(user):
+    """Raise MigrateError unless this host has the user."""
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        raise MigrateError(
+            f"this host has no user {user}; expected: the user that migrations run as (service.migrate.user); to mend: "
+            "ansible-playbook playbooks/site.yml --tags service_host"
+        ) from None
+
+
+def run_unit(params, command, environment_file, timeout_s):
+    """Run one command in the transient unit; return (exit code, standard output, standard error)."""
+    unit, layout = f"turnout-migrate-{params['service']}", params["layout"]
+    properties = {
+        "User": params["user"],
+        "WorkingDirectory": layout["folder"],
+        "EnvironmentFile": environment_file,
+        "RuntimeMaxSec": str(timeout_s),
+        "TimeoutStopSec": "5",
+        **HARDENING,
+        **layout["properties"],
+    }
+    argv = ["systemd-run", "--quiet", "--pipe", "--wait", "--collect", f"--unit={unit}"]
+    argv += [f"--property={name}={value}" for name, value in properties.items()]
+    argv += [f"--setenv={key}={value}" for key, value in layout["environment"].items()]
+    argv += ["--", *absolute(command, layout["folder"])]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s + GRACE_S, check=False)
+    except subprocess.TimeoutExpired:
+        subprocess.run(["systemctl", "kill", "--signal=SIGKILL", f"{unit}.service"], check=False)
+        return 124, "", f"it did not end within {timeout_s} s"
+    return done.returncode, done.stdout, done.stderr
+
+
+def read_version(params, environment_file, secrets):
+    """Return the highest applied migration, as the release's own command prints it."""
+    code, out, err = run_unit(params, params["version_command"], environment_file, min(params["timeout_s"], 60))
+    said = out.strip()
+    if code or not said.isdecimal():
+        seen = redact((err.strip() or said or "nothing")[-500:], secrets)
+        raise MigrateError(
+            f"`{params['version_command']}` ended with code {code} and said: {seen}; expected code 0 and one "
+            "whole number, the highest applied migration; mend the database's address or service.migrate.version"
+        )
+    return int(said)
+
+
+def apply_pending(params, environment_file, secrets):
+    """Run the up command; return its redacted last lines. Raises MigrateError when it fails."""
+    code, out, err = run_unit(params, params["up_command"], environment_file, params["timeout_s"])
+    output = redact("\n".join((out + err).strip().splitlines()[-TAIL_LINES:]), secrets)
+    if code:
+        raise MigrateError(
+            f"`{params['up_command']}` ended with code {code} and said:\n{output}\nexpected code 0 within "
+            f"{params['timeout_s']} s (service.migrate.timeout_s)"
+        )
+    return output
+
+
+def migrate(module, environment_file):
+    """Read the version, apply what is pending, read it again; return the result."""
+    params = module.params
+    check_user(params["user"])
+    secrets = secrets_of(parse_environment(params["environment_file_text"]))
+    result = {"before": read_version(params, environment_file, secrets), "output": ""}
+    if params["up_command"] and not module.check_mode:
+        try:
+            result["output"] = apply_pending(params, environment_file, secrets)
+        except MigrateError as error:
+            # The command may have applied a part of it: say what the database has now.
+            result["after"] = read_version(params, environment_file, secrets)
+            module.fail_json(msg=str(error), changed=result["after"] != result["before"], **result)
+        result["after"] = read_version(params, environment_file, secrets)
+    else:
+        result["after"] = result["before"]
+    return result
+
+
+def main():
+    """Write the environment where only root reads it, migrate, and remove it."""
+    module = AnsibleModule(
+        argument_spec={
+            "service": {"type": "str", "required": True},
+            "user": {"type": "str", "required": True},
+            "layout": {"type": "dict", "required": True},
+            "version_command": {"type": "str", "required": True},
+            "up_command": {"type": "str"},
+            "environment_file_text": {"type": "str", "required": True, "no_log": True},
+            "timeout_s": {"type": "int", "default": 300},
+        },
+        supports_check_mode=True,
+    )
+    os.makedirs(RUN_DIR, mode=0o755, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=RUN_DIR, prefix="migrate-", suffix=".env") as env_file:
+        env_file.write(module.params["environment_file_text"])
+        env_file.flush()
+        try:
+            result = migrate(module, env_file.name)
+        except MigrateError as error:
+            module.fail_json(msg=str(error))
+    changed = result["after"] != result["before"]
+    diff = {"before": f"schema version {result['before']}\n", "after": f"schema version {result['after']}\n"}
+    module.exit_json(changed=changed, diff=diff, **result)
+
+
+if __name__ == "__main__":
+    main()

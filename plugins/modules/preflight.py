@@ -1,0 +1,52 @@
+#!/usr/bin/python
+"""Decide from what edges and hosts said whether a release may begin."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: preflight
+short_description: Decide whether a release may begin, with all faults in one table
+description:
+  - Runs on the controller (C(delegate_to=localhost)) and asks nothing - it judges the facts that it is given.
+options:
+  manifest: {description: The release's manifest., type: dict, required: true}
+  service: {description: Public view of the service file., type: dict, required: true}
+  edges: {description: What C(turnout-edge show) said on each edge., type: dict, required: true}
+  hosts: {description: "What M(turnout.ops.slot) with C(state=info) said on each host.", type: dict, required: true}
+  asked_at:
+    description: The controller's clock before the hosts were asked, in seconds since the epoch.
+    type: float
+    required: true
+  run: {description: This run's id., type: str, required: true}
+  disk_reserve_bytes: {description: Bytes that must stay free., type: int, required: true}
+  clock_skew_s: {description: Seconds by which clocks may differ., type: float, required: true}
+  again: {description: A person's reason to deploy a release that is in quarantine., type: str, default: ""}
+  resume: {description: Go on with the same release where an earlier run died., type: bool, default: false}
+author: [The Turnout authors]
+attributes:
+  check_mode: {support: full, description: It changes nothing.}
+  diff_mode: {support: none, description: It changes nothing.}
+"""
+
+EXAMPLES = r"""
+- name: Judge what was seen
+  turnout.ops.preflight:
+    manifest: "{{ release_manifest }}"
+    service: "{{ service_view }}"
+    edges: "{{ seen_edges }}"
+    hosts: "{{ seen_hosts }}"
+    asked_at: "{{ asked_at }}"
+    run: "{{ run_id }}"
+    disk_reserve_bytes: 200000000
+    clock_skew_s: 5
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+candidate: {description: Color to lay the release into., returned: success, type: str}
+stable: {description: Color in service (null before the first release)., returned: success, type: str}
+stable_release: {description: Version in service., returned: success, type: str}
+already: {description: Whether this release is in service everywhere., returned: success, type: bool}
+quarantined: {description: Whether the release went back by itself before., returned: success, type: bool}
+notes: {description: What an earlier run left unsaid., returned: success, type: list, elements: str}
+"""

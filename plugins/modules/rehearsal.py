@@ -1,0 +1,74 @@
+#!/usr/bin/python
+"""Make the ledger's entry of a rehearsal from what was seen."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: rehearsal
+short_description: The ledger's entry of a rehearsal
+description:
+  - Runs on the controller and asks nothing - it computes from the facts that it is given.
+options:
+  stages:
+    description: How each playbook ended, in their order, with C(name), C(code), C(seconds) and C(cause).
+    type: list
+    elements: dict
+    required: true
+  looks:
+    description:
+      - "By edge, what it said before the first stage and after each: a list of C(shown), from turnout-edge show, and
+        C(probe), what its requests came to."
+    type: dict
+    required: true
+  versions: {description: Versions asked for, by stage., type: dict, required: true}
+  edges: {description: All edges of the inventory., type: list, elements: str, required: true}
+author: [The Turnout authors]
+attributes:
+  check_mode: {support: full, description: It changes nothing.}
+  diff_mode: {support: none, description: It changes nothing.}
+"""
+
+EXAMPLES = r"""
+- name: Compute the evidence
+  turnout.ops.rehearsal:
+    stages: [{name: failing, code: 2, seconds: 31.2, cause: "5xx on green"}]
+    looks: {edge1: [{shown: "{{ before }}", probe: {sent: 0, lost: 0}}]}
+    versions: {failing: 1.2.0, good: 1.1.0}
+    edges: [edge1]
+"""
+
+RETURN = r"""
+entry: {description: "The entry, with verdict and causes.", returned: always, type: dict}
+lines: {description: The same for a person., returned: always, type: list, elements: str}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from turnout.rehearsal import Stage, evidence, lines, look
+
+
+def main():
+    """Compute and return."""
+    module = AnsibleModule(
+        argument_spec={
+            "stages": {"type": "list", "elements": "dict", "required": True},
+            "looks": {"type": "dict", "required": True},
+            "versions": {"type": "dict", "required": True},
+            "edges": {"type": "list", "elements": "str", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    stages = [
+        Stage(one["name"], int(one["code"]), float(one["seconds"]), one.get("cause") or "")
+        for one in module.params["stages"]
+    ]
+    seen = module.params["looks"]
+    looks = [
+        {name: look(said[index]["shown"], said[index]["probe"]) for name, said in seen.items() if index < len(said)}
+        for index in range(len(stages) + 1)
+    ]
+    entry = evidence(stages, looks, module.params["versions"], module.params["edges"])
+    module.exit_json(changed=False, entry=entry, lines=lines(entry))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+#!/usr/bin/python
+"""Judge the pending migrations of a release against the schema as the database itself tells it."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: schema
+short_description: Judge pending migrations before they are applied
+description:
+  - Runs on the controller. Refuses migrations that the release in service could not run on, and a schema that the
+    candidate could not run on.
+options:
+  manifest: {description: The release's manifest., type: dict, required: true}
+  version: {description: Highest migration applied., type: int, required: true}
+  recorded: {description: "Schema state that the edges recorded, or empty.", type: dict, default: {}}
+  stable_record: {description: Release record of the release in service., type: dict, default: {}}
+author: [The Turnout authors]
+attributes:
+  check_mode: {support: full, description: It changes nothing.}
+  diff_mode: {support: none, description: It changes nothing.}
+"""
+
+EXAMPLES = r"""
+- name: Judge the pending migrations
+  turnout.ops.schema:
+    manifest: "{{ release_manifest }}"
+    version: 3
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+pending: {description: Migrations to apply., returned: success, type: list, elements: str}
+version: {description: Highest migration once they are applied., returned: success, type: int}
+last_contract: {description: Highest contract migration once they are applied., returned: success, type: int}
+contracted: {description: Highest contract migration that is applied now., returned: success, type: int}
+contracts: {description: The release's contract migrations., returned: success, type: list, elements: int}
+"""

@@ -1,0 +1,62 @@
+#!/usr/bin/python
+"""Put what edges and hosts said into one table, or into one JSON object."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: status
+short_description: One table of how a service stands
+description:
+  - Runs on the controller and asks nothing - it shows the facts that it is given.
+options:
+  edges:
+    description: What C(turnout-edge show) said on each edge; null for one that did not answer.
+    type: dict
+    required: true
+  hosts:
+    description: What M(turnout.ops.slot) said on each host; null for one that did not answer.
+    type: dict
+    required: true
+  format: {description: Table for a person or one JSON object., type: str, choices: [table, json], default: table}
+author: [The Turnout authors]
+attributes:
+  check_mode: {support: full, description: It changes nothing.}
+  diff_mode: {support: none, description: It changes nothing.}
+"""
+
+EXAMPLES = r"""
+- name: Show how the service stands
+  turnout.ops.status:
+    edges: {edge1: "{{ seen }}"}
+    hosts: {}
+"""
+
+RETURN = r"""
+report: {description: The table or the JSON text., returned: always, type: str}
+status: {description: The same as data., returned: always, type: dict}
+"""
+
+import json
+
+from ansible.module_utils.basic import AnsibleModule
+from turnout.status import collect, render
+
+
+def main():
+    """Collect and render."""
+    module = AnsibleModule(
+        argument_spec={
+            "edges": {"type": "dict", "required": True},
+            "hosts": {"type": "dict", "required": True},
+            "format": {"type": "str", "choices": ["table", "json"], "default": "table"},
+        },
+        supports_check_mode=True,
+    )
+    status = collect(module.params["edges"], module.params["hosts"])
+    as_json = module.params["format"] == "json"
+    report = json.dumps(status, indent=2, sort_keys=True) if as_json else render(status)
+    module.exit_json(changed=False, report=report, status=status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,477 @@
+#!/usr/bin/python
+"""Start, quiesce, stop and look at the processes of one color of a service on this host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: units
+short_description: Drive the systemd units of one color of a service
+description:
+  - Starts, quiesces, resumes, stops or looks at the units C(<service>-<process>@<color>.service) of this host.
+  - A color has a process when its drop-in was laid with the release
+    (C(/etc/systemd/system/<service>-<process>@<color>.service.d/turnout.conf)); a process that the color does
+    not have is passed over. Signals and time limits come from that drop-in too, so that a rollback uses those
+    of the release it returns to and needs no service file.
+  - Every state carries O(run) and O(fence). A run that was overtaken by a newer one changes nothing here any more
+    (error code C(fence)), and stops waiting for what it began. The role C(service_host) lays the program that keeps
+    the record.
+  - It does without Ansible's module library, which takes longer to load than a unit takes to start, since a release
+    and a rollback ask it again and again.
+options:
+  service: {description: Name of the service., type: str, required: true}
+  run: {description: Id of the run that acts., type: str, required: true}
+  fence: {description: "The run's number, which the edges gave with the lock.", type: int, required: true}
+  color:
+    description: Which place; required but for C(fenced) and C(homed).
+    type: str
+    choices: [blue, green]
+  processes:
+    description: Which processes to act on; required but for C(fenced) and C(homed).
+    type: list
+    elements: str
+    choices: [api, worker, scheduler]
+  state:
+    description:
+      - C(started) starts what is not running and, for a worker told to take no new jobs, resumes it (by its
+        resume signal, else by a restart).
+      - C(quiesced) sends the quiesce signal of the unit; a unit without one is left as it is.
+      - C(stopped) stops the unit, waits until it is seen stopped, and clears its failures. A unit that was stopped does
+        not start with the host any more.
+      - C(steady) is C(started), and waits until each unit has run for O(steady_s) seconds without a restart.
+      - C(fenced) only records the run, so that older ones are refused from now on.
+      - C(homed) records O(home) as the one host that may run the scheduler, on worker hosts and on edges.
+    type: str
+    choices: [started, quiesced, stopped, steady, fenced, homed]
+    required: true
+  home: {description: "For C(homed): the inventory's name of the host that may run the scheduler.", type: str}
+  at_boot:
+    description:
+      - For C(started) and C(steady), lets the units start with the host from now on.
+      - What is in service, or warm for a rollback, does; a candidate that was not confirmed does not.
+    type: bool
+    default: false
+  steady_s: {description: "Seconds of running without a restart, for C(steady).", type: float, default: 2.0}
+  start_timeout_s: {description: Seconds that a start may take., type: int, default: 30}
+author: [The Turnout authors]
+attributes:
+  check_mode: {support: full, description: Reports what would change.}
+  diff_mode: {support: full, description: Shows the states of the units before and after.}
+"""
+
+EXAMPLES = r"""
+- name: Bring the old workers back
+  turnout.ops.units:
+    service: sample
+    run: "{{ run_id }}"
+    fence: "{{ run_fence }}"
+    color: blue
+    processes: [worker]
+    state: started
+    at_boot: true
+"""
+
+RETURN = r"""
+units:
+  description: State of each unit that the color has, after the action.
+  returned: always
+  type: dict
+  sample: {"sample-worker@blue.service": {"active": "active", "sub": "running", "main_pid": 812, "restarts": 0,
+    "at_boot": true}}
+home:
+  description: The newest record of the scheduler's home on this host - C(host), C(fence) and C(run); null for none.
+  returned: success
+  type: dict
+code:
+  description: A short word for the failure, where another program may want to know it.
+  returned: failure of the fence
+  type: str
+"""
+
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+
+GIVEN = r"""<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>"""  # Ansible puts the options here before it sends this file
+
+COLORS = ("blue", "green")
+PROCESSES = ("api", "worker", "scheduler")
+STATES = ("started", "quiesced", "stopped", "steady", "fenced", "homed")
+RECORDS = ("fenced", "homed")  # states that are about no unit
+ROOT = "/"
+LIBRARY = "usr/local/lib/turnout-host"  # laid by the role service_host
+SYSTEM_DIR = "/etc/systemd/system"
+WANTED_DIR = "multi-user.target.wants"  # below SYSTEM_DIR: what starts with the host
+# Gone after a reboot, like the processes it speaks of. The worker's unit does not restart one that was told to take no
+# new jobs and ended (ExecCondition=).
+QUIESCED_DIR = "/run/turnout"
+PROPERTIES = ("ActiveState", "SubState", "MainPID", "NRestarts", "Result", "ExecMainStatus", "Job")
+NEVER_RAN = range(200, 243)  # exit codes of systemd's own, for a process that it could not execute (systemd.exec(5))
+POLL_S = 0.1
+
+
+class UnitError(Exception):
+    """A unit did not do what it was told; carries the message for a person."""
+
+    def __init__(self, message, code=None):
+        super().__init__(message)
+        self.code = code
+
+
+def library_of_host():
+    """Return the modules fence, home and wanted of the package that the role service_host lays."""
+    folder = os.path.join(ROOT, LIBRARY)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        return [importlib.import_module(f"turnout_host.{name}") for name in ("fence", "home", "wanted")]
+    except ImportError as fault:
+        raise UnitError(
+            f"there is no such turnout_host in {folder} ({fault}); expected: the program that keeps older runs away; "
+            "to mend: ansible-playbook playbooks/site.yml --tags service_host",
+            "host-unprepared",
+        ) from None
+
+
+def run(*argv, timeout_s=60):
+    """Run a program; return (exit code, output). Waits for `timeout_s` seconds at most."""
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s, check=False)
+    except subprocess.TimeoutExpired:
+        return 124, f"{' '.join(argv)} did not end within {timeout_s} s"
+    return done.returncode, (done.stdout + done.stderr).strip()
+
+
+def units_of(service, process, color, system_dir=SYSTEM_DIR):
+    """Return the units that the release laid in this color has for a process: `@blue`, `@blue-2` and so on."""
+    name = re.compile(rf"{re.escape(service)}-{process}@{color}(-\d+)?\.service")
+    found = []
+    for folder in sorted(os.listdir(system_dir)):
+        unit = folder.removesuffix(".d")
+        dropin = os.path.join(system_dir, folder, "turnout.conf")
+        if name.fullmatch(unit) and os.path.exists(dropin):
+            found.append(Unit(unit, dropin))
+    return found
+
+
+class Unit:
+    """One unit of one color, as systemd and its drop-in know it."""
+
+    def __init__(self, name, dropin):
+        self.name = name
+        self.dropin = dropin
+        self._mark = os.path.join(QUIESCED_DIR, f"{name}.quiesced")
+
+    def is_scheduler(self):
+        """Tell whether this is a unit of which only one may run, on one host."""
+        return "-scheduler@" in self.name
+
+    def setting(self, key):
+        """Return an `X-Turnout-…` setting of the drop-in, or None. systemd ignores keys that start with X-."""
+        with open(self.dropin, encoding="utf-8") as lines:
+            for line in lines:
+                name, found, value = line.partition("=")
+                if found and name.strip() == key:
+                    return value.strip() or None
+        return None
+
+    def show(self):
+        """Return what systemd says of the unit."""
+        code, text = run("systemctl", "show", self.name, f"--property={','.join(PROPERTIES)}")
+        if code:
+            raise UnitError(f"systemctl show {self.name} said: {text}")
+        values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+        return {
+            "active": values.get("ActiveState", "unknown"),
+            "sub": values.get("SubState", "unknown"),
+            "main_pid": int(values.get("MainPID") or 0),
+            "restarts": int(values.get("NRestarts") or 0),
+            "result": values.get("Result", ""),
+            "status": int(values.get("ExecMainStatus") or 0),
+            "busy": values.get("Job", "") not in ("", "0"),
+            "quiesced": self.quiesced(),
+            "at_boot": self.at_boot(),
+        }
+
+    def at_boot(self):
+        """Tell whether the unit starts with the host."""
+        return os.path.lexists(os.path.join(os.path.dirname(os.path.dirname(self.dropin)), WANTED_DIR, self.name))
+
+    def set_at_boot(self, wanted):
+        """Let the unit start with the host, or not; return True when that changed."""
+        if self.at_boot() == wanted:
+            return False
+        verb = "enable" if wanted else "disable"
+        code, text = run("systemctl", "--no-reload", verb, self.name)
+        if code:
+            raise UnitError(
+                f"{self.name}: systemctl {verb} said: {text}; expected exit code 0; to mend: "
+                "ansible-playbook playbooks/site.yml --tags service_host"
+            )
+        folder = os.open(os.path.join(os.path.dirname(os.path.dirname(self.dropin)), WANTED_DIR), os.O_RDONLY)
+        try:
+            os.fsync(folder)  # a host that loses power in the next seconds comes back with it
+        finally:
+            os.close(folder)
+        return True
+
+    def order(self, verb):
+        """Tell systemd to start, restart or stop the unit; returns before it has."""
+        code, text = run("systemctl", "--no-block", verb, self.name)
+        if code:
+            raise UnitError(
+                f"{self.name}: systemctl {verb} said: {text}; expected it to begin; see: {self.last_words()}"
+            )
+
+    def settled(self, fence, timeout_s):
+        """Wait until systemd has no job for the unit any more; return what it says then, or when time is up."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            fence.still()
+            now = self.show()
+            if not now["busy"] or time.monotonic() >= deadline:
+                return now
+            time.sleep(POLL_S)
+
+    def quiesced(self):
+        """Tell whether the running process was told to take no new jobs."""
+        try:
+            with open(self._mark, encoding="utf-8") as mark:
+                told = int(mark.read() or 0)
+        except (OSError, ValueError):
+            return False
+        return told > 0 and os.path.exists(f"/proc/{told}")
+
+    def signal(self, name):
+        """Send a signal to the main process only: a worker's children are its own business."""
+        code, text = run("systemctl", "kill", "--kill-whom=main", f"--signal={name}", self.name)
+        if code:
+            raise UnitError(f"{self.name} could not be sent {name}: {text}")
+
+    def remember_quiesced(self, pid):
+        """Note that process `pid` was told to take no new jobs; 0 forgets it."""
+        if not pid:
+            if os.path.exists(self._mark):
+                os.unlink(self._mark)
+            return
+        os.makedirs(QUIESCED_DIR, exist_ok=True)
+        with open(self._mark, "w", encoding="utf-8") as mark:
+            mark.write(str(pid))
+
+    def last_words(self):
+        """Return where to read why the unit failed. Its log may hold secrets, so it is named, not quoted."""
+        return f"journalctl -u {self.name} -n 50"
+
+
+def start(unit, fence, home, options):
+    """Start the unit, or make a quiesced one take jobs again; return True when something was done."""
+    timeout_s = options["start_timeout_s"]
+    with fence.held():
+        before = unit.show()
+        enabled = options["at_boot"] and unit.set_at_boot(True)
+        if before["active"] == "active" and not before["busy"]:
+            if not before["quiesced"]:
+                return enabled
+            resume = unit.setting("X-Turnout-Resume")
+            if resume:
+                unit.signal(resume)
+                unit.remember_quiesced(0)
+                return True
+        verb = "restart" if before["active"] == "active" and before["quiesced"] else "start"
+        unit.remember_quiesced(0)
+        if unit.is_scheduler():
+            home.mark_seen(unit.name, ROOT)  # the run has seen to it that none runs elsewhere: the unit need not ask
+        run("systemctl", "reset-failed", unit.name)
+        unit.order(verb)
+    # A process that still finishes what it holds, which may take its whole drain time, is waited for first.
+    stops_first = verb == "restart" or before["active"] == "deactivating"
+    drain_s = int(unit.setting("X-Turnout-Drain") or 0) if stops_first else 0
+    after = unit.settled(fence, timeout_s + drain_s)
+    # One that ran and has crashed already is started again by systemd: `steady` and the looks at its health judge that.
+    ran = after["sub"] == "auto-restart" and after["status"] not in NEVER_RAN
+    if after["active"] != "active" and not ran:
+        raise UnitError(
+            f"{unit.name} did not {verb}: it is {after['active']} ({after['sub']}, {after['result'] or 'no result'}) "
+            f"after at most {timeout_s + drain_s} s; expected it to run; see: {unit.last_words()}"
+        )
+    return True
+
+
+def quiesce(unit, fence):
+    """Tell the unit to take no new jobs; return True when it was told now."""
+    quiet = unit.setting("X-Turnout-Quiesce")
+    with fence.held():
+        before = unit.show()
+        if not quiet or before["active"] != "active" or before["quiesced"]:
+            return False
+        # Before the signal: one that ends at once must not be restarted.
+        unit.remember_quiesced(before["main_pid"])
+        try:
+            unit.signal(quiet)
+        except UnitError:
+            unit.remember_quiesced(0)
+            raise
+    return True
+
+
+def stop(unit, fence, home):
+    """Stop the unit and see it stopped; return True when it was running or had failed."""
+    with fence.held():
+        before = unit.show()
+        home.forget_seen(unit.name, ROOT)
+        disabled = unit.set_at_boot(False)
+        if before["active"] == "inactive" and not before["busy"]:
+            unit.remember_quiesced(0)
+            return disabled
+        unit.order("stop")
+    limit_s = int(unit.setting("X-Turnout-Drain") or 30) + 30
+    after = unit.settled(fence, limit_s)
+    with fence.held():
+        unit.remember_quiesced(0)
+        run("systemctl", "reset-failed", unit.name)
+    if after["busy"] or after["active"] not in ("inactive", "failed"):
+        raise UnitError(
+            f"{unit.name} is {after['active']} after systemctl stop; "
+            f"expected it stopped within {limit_s} s; see: {unit.last_words()}"
+        )
+    return True
+
+
+def wait_steady(units, fence, steady_s):
+    """Wait until every unit has run `steady_s` seconds on end; raise UnitError for those that did not.
+
+    A process that crashes at once is restarted by systemd, so that a single look can find it running.
+    """
+    first = {unit.name: unit.show() for unit in units}
+    deadline = time.monotonic() + steady_s
+    while time.monotonic() < deadline:
+        time.sleep(min(0.25, steady_s))
+        fence.still()
+    faults = []
+    for unit in units:
+        now, then = unit.show(), first[unit.name]
+        if now["active"] != "active" or now["main_pid"] != then["main_pid"]:
+            faults.append(
+                f"{unit.name} is {now['active']} ({now['result']}, {now['restarts']} restarts) within "
+                f"{steady_s:g} s of its start; expected it to keep running; see: {unit.last_words()}"
+            )
+    if faults:
+        raise UnitError("; ".join(faults))
+
+
+def would_change(options, unit, before):
+    """Tell what check mode reports for one unit."""
+    state = options["state"]
+    if state in ("started", "steady"):
+        return before["active"] != "active" or before["quiesced"] or (options["at_boot"] and not before["at_boot"])
+    if state == "quiesced":
+        return bool(unit.setting("X-Turnout-Quiesce")) and before["active"] == "active" and not before["quiesced"]
+    return state == "stopped" and (before["active"] != "inactive" or before["at_boot"])
+
+
+def act(unit, fence, home, options):
+    """Do what the state asks of one unit; return True when something was done."""
+    if options["state"] in ("started", "steady"):
+        return start(unit, fence, home, options)
+    return stop(unit, fence, home) if options["state"] == "stopped" else quiesce(unit, fence)
+
+
+def settle_home(fence, home, options):
+    """Record the scheduler's home; return True when it was another one, or a newer run says it."""
+    record = {"host": options["home"], "fence": options["fence"], "run": options["run"]}
+    with fence.held():
+        return home.write(options["service"], record, ROOT)
+
+
+def options_of(given):
+    """Return the task's options with their defaults; raises UnitError for one that makes no sense."""
+    options = {name: value for name, value in given.items() if not name.startswith("_ansible_")}
+    names = ["service", "run", "state"]
+    names += {"fenced": [], "homed": ["home"]}.get(options.get("state"), ["color", "processes"])
+    known = {
+        "service", "run", "fence", "state", "color", "processes", "home", "at_boot", "steady_s", "start_timeout_s",
+    }  # fmt: skip
+    if set(options) - known or not all(options.get(name) for name in names) or options.get("fence") is None:
+        raise UnitError(f"options {', '.join(sorted(options))}; expected: those of ansible-doc turnout.ops.units")
+    processes = options.get("processes") or []
+    processes = processes.split(",") if isinstance(processes, str) else list(processes)
+    for name, value, known in (
+        ("color", [options["color"]] if options.get("color") else [], COLORS),
+        ("processes", processes, PROCESSES),
+        ("state", [options["state"]], STATES),
+    ):
+        if not set(value) <= set(known):
+            raise UnitError(f"{name} is {', '.join(map(str, value))}; expected: {', '.join(known)}")
+    try:
+        numbers = {
+            "fence": int(options["fence"]),
+            "steady_s": float(options.get("steady_s", 2.0)),
+            "start_timeout_s": int(options.get("start_timeout_s", 30)),
+        }
+    except (TypeError, ValueError) as fault:
+        raise UnitError(f"{fault}; expected: fence, steady_s and start_timeout_s as numbers") from None
+    at_boot = str(options.get("at_boot", False)).lower() in ("true", "yes", "1", "on")
+    return {**options, "processes": processes, "at_boot": at_boot, **numbers}
+
+
+def perform(options, check_mode):
+    """Act, and return the task's result."""
+    before, changed = {}, False
+    state = options["state"]
+    try:
+        library, home, wanted = library_of_host()
+    except UnitError as error:
+        return {"failed": True, "msg": str(error), "changed": False, "code": error.code}
+    try:
+        fence = library.Fence(options["service"], options["run"], options["fence"], ROOT)
+    except library.FenceError as refused:
+        return {"failed": True, "msg": refused.message(), "changed": False, **refused.fields}
+    try:
+        # Also where there is nothing to do: from now on an older run is refused.
+        fence.still() if check_mode else fence.check()
+        units = [
+            unit for process in options["processes"] for unit in units_of(options["service"], process, options["color"])
+        ]
+        for unit in units:
+            before[unit.name] = unit.show()
+            if check_mode:
+                changed = would_change(options, unit, before[unit.name]) or changed
+            else:
+                changed = act(unit, fence, home, options) or changed
+        if state == "homed" and not check_mode:
+            changed = settle_home(fence, home, options)
+        if not check_mode and state in ("started", "steady", "stopped"):
+            wanted.tell(options["service"], ROOT)
+        if state == "steady" and not check_mode:
+            wait_steady(units, fence, options["steady_s"])
+        after = {unit.name: unit.show() for unit in units}
+    except library.FenceError as refused:
+        return {
+            "failed": True, "msg": refused.message(), **refused.fields, "changed": changed, "warnings": fence.notes,
+        }  # fmt: skip
+    except (UnitError, OSError) as error:
+        return {"failed": True, "msg": str(error), "changed": changed, "warnings": fence.notes}
+    return {
+        "changed": changed, "units": after, "home": home.read(options["service"], ROOT),
+        "diff": {"before": before, "after": after}, "warnings": fence.notes,
+    }  # fmt: skip
+
+
+def main():
+    """Read the options, act, answer."""
+    given = json.loads(GIVEN)
+    try:
+        result = perform(options_of(given), given.get("_ansible_check_mode"))
+    except UnitError as error:
+        result = {"failed": True, "changed": False, "msg": str(error)}
+    if not result.get("warnings"):
+        result.pop("warnings", None)
+    print(json.dumps(result))
+    sys.exit(1 if result.get("failed") else 0)
+
+
+if __name__ == "__main__":
+    main()
