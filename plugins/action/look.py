@@ -1,7 +1,7 @@
 """Action plugin: one look at everything, hosts and controller at the same time, for the checklist.
 
-On a host it asks the module `turnout.ops.probe` all questions of that host in one call. On the controller (localhost) it
-runs the controller's own checks meanwhile, in threads. So the whole takes as long as the slowest.
+On a host it asks the module `turnout.ops.probe` all questions of that host in one call. On the controller (localhost)
+it runs the controller's own checks meanwhile, in threads. So the whole takes as long as the slowest.
 """
 
 from __future__ import annotations

@@ -2,22 +2,6 @@
 
 from __future__ import annotations
 
-DOCUMENTATION = r"""
-name: migration_plan
-short_description: The plan that turnout_rehearse takes
-description: Returns JSON text. It HOLDS SECRETS and belongs into a parameter with no_log only.
-positional: inventory_dir, candidate, stable, options
-options:
-  _input: {description: The variable C(service)., type: dict, required: true}
-  inventory_dir: {description: Folder from which relative paths are taken., type: path, required: true}
-  candidate: {description: "The release: C(manifest) and C(id).", type: dict, required: true}
-  stable: {description: The release in service or an empty mapping., type: dict, required: true}
-  options: {description: "Bounds, seed, checks, schema.", type: dict, required: true}
-"""
-
-EXAMPLES = 'plan: "{{ service | turnout.ops.migration_plan(inventory_dir, candidate, stable, options) }}"'
-RETURN = "_value: {description: JSON text., type: str}"
-
 import json
 from pathlib import Path
 

@@ -14,17 +14,10 @@ description:
   - Returns the service with its defaults filled in and without any secret.
 version_added: "0.1.0"
 author: Turnout
+extends_documentation_fragment:
+  - turnout.ops.service
+  - turnout.ops.decision
 options:
-  service:
-    description:
-      - The variable C(service) as one JSON text, C({{ service | to_json }}). Never shown.
-      - A mapping would not do. Ansible would then hide every single value of it wherever it appears in the result.
-    type: str
-    required: true
-  inventory_dir:
-    description: The folder from which relative paths in the service file are taken.
-    type: path
-    required: true
   groups:
     description: The inventory's groups, name to list of hosts. Without it only the service file is checked.
     type: dict
@@ -36,13 +29,6 @@ options:
     description: Whether the release is to be judged, so that the SLOs and the plan of the judge must hold.
     type: bool
     default: true
-attributes:
-  check_mode:
-    support: full
-    description: Nothing is ever changed.
-  diff_mode:
-    support: none
-    description: Nothing is ever changed.
 """
 
 EXAMPLES = r"""

@@ -11,13 +11,12 @@ module: checklist
 short_description: Judge the evidence of the checklist
 description:
   - Runs on the controller, asks nothing, and never fails for what it found - the task after it does.
+extends_documentation_fragment:
+  - turnout.ops.service
+  - turnout.ops.service.checklist
+  - turnout.ops.service.evidence
+  - turnout.ops.decision
 options:
-  service: {description: The variable C(service) as JSON text. Never shown., type: str, required: true}
-  checklist: {description: The variable C(checklist) as JSON text. Never shown., type: str, required: true}
-  manifest: {description: The release's manifest., type: dict, required: true}
-  groups: {description: The inventory's groups., type: dict, required: true}
-  inventory_dir: {description: Folder from which relative paths are taken., type: path, required: true}
-  salt: {description: Key of the digests of environments. Never shown., type: str, required: true}
   seen:
     description: What M(turnout.ops.look) returned on each host; localhost carries the controller's own results.
     type: dict
@@ -25,9 +24,6 @@ options:
   format: {description: Table for a person or one JSON object., type: str, choices: [table, json], default: table}
   keep: {description: File on the controller that gets the JSON object., type: path}
 author: [The Turnout authors]
-attributes:
-  check_mode: {support: full, description: It changes nothing.}
-  diff_mode: {support: none, description: It changes nothing.}
 """
 
 EXAMPLES = r"""

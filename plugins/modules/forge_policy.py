@@ -13,10 +13,9 @@ description:
   - Runs on the controller. Each branch gets what it lacks - a pull request with one approval, stale approvals
     dismissed, every required check, administrators included. What is stricter already stays.
   - Every branch is read back after it was set.
-options:
-  service: {description: The variable C(service) as JSON text. Never shown., type: str, required: true}
-  checklist: {description: The variable C(checklist) as JSON text. Never shown., type: str, required: true}
-  inventory_dir: {description: Folder from which relative paths are taken., type: path, required: true}
+extends_documentation_fragment:
+  - turnout.ops.service
+  - turnout.ops.service.checklist
 author: [The Turnout authors]
 attributes:
   check_mode: {support: full, description: Tells what would be set and sets nothing.}

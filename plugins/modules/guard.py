@@ -15,9 +15,10 @@ description:
     the same name is up, and the ratio of 5xx must also be more than twice that of stable in the same time.
   - With O(share_bp) it ends before its time when the judge's verdict on that share is in the journal, and fails when
     somebody else has moved the traffic.
+extends_documentation_fragment:
+  - turnout.ops.run
+  - turnout.ops.run.actor
 options:
-  run: {description: This run's id., type: str, required: true}
-  actor: {description: Who runs it., type: str, required: true}
   color: {description: The candidate's color., type: str, choices: [blue, green], required: true}
   hold_s: {description: Seconds to watch., type: float, required: true}
   poll_s: {description: Seconds between two looks., type: float, default: 0.5}

@@ -11,14 +11,12 @@ module: heartbeat
 short_description: The schema of the heartbeat
 description:
   - Makes schema and table C(turnout_heartbeat.beats) in a database, owned by the role C(turnout-heartbeat).
+extends_documentation_fragment:
+  - turnout.ops.cluster
 options:
   database:
     description: The database.
     type: str
-    required: true
-  data_directory:
-    description: Data directory of the cluster, which knows the port that the server listens on.
-    type: path
     required: true
 attributes:
   check_mode:

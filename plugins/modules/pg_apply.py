@@ -15,6 +15,8 @@ description:
     this run changed, so that a run which died in between is made good by the next.
   - Restarts only where a setting needs it and O(restart) allows it. Otherwise it warns, with the names of the
     settings that wait.
+extends_documentation_fragment:
+  - turnout.ops.cluster
 options:
   files:
     description: Configuration files to compare with the time of the last load.
@@ -37,10 +39,6 @@ options:
     type: list
     elements: str
     default: []
-  data_directory:
-    description: Data directory of the cluster, which knows the port that the server listens on.
-    type: path
-    required: true
 attributes:
   check_mode:
     support: full

@@ -15,6 +15,8 @@ description:
   - What the owner creates later, in any schema, O(writers) may read and write (default privileges). What the
     owner had created before is granted once, when the default privileges are first laid. After that a migration
     that withdraws a right from a table stays in force.
+extends_documentation_fragment:
+  - turnout.ops.cluster
 options:
   name:
     description: Name of the database.
@@ -40,10 +42,6 @@ options:
     type: list
     elements: str
     default: []
-  data_directory:
-    description: Data directory of the cluster, which knows the port that the server listens on.
-    type: path
-    required: true
 attributes:
   check_mode:
     support: full

@@ -14,6 +14,8 @@ description:
     hand is taken away again. It is never a superuser and can create neither databases nor roles.
   - The password is hashed (SCRAM-SHA-256) on the host by the module. Only the hash is sent, over the local
     socket and on psql's standard input.
+extends_documentation_fragment:
+  - turnout.ops.cluster
 options:
   name:
     description: Name of the role.
@@ -36,10 +38,6 @@ options:
     description: Settings that its sessions start with, exactly. Values as PostgreSQL writes them, C(5s).
     type: dict
     default: {}
-  data_directory:
-    description: Data directory of the cluster, which knows the port that the server listens on.
-    type: path
-    required: true
 attributes:
   check_mode:
     support: full

@@ -13,6 +13,8 @@ description:
   - A small face of C(pgbackrest), which runs as the system user C(postgres).
   - While a hold stands, nothing is expired. A hold ends by itself, so that a drill whose controller died keeps
     nothing for ever.
+extends_documentation_fragment:
+  - turnout.ops.repository
 options:
   state:
     description:
@@ -24,15 +26,6 @@ options:
     type: str
     required: true
     choices: [stanza, backup, expire, hold, released, put]
-  stanza:
-    description: The stanza.
-    type: str
-    required: true
-  repositories:
-    description: Numbers of the repositories.
-    type: list
-    elements: int
-    required: true
   type:
     description: Kind of backup. Where there is no full one yet, any kind is full.
     type: str

@@ -8,6 +8,9 @@ module: preflight
 short_description: Decide whether a release may begin, with all faults in one table
 description:
   - Runs on the controller (C(delegate_to=localhost)) and asks nothing - it judges the facts that it is given.
+extends_documentation_fragment:
+  - turnout.ops.run
+  - turnout.ops.decision
 options:
   manifest: {description: The release's manifest., type: dict, required: true}
   service: {description: Public view of the service file., type: dict, required: true}
@@ -17,15 +20,11 @@ options:
     description: The controller's clock before the hosts were asked, in seconds since the epoch.
     type: float
     required: true
-  run: {description: This run's id., type: str, required: true}
   disk_reserve_bytes: {description: Bytes that must stay free., type: int, required: true}
   clock_skew_s: {description: Seconds by which clocks may differ., type: float, required: true}
   again: {description: A person's reason to deploy a release that is in quarantine., type: str, default: ""}
   resume: {description: Go on with the same release where an earlier run died., type: bool, default: false}
 author: [The Turnout authors]
-attributes:
-  check_mode: {support: full, description: It changes nothing.}
-  diff_mode: {support: none, description: It changes nothing.}
 """
 
 EXAMPLES = r"""

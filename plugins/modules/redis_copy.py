@@ -13,16 +13,9 @@ description:
   - Takes a snapshot (RDB) over the replication protocol, the append-only files as they are on disk, and stores both
     beside the database's backups. The marker is stored last, with size and checksum of each; a copy without its
     marker is none.
+extends_documentation_fragment:
+  - turnout.ops.repository
 options:
-  stanza:
-    description: The stanza.
-    type: str
-    required: true
-  repositories:
-    description: Numbers of the repositories.
-    type: list
-    elements: int
-    required: true
   port:
     description: Port of Redis.
     type: int

@@ -8,6 +8,8 @@ module: rehearsal
 short_description: The ledger's entry of a rehearsal
 description:
   - Runs on the controller and asks nothing - it computes from the facts that it is given.
+extends_documentation_fragment:
+  - turnout.ops.decision
 options:
   stages:
     description: How each playbook ended, in their order, with C(name), C(code), C(seconds) and C(cause).
@@ -23,9 +25,6 @@ options:
   versions: {description: Versions asked for, by stage., type: dict, required: true}
   edges: {description: All edges of the inventory., type: list, elements: str, required: true}
 author: [The Turnout authors]
-attributes:
-  check_mode: {support: full, description: It changes nothing.}
-  diff_mode: {support: none, description: It changes nothing.}
 """
 
 EXAMPLES = r"""

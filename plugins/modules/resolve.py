@@ -17,18 +17,12 @@ description:
     service file lacks, migrations without migrate commands).
 version_added: "0.1.0"
 author: Turnout
+extends_documentation_fragment:
+  - turnout.ops.service
 options:
-  service:
-    description: The variable C(service) as one JSON text, C({{ service | to_json }}). Never shown.
-    type: str
-    required: true
   release:
     description: The version to fetch.
     type: str
-    required: true
-  inventory_dir:
-    description: The folder from which relative paths in the service file are taken.
-    type: path
     required: true
   cache_dir:
     description: Where fetched files are kept on the controller. By default C($XDG_CACHE_HOME/turnout/releases).

@@ -9,15 +9,14 @@ short_description: Judge pending migrations before they are applied
 description:
   - Runs on the controller. Refuses migrations that the release in service could not run on, and a schema that the
     candidate could not run on.
+extends_documentation_fragment:
+  - turnout.ops.decision
 options:
   manifest: {description: The release's manifest., type: dict, required: true}
   version: {description: Highest migration applied., type: int, required: true}
   recorded: {description: "Schema state that the edges recorded, or empty.", type: dict, default: {}}
   stable_record: {description: Release record of the release in service., type: dict, default: {}}
 author: [The Turnout authors]
-attributes:
-  check_mode: {support: full, description: It changes nothing.}
-  diff_mode: {support: none, description: It changes nothing.}
 """
 
 EXAMPLES = r"""

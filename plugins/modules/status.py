@@ -8,6 +8,8 @@ module: status
 short_description: One table of how a service stands
 description:
   - Runs on the controller and asks nothing - it shows the facts that it is given.
+extends_documentation_fragment:
+  - turnout.ops.decision
 options:
   edges:
     description: What C(turnout-edge show) said on each edge; null for one that did not answer.
@@ -19,9 +21,6 @@ options:
     required: true
   format: {description: Table for a person or one JSON object., type: str, choices: [table, json], default: table}
 author: [The Turnout authors]
-attributes:
-  check_mode: {support: full, description: It changes nothing.}
-  diff_mode: {support: none, description: It changes nothing.}
 """
 
 EXAMPLES = r"""

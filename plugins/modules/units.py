@@ -17,9 +17,10 @@ description:
     the record.
   - It does without Ansible's module library, which takes longer to load than a unit takes to start, since a release
     and a rollback ask it again and again.
+extends_documentation_fragment:
+  - turnout.ops.run
 options:
   service: {description: Name of the service., type: str, required: true}
-  run: {description: Id of the run that acts., type: str, required: true}
   fence: {description: "The run's number, which the edges gave with the lock.", type: int, required: true}
   color:
     description: Which place; required but for C(fenced) and C(homed).

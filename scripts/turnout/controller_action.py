@@ -31,7 +31,7 @@ def plain(value: Any) -> Any:
 class ControllerAction(ActionBase):  # type: ignore[misc]  # Ansible has no types
     """One action: `spec` is an argument spec as modules have it, `perform` the work.
 
-    The documentation of an action stands in its role's `library/`, under the same name, where Ansible looks for it.
+    The documentation of an action stands in `plugins/modules`, under the same name, where Ansible looks for it.
     """
 
     TRANSFERS_FILES = False

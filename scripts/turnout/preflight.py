@@ -1,7 +1,7 @@
 """What must hold before a release touches a host: decided from what edges and hosts said, all faults at once.
 
-Pure: the facts come in as plain mappings (`turnout-edge show` of each edge, `turnout.ops.slot` with `state: info` of each host),
-the decision goes out. Nothing is asked here.
+Pure: the facts come in as plain mappings (`turnout-edge show` of each edge, `turnout.ops.slot` with `state: info` of
+each host), the decision goes out. Nothing is asked here.
 """
 
 from __future__ import annotations
