@@ -58,6 +58,7 @@ QUIET_ACTIONS = (  # what they do is seen in what follows them; they are told on
 )
 # What most tasks run through; others are loaded when they are needed.
 ACTIONS = ("ansible.builtin.normal", "ansible.builtin.validate_argument_spec", "ansible.builtin.assert")
+ANY_FILTER = "turnout.ops.service"  # to find one, Ansible loads all of the collection
 _PHASE = re.compile(r"^(?P<story>[\w ]+?) \| (?P<number>\d+/\d+) \| (?P<what>.+)$")
 
 
@@ -276,12 +277,13 @@ def _leave(_signal, frame):
     os._exit(130)
 
 
-def _load_for_every_worker():
+def _load_for_every_worker(plays):
     """Load in the main process what each of its workers would load anew: a worker lives for one task on one host.
 
-    A release has some 350 of them. Loading again is needed only where a role has brought plugins of its own: the
-    loaders keep what they have, and forget it by themselves then.
+    A release has some 350 of them. The loaders keep what they have.
     """
+    if plays > 1:  # the first play of a rollback moves the traffic, and waits for no filter
+        filter_loader.get(ANY_FILTER)
     for loader in (filter_loader, test_loader):
         for _plugin in loader.all():
             break
@@ -373,6 +375,7 @@ class CallbackModule(CallbackBase):
         self._gate = Gate(self._record.folder)
         self._started = time.monotonic()
         self._phase = ""
+        self._plays = 0
         self._task = None
         self._task_started = 0.0
         self._hosts = {}
@@ -398,6 +401,7 @@ class CallbackModule(CallbackBase):
     def v2_playbook_on_play_start(self, play):
         """Print the phase that begins."""
         self._flush_task()
+        self._plays += 1
         name = play.get_name().strip()
         if play.get_variable_manager().extra_vars.get("format") == "json":
             self._silent = True
@@ -416,7 +420,7 @@ class CallbackModule(CallbackBase):
         self._pass_gate()
         self._task = task
         self._task_started = time.monotonic()
-        _load_for_every_worker()
+        _load_for_every_worker(self._plays)
 
     def v2_runner_on_start(self, host, task):
         """Look once more before each host's part: this machine may sleep between two hosts of a task."""

@@ -12,8 +12,13 @@ options:
   key: {description: Key that every answer has., type: str, required: true}
 """
 
-EXAMPLES = "seen: \"{{ status_edge | turnout.ops.answer('stable') }}\""
-RETURN = "_value: {description: The result or null., type: dict}"
+EXAMPLES = r"""
+seen: "{{ status_edge | turnout.ops.answer('stable') }}"
+"""
+
+RETURN = r"""
+_value: {description: The result or null., type: dict}
+"""
 
 
 def answer(result, key):

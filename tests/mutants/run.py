@@ -177,10 +177,10 @@ def copy_tree(place: Path) -> None:
         check=True,
     ).stdout.split("\0")
     for name in filter(None, names):
-        if (ROOT / name).is_file():
+        if (ROOT / name).is_file() or (ROOT / name).is_symlink():
             target = place / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target)
+            shutil.copy2(ROOT / name, target, follow_symlinks=False)
     for shared in (".venv", ".cache"):
         (place / shared).symlink_to(ROOT / shared)
 
