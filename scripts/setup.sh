@@ -145,7 +145,7 @@ bootstrap_uv() {
 python_environment() {
     # The stamp is written last and lies inside: a half-made or a deleted environment has none.
     local stamp=.venv/.turnout-setup wanted
-    wanted=$(sha256sum requirements.lock scripts/build.lock pyproject.toml scripts/setup.sh | sha256sum | cut -d' ' -f1)
+    wanted=$(sha256sum requirements.lock scripts/build.lock pyproject.toml galaxy.yml scripts/setup.sh | sha256sum | cut -d' ' -f1)
     if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted $PWD" ] && new_enough .venv/bin/python; then
         say "Python environment is there: $(.venv/bin/python --version)"
         return 0
@@ -185,6 +185,9 @@ python_environment() {
         .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable . 9>&-
     fi
     .venv/bin/turnout --version >/dev/null
+    .venv/bin/ansible-doc --type callback turnout.ops.turnout >/dev/null 2>&1 9>&- || fail setup-collection \
+        "Ansible does not find the collection turnout.ops" "the links in scripts/ansible_collections, which git keeps" \
+        "git checkout scripts/ansible_collections, then: make setup"
     # Building the sample's releases needs one of uv and pip, also where somebody works without make.
     # Where that link was found first on PATH, it must not lead to itself.
     if [ "$uv" = yes ]; then ln -sf "$(readlink -f "$(command -v uv)")" .venv/bin/uv; fi

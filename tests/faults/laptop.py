@@ -44,12 +44,10 @@ class Laptop:
     def _env(self, stop_at: str) -> dict[str, str]:
         settings = configparser.ConfigParser(interpolation=None)
         settings.read(ROOT / "ansible.cfg")
-        own = settings.get("defaults", "callback_plugins", fallback="")
-        folders = [str(ROOT / part) for part in own.split(":") if part]
         enabled = settings.get("defaults", "callbacks_enabled", fallback="")
         return {
             TAG: self.name,
-            "ANSIBLE_CALLBACK_PLUGINS": ":".join([*folders, str(PLUGINS)]),
+            "ANSIBLE_CALLBACK_PLUGINS": str(PLUGINS),
             "ANSIBLE_CALLBACKS_ENABLED": ",".join([*filter(None, [enabled]), "turnout_moments"]),
             "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.folder),
             "TURNOUT_FAULTS_MOMENTS": str(self.moments),
