@@ -13,7 +13,7 @@ description:
   - Runs on the controller (C(delegate_to) localhost), with the Python that has the package C(turnout).
   - Returns the service with its defaults filled in and without any secret.
 version_added: "0.1.0"
-author: Turnout
+author: [The Turnout authors (!UNKNOWN)]
 extends_documentation_fragment:
   - turnout.ops.service
   - turnout.ops.decision

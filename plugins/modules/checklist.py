@@ -23,7 +23,7 @@ options:
     required: true
   format: {description: Table for a person or one JSON object., type: str, choices: [table, json], default: table}
   keep: {description: File on the controller that gets the JSON object., type: path}
-author: [The Turnout authors]
+author: [The Turnout authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

@@ -15,7 +15,7 @@ options:
   extra: {description: Further variables for it., type: dict, default: {}}
   folder: {description: This run's folder on the controller., type: path, required: true}
   limit_s: {description: Seconds after which it is ended., type: float, default: 3600}
-author: [The Turnout authors]
+author: [The Turnout authors (!UNKNOWN)]
 attributes:
   check_mode: {support: none, description: It is skipped.}
   diff_mode: {support: none, description: The playbook shows its own.}

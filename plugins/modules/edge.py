@@ -102,7 +102,7 @@ options:
 attributes:
   check_mode: {description: Answers what would be done and refuses what would be refused., support: full}
   diff_mode: {description: Shows where traffic goes before and after., support: full}
-author: Turnout
+author: [The Turnout authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""
@@ -126,12 +126,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ok: {description: Whether the command was carried out., type: bool, returned: always}
-message: {description: What was done, for a person., type: str, returned: success}
+message: {description: "What was done, for a person.", type: str, returned: success}
 before: {description: "Where traffic went before: stable, previous, candidate, share_bp, green_bp.", type: dict,
   returned: for commands that change traffic}
 after: {description: Where it goes now., type: dict, returned: for commands that change traffic}
 recorded: {description: Whether something was written down; such commands change nothing else., type: bool,
-  returned: for journal, ledger, beat and the lock}
+  returned: "for journal, ledger, beat and the lock"}
 fence: {description: "The fencing number of the lock: grown by each lock that is taken.", type: int,
   returned: for lock_take and rollback (for show it is C(lock.fence))}
 rc: {description: "Exit code of the program: 0 done, 2 usage, 3 refused, 4 lock, 5 put back, 6 on disk only,

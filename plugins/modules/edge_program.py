@@ -22,7 +22,7 @@ options:
 attributes:
   check_mode: {description: Tells which files differ., support: full}
   diff_mode: {description: Shows which files differ., support: full}
-author: Turnout
+author: [The Turnout authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

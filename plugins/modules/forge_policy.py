@@ -16,7 +16,7 @@ description:
 extends_documentation_fragment:
   - turnout.ops.service
   - turnout.ops.service.checklist
-author: [The Turnout authors]
+author: [The Turnout authors (!UNKNOWN)]
 attributes:
   check_mode: {support: full, description: Tells what would be set and sets nothing.}
   diff_mode: {support: full, description: Shows each branch's policy before and after.}

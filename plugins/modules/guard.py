@@ -27,8 +27,8 @@ options:
     type: float
     required: true
   min_5xx: {description: Fewer 5xx than this never go back., type: int, required: true}
-  share_bp: {description: The candidate's share, in a judged step., type: int}
-author: [The Turnout authors]
+  share_bp: {description: "The candidate's share, in a judged step.", type: int}
+author: [The Turnout authors (!UNKNOWN)]
 attributes:
   check_mode: {support: full, description: Looks once and moves nothing.}
   diff_mode: {support: none, description: It has no state of its own.}

@@ -21,10 +21,11 @@ options:
 attributes:
   check_mode:
     support: full
+    description: Tells what would change, and changes nothing.
   diff_mode:
     support: none
-author:
-  - The Turnout authors
+    description: There is nothing to show.
+author: [The Turnout authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

@@ -34,9 +34,9 @@ options:
     default: 0.0
   per_s: {description: Requests a second during O(for_s)., type: float, default: 1.0}
   validate_certs: {description: Whether to check the certificate of an C(https) address., type: bool, default: true}
-author: [The Turnout authors]
+author: [The Turnout authors (!UNKNOWN)]
 attributes:
-  check_mode: {support: full, description: Asks as usual, since asking changes nothing.}
+  check_mode: {support: full, description: "Asks as usual, since asking changes nothing."}
   diff_mode: {support: none, description: Nothing changes.}
 """
 

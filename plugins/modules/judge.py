@@ -22,7 +22,7 @@ options:
     type: float
     default: 0.0
   release: {description: "Version of the release, for the report.", type: str}
-author: [The Turnout authors]
+author: [The Turnout authors (!UNKNOWN)]
 attributes:
   check_mode: {support: none, description: It is skipped.}
   diff_mode: {support: none, description: It changes nothing on hosts.}

@@ -30,7 +30,7 @@ options:
         C(requests) as JSON text. None with C(per_s) 0.
     type: dict
     required: true
-author: [The Turnout authors]
+author: [The Turnout authors (!UNKNOWN)]
 attributes:
   check_mode: {support: none, description: It is skipped.}
   diff_mode: {support: none, description: The program on the edge keeps the record.}

@@ -25,7 +25,7 @@ options:
   lease_s: {description: "Without O(state): seconds that an edge's lease lasts.", type: float}
   ttl_s: {description: "Without O(state): seconds without a beat after which the lock may be taken.", type: float}
   edges: {description: "Without O(state): the edges of the inventory.", type: list, elements: str}
-author: [The Turnout authors]
+author: [The Turnout authors (!UNKNOWN)]
 attributes:
   check_mode: {support: none, description: It is skipped.}
   diff_mode: {support: none, description: It changes nothing on hosts.}

@@ -21,7 +21,7 @@ options:
     description: Further questions for the host, as M(turnout.ops.probe) takes them.
     type: list
     elements: dict
-author: [The Turnout authors]
+author: [The Turnout authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

@@ -23,7 +23,7 @@ options:
   up_command: {description: Applies what is pending; left out to only read the version., type: str}
   environment_file_text: {description: Environment in systemd's EnvironmentFile syntax., type: str, required: true}
   timeout_s: {description: Seconds after which the command is ended., type: int, default: 300}
-author: [The Turnout authors]
+author: [The Turnout authors (!UNKNOWN)]
 attributes:
   check_mode: {support: full, description: Reads the version and applies nothing.}
   diff_mode: {support: full, description: Shows the version before and after.}

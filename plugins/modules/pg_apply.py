@@ -42,11 +42,12 @@ options:
 attributes:
   check_mode:
     support: full
+    description: Tells what would change, and changes nothing.
     details: Reports whether a reload is due. A need for a restart is known only after the reload.
   diff_mode:
     support: none
-author:
-  - The Turnout authors
+    description: There is nothing to show.
+author: [The Turnout authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

@@ -29,8 +29,7 @@ options:
 attributes:
   check_mode: {support: full, description: Says whether a certificate is due.}
   diff_mode: {support: none, description: There is nothing to show.}
-author:
-  - The Turnout authors
+author: [The Turnout authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

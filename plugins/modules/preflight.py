@@ -24,7 +24,7 @@ options:
   clock_skew_s: {description: Seconds by which clocks may differ., type: float, required: true}
   again: {description: A person's reason to deploy a release that is in quarantine., type: str, default: ""}
   resume: {description: Go on with the same release where an earlier run died., type: bool, default: false}
-author: [The Turnout authors]
+author: [The Turnout authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

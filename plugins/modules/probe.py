@@ -24,7 +24,7 @@ options:
 attributes:
   check_mode: {support: full, description: It changes nothing.}
   diff_mode: {support: none, description: It changes nothing.}
-author: [The Turnout authors]
+author: [The Turnout authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

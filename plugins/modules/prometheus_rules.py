@@ -14,7 +14,7 @@ description:
   - Where anything differs, all of them are first checked and unit-tested beside the folder with the host's own
     promtool; only then is any file replaced. Rules that fail change nothing.
 version_added: "0.1.0"
-author: Turnout
+author: [The Turnout authors (!UNKNOWN)]
 options:
   dest:
     description: Folder from which Prometheus reads rules.

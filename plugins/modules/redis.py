@@ -58,10 +58,11 @@ options:
 attributes:
   check_mode:
     support: full
+    description: Tells what would change, and changes nothing.
   diff_mode:
     support: full
-author:
-  - The Turnout authors
+    description: Shows what was before and what is after.
+author: [The Turnout authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

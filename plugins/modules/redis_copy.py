@@ -35,10 +35,11 @@ options:
 attributes:
   check_mode:
     support: none
+    description: It is skipped.
   diff_mode:
     support: none
-author:
-  - The Turnout authors
+    description: There is nothing to show.
+author: [The Turnout authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

@@ -22,9 +22,9 @@ options:
         C(probe), what its requests came to."
     type: dict
     required: true
-  versions: {description: Versions asked for, by stage., type: dict, required: true}
+  versions: {description: "Versions asked for, by stage.", type: dict, required: true}
   edges: {description: All edges of the inventory., type: list, elements: str, required: true}
-author: [The Turnout authors]
+author: [The Turnout authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

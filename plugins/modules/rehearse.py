@@ -13,8 +13,8 @@ description:
   - Runs on a host where the releases are laid and a PostgreSQL server is installed, in a network of its own in which
     the service's own addresses lead to a database (and a Redis) that live as long as the rehearsal. Nothing reaches
     the real ones, and the release's environment is what it always is.
-  - Brings the database to the schema in service with the release in service, fills it with O(seed), applies what is
-    pending, undoes it one step at a time, applies it again, and compares the schema after each.
+  - Brings the database to the schema in service with the release in service, fills it with the seed of the plan,
+    applies what is pending, undoes it one step at a time, applies it again, and compares the schema after each.
   - Whatever it finds is an answer; it fails only where it could not rehearse at all.
 options:
   plan:
@@ -25,7 +25,7 @@ options:
         C(port), C(health), C(smoke)), C(timeout_s), and C(data_directory) of a restored copy or null. Never shown.
     type: str
     required: true
-author: [The Turnout authors]
+author: [The Turnout authors (!UNKNOWN)]
 attributes:
   check_mode: {support: none, description: It changes nothing on the host but what it removes again.}
   diff_mode: {support: none, description: It changes nothing.}

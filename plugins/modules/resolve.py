@@ -16,7 +16,7 @@ description:
   - Fails with all faults when the release does not fit the service (another name, environment keys that the
     service file lacks, migrations without migrate commands).
 version_added: "0.1.0"
-author: Turnout
+author: [The Turnout authors (!UNKNOWN)]
 extends_documentation_fragment:
   - turnout.ops.service
 options:

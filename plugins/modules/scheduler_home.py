@@ -18,7 +18,7 @@ options:
     required: true
   word: {description: "A person's reason, with which O(named) becomes the home.", type: str, default: ""}
   named: {description: The host that a person named., type: str, default: ""}
-author: [The Turnout authors]
+author: [The Turnout authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

@@ -16,7 +16,7 @@ options:
   version: {description: Highest migration applied., type: int, required: true}
   recorded: {description: "Schema state that the edges recorded, or empty.", type: dict, default: {}}
   stable_record: {description: Release record of the release in service., type: dict, default: {}}
-author: [The Turnout authors]
+author: [The Turnout authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

@@ -13,7 +13,7 @@ description:
   - Runs on the controller (C(delegate_to) localhost), with the Python that has the package C(turnout).
   - The same as C(turnout slo rules), as values instead of files.
 version_added: "0.1.0"
-author: Turnout
+author: [The Turnout authors (!UNKNOWN)]
 options:
   folder:
     description: Folder of the SLO files.

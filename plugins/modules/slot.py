@@ -16,7 +16,7 @@ description:
     new release displaces is kept aside until the caller settles, and can be restored as a whole.
   - Needs nothing but Python, GNU tar and zstd (umoci for images).
 version_added: "0.1.0"
-author: Turnout
+author: [The Turnout authors (!UNKNOWN)]
 options:
   state:
     description:

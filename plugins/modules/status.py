@@ -20,7 +20,7 @@ options:
     type: dict
     required: true
   format: {description: Table for a person or one JSON object., type: str, choices: [table, json], default: table}
-author: [The Turnout authors]
+author: [The Turnout authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

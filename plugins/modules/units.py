@@ -53,7 +53,7 @@ options:
     default: false
   steady_s: {description: "Seconds of running without a restart, for C(steady).", type: float, default: 2.0}
   start_timeout_s: {description: Seconds that a start may take., type: int, default: 30}
-author: [The Turnout authors]
+author: [The Turnout authors (!UNKNOWN)]
 attributes:
   check_mode: {support: full, description: Reports what would change.}
   diff_mode: {support: full, description: Shows the states of the units before and after.}

@@ -15,7 +15,7 @@ options:
     description: What C(turnout-edge rollback) said on each edge; empty for one that did not answer.
     type: dict
     required: true
-author: [The Turnout authors]
+author: [The Turnout authors (!UNKNOWN)]
 """
 
 EXAMPLES = r"""

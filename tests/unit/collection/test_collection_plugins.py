@@ -70,8 +70,11 @@ def test_every_plugin_and_each_of_its_options_is_described(documented: dict[str,
         assert doc, f"{kind} {name}: {shown}"
         assert doc["short_description"].strip(), name
         assert doc["description"], name
-        for option, told in doc.get("options", {}).items():
-            assert told.get("description"), f"{kind} {name}: {option}"
+        # A comma in a text without quotes makes a key of what follows it.
+        for part in (doc.get("options") or {}, doc.get("attributes") or {}, shown["return"] or {}):
+            for key, told in part.items():
+                assert told.get("description"), f"{kind} {name}: {key}"
+                assert None not in (told[word] for word in told if word != "default"), f"{kind} {name}: {key}: {told}"
         if kind != "callback":
             assert shown["examples"], f"{kind} {name}"
             assert f"turnout.ops.{name}" in shown["examples"], f"{kind} {name}"
