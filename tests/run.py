@@ -262,7 +262,7 @@ def turnout_lab(layer: str, word: str, limit_s: float) -> Result:
 def molecule() -> Iterator[Result]:
     """Run every Molecule scenario, on the lab that the next layer goes on with: it is provisioned only once."""
     lab = Lab.from_environment()
-    # Beside a galaxy.yml Molecule wants its scenarios elsewhere, and says so each time, unless it is told where they are.
+    # Beside a galaxy.yml Molecule wants its scenarios elsewhere, and warns each time unless it is told where they are.
     place = {"MOLECULE_GLOB": "molecule/*/molecule.yml"}
     env = {"TURNOUT_LAB": lab.name, "TURNOUT_LAB_SUBNET": lab.subnet, **place}
     scenarios = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
