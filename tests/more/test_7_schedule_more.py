@@ -52,11 +52,17 @@ def test_jobs_are_installed_once_run_alone_and_tell_when_they_fail(
     turnout, inventory = controller
     # Jobs that would find nothing to run are not installed.
     run = turnout.playbook("schedule", *inventory)
-    refused(run, "schedule-missing", "mon1 does not have /opt/turnout, /opt/turnout/.venv/bin/ansible-playbook")
+    refused(
+        run,
+        "schedule-missing",
+        "mon1 does not have /opt/turnout, /opt/turnout/.venv/bin/ansible-playbook, /opt/turnout/inventories/lab",
+    )
     assert turnout.ssh("mon1", "ls /etc/turnout/schedule 2>/dev/null || true") == ""
     # The place of the project is enough here: of its jobs none runs in this test.
     place = "/opt/turnout/.venv/bin"
-    turnout.ssh("mon1", f"mkdir -p {place} && install -m 755 /bin/true {place}/ansible-playbook")
+    turnout.ssh(
+        "mon1", f"mkdir -p {place} /opt/turnout/inventories/lab && install -m 755 /bin/true {place}/ansible-playbook"
+    )
     probe = {"command": ["test", "-e", "/run/probe"], "directory": "/", "at": {"every_min": 1}}
     more = [{"name": "probe", "hosts": "controller", **probe}]
     options = (*inventory, "-e", json.dumps({"schedule_more_jobs": more}))

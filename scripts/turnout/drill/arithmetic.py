@@ -102,7 +102,7 @@ def measure_phases(
                 "drill-marks",
                 observed=f"the declared time to {name} is {seconds}",
                 expected="seconds above 0: nobody notices or decides in no time",
-                remedy=f"recovery.{name}_s in inventories/<env>/group_vars/all/recovery.yml",
+                remedy=f"recovery.{name}_s in group_vars/all/recovery.yml of the inventory",
             )
         sums[name] = seconds
     return tuple(

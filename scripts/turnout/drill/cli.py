@@ -17,6 +17,7 @@ from turnout.drill.parse import read
 from turnout.drill.record import Outcome
 from turnout.drill.summary import as_json, gate_json, summarize
 from turnout.errors import TurnoutError
+from turnout.inventory_here import inventory_here
 
 EXIT_CODES = {Outcome.PASS: 0, Outcome.FAIL: 1, Outcome.UNKNOWN: 3}
 
@@ -24,8 +25,8 @@ _files = click.argument("files", nargs=-1, required=True, type=click.Path(path_t
 _inventory = click.option(
     "--inventory",
     "-i",
-    default="inventories/lab",
-    show_default=True,
+    default=inventory_here,
+    show_default="the one of ansible.cfg",
     type=click.Path(path_type=Path),
     help="Inventory whose group_vars/all/recovery.yml has the targets.",
 )

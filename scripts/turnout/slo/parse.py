@@ -344,7 +344,7 @@ def _files(where: Path) -> list[Path]:
             "slo-missing",
             observed=f"{where}: no such file or folder",
             expected="a folder of OpenSLO files (*.yml), or one such file",
-            remedy="name the folder that holds them, e.g. inventories/lab/slos",
+            remedy="name the folder that holds them: slos beside the inventory's hosts",
         )
     found = sorted(p for p in where.iterdir() if p.suffix in (".yml", ".yaml") and p.is_file())
     if not found:
