@@ -15,6 +15,11 @@ from turnout.errors import TurnoutError
 # Group name -> (module, attribute, one line for --help).
 GROUPS: dict[str, tuple[str, str, str]] = {
     "drill": ("turnout.drill.cli", "drill", "Report what restore drills measured, and answer the release gate."),
+    "init": (
+        "turnout.init.cli",
+        "init",
+        "Write a repository for a service of your own: inventory, settings, objectives.",
+    ),
     "judge": (
         "turnout.judge.cli",
         "judge",

@@ -54,7 +54,7 @@ def release() -> None:
                         --principal ci@example.com --allowed-signers inventories/production/allowed_signers
     Every release:  turnout release build app/ --version 1.1.0
                     turnout release publish dist/shop-1.1.0.release.yml --to s3://releases/shop
-    Then:           ansible-playbook playbooks/deploy.yml -e release=1.1.0
+    Then:           ansible-playbook turnout.ops.deploy -e release=1.1.0
     """
 
 

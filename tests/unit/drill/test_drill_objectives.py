@@ -17,9 +17,8 @@ def content(**changes: str | None) -> str:
     return "recovery:\n" + "".join(f"  {key}: {value}\n" for key, value in values.items() if value is not None)
 
 
-@pytest.mark.parametrize("name", ["lab", "staging", "production"])
-def test_every_inventory_has_targets(name: str) -> None:
-    assert load(ROOT / "inventories" / name) == load(ROOT / "inventories" / name / "hosts.yml")
+def test_the_inventory_of_the_lab_has_targets() -> None:
+    assert load(ROOT / "inventories" / "lab") == load(ROOT / "inventories" / "lab" / "hosts.yml")
 
 
 def test_a_good_file_is_read() -> None:

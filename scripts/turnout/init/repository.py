@@ -1,0 +1,172 @@
+"""The files of a new repository: rendered and checked in memory, then written all or not at all."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import jinja2
+import yaml
+
+from turnout.errors import TurnoutError
+from turnout.faults import Fault, FaultsError
+from turnout.init import vault
+from turnout.init.answers import PURPOSES, Answers, Host, check
+from turnout.inventory_check import check as check_inventory
+from turnout.service import load
+
+VAULT_PASSWORD = PurePosixPath(".vault-password")
+_IN_ROOT = {
+    "ansible.cfg": "ansible.cfg",
+    "requirements.txt": "requirements.txt",
+    ".gitignore": "gitignore",
+    "ci/check.yml": "check.yml",
+}
+_IN_INVENTORY = {
+    "hosts.yml": "hosts.yml",
+    "group_vars/all/service.yml": "service.yml",
+    "group_vars/all/site.yml": "site.yml",
+    "group_vars/all/backup.yml": "backup.yml",
+    "group_vars/all/recovery.yml": "recovery.yml",
+    "slos/api-availability.yml": "slo.yml",
+}
+_PRIVATE, _PUBLIC = 0o600, 0o644
+
+
+@dataclass(frozen=True)
+class File:
+    """One file to write."""
+
+    content: str
+    mode: int = _PUBLIC
+
+
+def render(answers: Answers) -> dict[PurePosixPath, File]:
+    """Return the files by their path in the repository. Raises FaultsError for answers that cannot be right."""
+    check(answers)
+    values = _values(answers)
+    place = PurePosixPath("inventories", answers.environment)
+    made = {PurePosixPath(path): File(_fill(name, values)) for path, name in _IN_ROOT.items()}
+    made |= {place / path: File(_fill(name, values)) for path, name in _IN_INVENTORY.items()}
+    variables = place / "group_vars" / "all"
+    example = {**values, "example": True, "secret": str}
+    made[variables / "vault.yml.example"] = File(_fill("vault.yml", example))
+    password = vault.draw()
+    made[VAULT_PASSWORD] = File(password + "\n", _PRIVATE)
+    if values["postgres"] or values["redis"]:
+        plain = _fill("vault.yml", {**values, "example": False, "secret": vault.draw})
+        made[variables / "vault.yml"] = File(vault.encrypt(plain, password))
+    _check(made, place, answers)
+    return made
+
+
+def write(folder: Path, made: Mapping[PurePosixPath, File]) -> None:
+    """Write the files; where one of them is there already or cannot be written, nothing is left of the others."""
+    present = [path for path in made if (folder / path).exists() or (folder / path).is_symlink()]
+    if present:
+        raise TurnoutError(
+            "init-present",
+            observed=f"{folder} has {', '.join(map(str, sorted(present)))} already",
+            expected="a folder without these files: nothing of yours is replaced, and nothing was changed",
+            remedy='name another folder; a further inventory of the same service: see "A second '
+            'inventory" in docs/setup.md',
+        )
+    written: list[Path] = []
+    try:
+        for path, file in sorted(made.items()):
+            target = folder / path
+            for parent in reversed(target.parents):
+                if not parent.exists():
+                    parent.mkdir()
+                    written.append(parent)
+            written.append(target)
+            target.touch(mode=file.mode, exist_ok=False)
+            target.write_text(file.content, encoding="utf-8")
+    except OSError as error:
+        for each in reversed(written):
+            _remove(each)
+        raise TurnoutError(
+            "init-unwritable",
+            observed=f"{error.filename or folder}: {error.strerror}",
+            expected="a folder that can be written; nothing was left in it",
+            remedy="mend that, or name another folder",
+        ) from error
+
+
+def _remove(path: Path) -> None:
+    """Remove what was just made; what cannot be removed stays, beside the error that is told."""
+    try:
+        if path.is_dir():
+            path.rmdir()
+        else:
+            path.unlink(missing_ok=True)
+    except OSError:
+        return
+
+
+def _values(answers: Answers) -> dict[str, Any]:
+    """Return what the templates know."""
+    first = {group: hosts[0] for group, hosts in answers.groups.items() if hosts}
+    values = {key: value for key, value in asdict(answers).items() if key != "groups"}
+    values["version"] = version("turnout")
+    values["database"] = answers.service.replace("-", "_")
+    values["deploy_from"] = list(answers.deploy_from)
+    values |= {group: _address(first[group]) if group in first else "" for group in ("postgres", "redis", "monitoring")}
+    named: set[str] = set()
+    groups = []
+    for group, purpose in PURPOSES.items():
+        hosts = []
+        for host in answers.groups.get(group, ()):
+            hosts.append({"name": host.name, "address": host.address, "new": host.name not in named})
+            named.add(host.name)
+        if hosts:
+            groups.append({"name": group, "purpose": purpose, "hosts": hosts})
+    return {**values, "groups": groups}
+
+
+def _address(host: Host) -> str:
+    """Return where other hosts reach a host, as a template: right also when private_address is added later."""
+    address = f"{{{{ hostvars['{host.name}'].private_address | default('{host.reached_at}') }}}}"
+    return f"[{address}]" if ":" in host.reached_at else address
+
+
+def _fill(name: str, values: Mapping[str, Any]) -> str:
+    # Ansible's own templates stay as they are, so ours have other signs.
+    environment = jinja2.Environment(  # noqa: S701 - YAML, not HTML; every value is quoted by the filter q
+        block_start_string="<%",
+        block_end_string="%>",
+        variable_start_string="<<",
+        variable_end_string=">>",
+        comment_start_string="<#",
+        comment_end_string="#>",
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["q"] = lambda value: json.dumps(value, ensure_ascii=False)
+    text = (files("turnout.init") / "templates" / f"{name}.j2").read_text(encoding="utf-8")
+    return environment.from_string(text).render(values)
+
+
+def _check(made: Mapping[PurePosixPath, File], place: PurePosixPath, answers: Answers) -> None:
+    """Hold the service file and the inventory to what every deploy holds them to."""
+    # What Ansible fills in later is something there, and no fault.
+    content = re.sub(r"\{\{.*?\}\}", "filled-in", made[place / "group_vars" / "all" / "service.yml"].content)
+    service = yaml.safe_load(content)["service"]
+    faults: list[Fault] = []
+    try:
+        load(service, base_dir=Path(place))
+    except FaultsError as error:
+        faults += error.faults
+    groups = {group: [host.name for host in hosts] for group, hosts in answers.groups.items() if hosts}
+    hosts = {host.name: {"ansible_host": host.address} for group in answers.groups.values() for host in group}
+    faults += check_inventory(groups, hosts, service)
+    if faults:
+        raise FaultsError("init-invalid", "what the repository is to be made of", faults)

@@ -1,0 +1,18 @@
+"""Secrets of a new repository: drawn, and encrypted as ansible-vault does it, before anything is written to a disk."""
+
+from __future__ import annotations
+
+import secrets
+
+
+def draw() -> str:
+    """Return a new secret that fits into addresses of databases without quoting."""
+    return secrets.token_hex(24)
+
+
+def encrypt(plain: str, password: str) -> str:
+    """Return the content of a file that `ansible-vault` opens with that password."""
+    from ansible.parsing.vault import VaultLib, VaultSecret  # noqa: PLC0415 - slow to import, and only needed here
+
+    vault = VaultLib([("default", VaultSecret(password.encode()))])
+    return bytes(vault.encrypt(plain)).decode()
