@@ -98,12 +98,17 @@ def test_what_it_wrote_passes_every_static_check_at_once(written: Path) -> None:
     assert listed["edge"]["hosts"]
     assert listed["api"]["hosts"]
     assert "fit together" in ansible(written, "ansible-playbook", "turnout.ops.check")
-    names = ["check", "site", "deploy", "rollback", "status", *(["restore_drill"] if "drill" in listed else [])]
-    playbooks = [f"turnout.ops.{name}" for name in names]
+    playbooks = [f"turnout.ops.{name}" for name in ("check", "site", "deploy", "rollback", "status", "restore_drill")]
     ansible(written, "ansible-playbook", "--syntax-check", *playbooks)
     parse.check(parse.load(inventory(written) / "slos"))
     assert objectives.load(inventory(written)) == objectives.load(inventory(written) / "hosts.yml")
     assert "judge" not in variables(written, "service.yml")["service"] or (inventory(written) / "slos").is_dir()
+
+
+def test_a_drill_without_a_host_for_it_says_so(tmp_path: Path) -> None:
+    folder = made(tmp_path / "ops", *SMALLEST)
+    with pytest.raises(AssertionError, match=r"error\[drill-host\]: no host is in the group drill"):
+        ansible(folder, "ansible-playbook", "turnout.ops.restore_drill")
 
 
 def test_the_linter_of_ansible_finds_nothing(tmp_path: Path) -> None:
