@@ -551,7 +551,8 @@ class CallbackModule(CallbackBase):
         if stop:
             self._stop(stop)
         if not self._causes and self._record.has("keeper.json"):
-            self._causes.append((self._phase, "", "", "the run was interrupted"))
+            why = read_json(self._record.folder / "interrupted.json").get("why")  # written by `turnout deploy`
+            self._causes.append((self._phase, "", "", f"the run was interrupted{f': {why}' if why else ''}"))
         self._end("failed")
 
     def _end(self, how):
@@ -590,7 +591,8 @@ class CallbackModule(CallbackBase):
         shown, again = 0, False
         deadline = time.monotonic() + PUT_BACK_LIMIT_S
         try:
-            while time.monotonic() < deadline:
+            # `left`: who typed `turnout deploy` has pressed Ctrl-C again.
+            while time.monotonic() < deadline and not self._record.has("left"):
                 done = self._record.has("keeper.done")
                 with contextlib.suppress(OSError):
                     text = log.read_bytes()[shown:].decode("utf-8", "replace")

@@ -1,20 +1,24 @@
-"""The command line's face: `turnout GROUP COMMAND`.
+"""The command line's face: `turnout COMMAND`.
 
-Groups are loaded when they are called, so that `turnout lab status` does not pay for importing boto3.
+Commands are loaded when they are called, so that `turnout status` does not pay for importing boto3.
 """
 
 from __future__ import annotations
+
+import turnout.quiet_start  # isort: split
 
 import importlib
 import sys
 
 import click
+from click.shell_completion import CompletionItem
 
+from turnout.command.playbooks import ENTRIES, PlaybookCommand
 from turnout.errors import TurnoutError
 
 # Group name -> (module, attribute, one line for --help).
 GROUPS: dict[str, tuple[str, str, str]] = {
-    "drill": ("turnout.drill.cli", "drill", "Report what restore drills measured, and answer the release gate."),
+    "drill": ("turnout.drill.cli", "drill", ENTRIES["drill"].what),
     "judge": (
         "turnout.judge.cli",
         "judge",
@@ -24,35 +28,56 @@ GROUPS: dict[str, tuple[str, str, str]] = {
     "release": ("turnout.release.cli", "release", "Build, sign, publish and verify releases."),
     "slo": ("turnout.slo.cli", "slo", "Check SLOs, and write Prometheus rules from them."),
 }
+PLAYBOOKS = {name: entry.what for name, entry in ENTRIES.items()}
+TOOLS = {name: row[2] for name, row in GROUPS.items() if name not in PLAYBOOKS}
+NAMES = {**PLAYBOOKS, **TOOLS}
 
 
 class _LazyGroup(click.Group):
     """A click group whose members are imported on first use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return sorted(GROUPS)
+        return sorted(NAMES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in GROUPS:
-            return None
-        module, attribute, _ = GROUPS[cmd_name]
-        command = getattr(importlib.import_module(module), attribute)
-        assert isinstance(command, click.Command)  # noqa: S101 - a wrong table is a defect, not user input
-        return command
+        if cmd_name in GROUPS:
+            module, attribute, _ = GROUPS[cmd_name]
+            command = getattr(importlib.import_module(module), attribute)
+            assert isinstance(command, click.Command)  # noqa: S101 - a wrong table is a defect, not user input
+            return command
+        return PlaybookCommand(cmd_name) if cmd_name in ENTRIES else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, row[2]) for name, row in sorted(GROUPS.items())])
+        for title, rows in (("Playbooks, run by ansible-playbook", PLAYBOOKS), ("Tools", TOOLS)):
+            with formatter.section(title):
+                formatter.write_dl(sorted(rows.items()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete a command's name without importing any."""
+        names = [CompletionItem(name, help=NAMES[name]) for name in sorted(NAMES) if name.startswith(incomplete)]
+        return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
+
+
+def _show_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    """Print the versions of what was installed together, and of Ansible under it."""
+    if not wanted or ctx.resilient_parsing:
+        return
+    from turnout.command.versions import lines  # noqa: PLC0415 - only this option asks
+
+    click.echo("\n".join(lines()))
+    ctx.exit()
 
 
 @click.group(cls=_LazyGroup)
-@click.version_option(package_name="turnout", prog_name="turnout")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
+              help="Show the versions of the package, the collection and ansible-core.")  # fmt: skip
 def cli() -> None:
     """Release and recovery automation with Ansible."""
 
 
 def main() -> None:
     """Run the command line; a `TurnoutError` becomes its message and exit code 2."""
+    turnout.quiet_start.over()
     try:
         cli()
     except TurnoutError as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from turnout.command.playbooks import PlaybookCommand, PlaybookGroup
 from turnout.drill import objectives as recovery
 from turnout.drill import table
 from turnout.drill.gate import decide
@@ -31,12 +32,16 @@ _inventory = click.option(
 )
 
 
-@click.group()
+@click.group(cls=PlaybookGroup)
 def drill() -> None:
-    """Restore drills: report, metrics, release gate.
+    """Run a restore drill: `turnout drill [OPTIONS OF ansible-playbook]`, the same as `turnout drill run`.
 
-    FILE is a file of drill records, one JSON object a line, or an edge's ledger.
+    The other commands tell what drills measured. FILE is a file of drill records, one JSON object a line, or an edge's
+    ledger.
     """
+
+
+drill.add_command(PlaybookCommand("drill", called="run"))
 
 
 def write_whole(path: Path, content: str, mode: int = 0o644) -> None:

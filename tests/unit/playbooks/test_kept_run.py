@@ -60,13 +60,11 @@ ROLLBACK = """
 class Run:
     """One run of the playbook."""
 
+    lease_s = LEASE_S
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        host = {"ansible_connection": "local", "ansible_become": False, "ansible_python_interpreter": sys.executable}
-        (folder / "hosts.yml").write_text(json.dumps({"edge": {"hosts": {"edge1": host, "edge2": host}}}))
-        tasks = "".join(WAIT % {"number": number} for number in range(1, 61))
-        (folder / "deploy.yml").write_text(DEPLOY % {"lease_s": LEASE_S, "tasks": tasks})
-        (folder / "rollback.yml").write_text(ROLLBACK)
+        self.write()
         env = {key: value for key, value in os.environ.items() if not key.startswith("TURNOUT_")}
         env |= {"XDG_STATE_HOME": str(folder / "state"), "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
         self.process = subprocess.Popen(
@@ -77,6 +75,14 @@ class Run:
             cwd=ROOT, env={**env, "PYTHONUNBUFFERED": "1"}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip
+
+    def write(self) -> None:
+        """Write the hosts, the playbook, and the rollback that puts it back."""
+        host = {"ansible_connection": "local", "ansible_become": False, "ansible_python_interpreter": sys.executable}
+        (self.folder / "hosts.yml").write_text(json.dumps({"edge": {"hosts": {"edge1": host, "edge2": host}}}))
+        tasks = "".join(WAIT % {"number": number} for number in range(1, 61))
+        (self.folder / "deploy.yml").write_text(DEPLOY % {"lease_s": self.lease_s, "tasks": tasks})
+        (self.folder / "rollback.yml").write_text(ROLLBACK)
 
     @property
     def home(self) -> Path:

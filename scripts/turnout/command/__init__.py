@@ -1,0 +1,1 @@
+"""The commands beside the playbooks: `turnout deploy 1.4.2`, thin over `ansible-playbook turnout.ops.deploy`."""
