@@ -101,6 +101,12 @@ def test_variables_that_help_names_are_variables_of_the_playbook() -> None:
             assert key in text, (name, key)
 
 
+def test_the_page_of_commands_lists_every_one() -> None:
+    page = (ROOT / "docs" / "commands.md").read_text()
+    for name, entry in ENTRIES.items():
+        assert f"| `turnout {name}{' RELEASE' if entry.word else ''}` | `{entry.full_name}`: " in page, name
+
+
 def test_version_names_the_package_the_collection_and_ansible() -> None:
     result = CliRunner().invoke(cli, ["--version"])
     ours = yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"]
