@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import difflib
 import re
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from turnout import tables
 from turnout.errors import TurnoutError
 
 _COLUMNS = ("where", "observed", "expected", "to mend")
@@ -66,23 +66,7 @@ class FaultsError(TurnoutError):
 def table(faults: Iterable[Fault]) -> str:
     """Return the faults as a table for a terminal, long cells wrapped."""
     rows = [_COLUMNS, *((f.path, f.observed, f.expected, f.remedy) for f in faults)]
-    widths = [min(limit, max(len(row[column]) for row in rows)) for column, limit in enumerate(_WIDTHS)]
-    lines: list[str] = []
-    for index, row in enumerate(rows):
-        cells = [_wrap(cell, width) for cell, width in zip(row, widths, strict=True)]
-        for number in range(max(len(cell) for cell in cells)):
-            parts = [
-                (cell[number] if number < len(cell) else "").ljust(width)
-                for cell, width in zip(cells, widths, strict=True)
-            ]
-            lines.append("  " + "  ".join(parts).rstrip())
-        if index == 0:
-            lines.append("  " + "  ".join("-" * width for width in widths))
-    return "\n".join(lines)
-
-
-def _wrap(cell: str, width: int) -> list[str]:
-    return textwrap.wrap(cell, width, break_long_words=True, break_on_hyphens=False) or [""]
+    return "\n".join(f"  {line}" for line in tables.lines(rows, most=_WIDTHS, ruled=True))
 
 
 def shown(value: object) -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from turnout import tables
+
 FAILING, GOOD, BACK, MENDED = "failing", "good", "back", "mended"
 """Stages: the release that must fail, the one that must not, the rollback by hand; and the rollback that is run where
 the first one did not fail."""
@@ -172,14 +174,16 @@ def _faults(
 
 def lines(entry: Mapping[str, Any]) -> list[str]:
     """Return an entry as a person reads it."""
-    out = [f"{'stage':<9}{'release':<12}{'seconds':>8}{'requests':>10}{'lost':>6}{'all 5xx':>9}  exposed on edges"]
+    rows: list[tuple[object, ...]] = [
+        ("stage", "release", "seconds", "requests", "lost", "all 5xx", "exposed on edges")
+    ]
     for row in entry["stages"]:
         exposed = ", ".join(
             f"{name} {'never' if value is None else f'{value:.1f} s'}"
             for name, value in sorted((row.get("exposed_s") or {}).items())
         )
-        out.append(
-            f"{row['stage']:<9}{row['release'] or entry['stable'] or '-':<12}{row['seconds']:>8.1f}{row['sent']:>10}"
-            f"{row['lost']:>6}{row['errors_5xx']:>9}  {exposed}".rstrip()
-        )
+        release = row["release"] or entry["stable"] or "-"
+        seen = (row["sent"], row["lost"], row["errors_5xx"])
+        rows.append((row["stage"], release, f"{row['seconds']:.1f}", *seen, exposed))
+    out = tables.lines(rows, right=range(2, 6))
     return [*out, f"verdict: {entry['verdict']}", *(f"  {cause}" for cause in entry["causes"])]

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from turnout import tables
+
 Facts = Mapping[str, Any]
 
 _LEDGER_ROWS = 5
@@ -187,5 +189,4 @@ def _block(title: str, rows: Sequence[str]) -> list[str]:
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return the rows with their columns aligned."""
-    widths = [max(len(str(row[index])) for row in rows) for index in range(len(rows[0]))]
-    return ["  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return tables.lines(rows)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from turnout import tables
 from turnout.checklist.model import Result, Verdict
 from turnout.checklist.plan import Outcome
 from turnout.checklist.waivers import used
@@ -40,19 +40,7 @@ def table(outcome: Outcome, now_s: float) -> str:
         subjects = " ".join(result.subject for result in same)
         name = same[0].check + (f"  {subjects}" if subjects else "")
         rows.append((word(same[0]), name, age(old), _evidence(same[0])))
-    widths = [max(len(row[0]) for row in rows), min(WIDTHS["what"], max(len(row[1]) for row in rows)), 6]
-    lines = []
-    for verdict, name, aged, evidence in rows:
-        names = textwrap.wrap(name, widths[1]) or [""]
-        texts = textwrap.wrap(evidence, WIDTHS["evidence"], break_on_hyphens=False) or [""]
-        for index in range(max(len(names), len(texts))):
-            cells = (
-                (verdict if index == 0 else "").ljust(widths[0]),
-                (names[index] if index < len(names) else "").ljust(widths[1]),
-                (aged if index == 0 else "").rjust(widths[2]),
-                texts[index] if index < len(texts) else "",
-            )
-            lines.append("  ".join(cells).rstrip())
+    lines = tables.lines(rows, most=(10, WIDTHS["what"], 6, WIDTHS["evidence"]), right=(2,))
     return "\n".join([*lines, "", summary(outcome)])
 
 

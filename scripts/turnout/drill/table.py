@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from turnout import tables
 from turnout.drill.gate import Gate, duration
 from turnout.drill.record import Drill, Outcome, Verdict
 from turnout.drill.statistics import Spread, measured_s
@@ -141,15 +142,7 @@ def counts_words(summary: Summary) -> str:
 
 def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Return a table as lines: the first column to the left, the others to the right."""
-    lines = [list(head), *map(list, rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    return [
-        "  ".join(
-            cell.rjust(width) if column else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
+    return tables.lines([head, *rows], right=range(1, len(head)))
 
 
 def text(summary: Summary) -> str:
