@@ -382,6 +382,11 @@ class CallbackModule(CallbackBase):
         self._causes = []
         self._finished = False
         self._silent = False
+        # `turnout deploy` on a terminal shows phases and tasks in a line that changes, from the events. What this run
+        # starts itself, its put-back above all, writes its lines as ever.
+        self._line_elsewhere = os.environ.pop("TURNOUT_PROGRESS", "") == "line"
+        if self._line_elsewhere:
+            os.environ.pop("ANSIBLE_FORCE_COLOR", None)
         atexit.register(self._at_exit)
         self._ctrl_c = _CtrlC()
         self._ctrl_c.register()
@@ -409,7 +414,8 @@ class CallbackModule(CallbackBase):
         self._phase = f"{match['number']} {match['what']}" if match else name
         self._record.write("phase", self._phase)
         self._record.event("phase", phase=self._phase)
-        self._print(f"\n{self._seconds():>7}  {self._phase}", C.COLOR_HIGHLIGHT)
+        if not self._line_elsewhere:
+            self._print(f"\n{self._seconds():>7}  {self._phase}", C.COLOR_HIGHLIGHT)
 
     def _seconds(self):
         return f"{time.monotonic() - self._started:.1f} s"
@@ -420,6 +426,8 @@ class CallbackModule(CallbackBase):
         self._pass_gate()
         self._task = task
         self._task_started = time.monotonic()
+        if self._line_elsewhere:
+            self._record.event("doing", task=task.get_name().rpartition(" : ")[2].strip())
         _load_for_every_worker(self._plays)
 
     def v2_runner_on_start(self, host, task):
@@ -459,7 +467,8 @@ class CallbackModule(CallbackBase):
         states = ", ".join(f"{' '.join(sorted(names))} {state}" for state, names in sorted(groups.items()))
         color = C.COLOR_CHANGED if "changed" in groups else C.COLOR_OK
         self._record.event("task", phase=self._phase, task=name, hosts=done, seconds=round(seconds, 3))
-        self._print(f"{'':9}{name:<58} {seconds:5.1f} s  {states}", color)
+        if not self._line_elsewhere:
+            self._print(f"{'':9}{name:<58} {seconds:5.1f} s  {states}", color)
 
     def _say(self, result):
         """Print what a task has to say to a person: words of the edges, of a debug task, or a report."""

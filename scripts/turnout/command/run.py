@@ -28,8 +28,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from turnout import keeper
+from turnout.command import progress
+from turnout.command.progress import Screen
 from turnout.errors import TurnoutError
 
 END_LIMIT_S = 5.0  # until a run that was told to end is killed
@@ -87,11 +90,14 @@ def plain(text: str) -> None:
 class Run:
     """One playbook that runs, and what becomes of the signals that this process gets."""
 
-    def __init__(self, argv: Sequence[str], environment: Mapping[str, str], say: Say = plain) -> None:
+    def __init__(
+        self, argv: Sequence[str], environment: Mapping[str, str], say: Say = plain, screen: Screen | None = None
+    ) -> None:
         self.argv = list(argv)
         self.environment = dict(environment)
         self.folder = Path(environment["TURNOUT_RUN_FOLDER"])
-        self.say = say
+        self.screen = screen
+        self.say = screen.say if screen else say
         self.process: subprocess.Popen[bytes] | None = None
         self.first: signal.Signals | None = None
         self.leaving = False
@@ -188,18 +194,39 @@ class Run:
                 env=self.environment,
                 start_new_session=True,
                 preexec_fn=keeper.end_with_parent,  # noqa: PLW1509 - this process has one thread
+                **self.streams(),
             )
             ended = os.pidfd_open(process.pid)
+            output = [process.stdout.fileno()] if process.stdout else []
             try:
                 while process.poll() is None:
                     self.step()
-                    select.select([woken, ended], [], [], POLL_S)
+                    ready, _, _ = select.select([woken, ended, *output], [], [], POLL_S)
                     clear()
+                    if set(output) & set(ready) and not self.show(output[0]):
+                        output = []
+                    if self.screen:
+                        self.screen.draw()
+                while output and select.select(output, [], [], 0)[0] and self.show(output[0]):
+                    pass  # what it said last; a process that outlived it may hold the other end open
             finally:
                 os.close(ended)
+                if self.screen:
+                    self.screen.close()
             if self.kept() and (self.killed or not self.has(ENDED)):
                 self.show_put_back(clear)
         return self.code(process.returncode)
+
+    def streams(self) -> dict[str, Any]:
+        """Return where Ansible's output goes: to this process where that draws a line below it."""
+        return {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if self.screen else {}
+
+    def show(self, output: int) -> bool:
+        """Show what Ansible has written; tell whether there may be more."""
+        data = os.read(output, 65536)
+        if self.screen:
+            self.screen.output(data)
+        return bool(data)
 
     def code(self, returned: int) -> int:
         """Return ansible-playbook's exit code; that of a shell where a signal ended it."""
@@ -289,4 +316,8 @@ def _wakes() -> Iterator[tuple[int, Callable[[], object]]]:
 def playbook(name: str, options: Sequence[str]) -> int:
     """Run a playbook with options of ansible-playbook; return its exit code."""
     environment = environment_of(os.environ)
-    return Run([program(), name, *options], environment).run()
+    argv = [program(), name, *options]
+    if not progress.wanted(environment, options, sys.stdout.isatty() and sys.stderr.isatty()):
+        return Run(argv, environment).run()
+    screen = progress.Screen(Path(environment["TURNOUT_RUN_FOLDER"]), progress.story(name))
+    return Run(argv, progress.environment_for(environment), screen=screen).run()

@@ -120,7 +120,7 @@ def completions(*words: str) -> list[str]:
     """Return what bash's completion gets for a line whose last word is to be completed."""
     line = " ".join(["turnout", *words])
     env = {**os.environ, "_TURNOUT_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(words))}
-    done = subprocess.run([TURNOUT], env=env, capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run([TURNOUT], env=env, capture_output=True, text=True, check=True, timeout=120)
     assert done.stderr == ""
     return [row.partition(",")[2] for row in done.stdout.splitlines()]
 

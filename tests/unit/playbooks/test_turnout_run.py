@@ -39,13 +39,13 @@ class Commanded(Run):
 
     def __init__(
         self, folder: Path, *, rollback: str = ROLLBACK, lease_s: float = LEASE_S, argv: tuple[str, ...] = (),
-        **streams: object,
+        terminal: str = "dumb", **streams: object,
     ) -> None:  # fmt: skip
         self.folder, self.lease_s = folder, lease_s
         self.write()
         (folder / "rollback.yml").write_text(rollback)
         env = {key: value for key, value in os.environ.items() if not key.startswith("TURNOUT_")}
-        env |= {"XDG_STATE_HOME": str(folder / "state"), "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+        env |= {"XDG_STATE_HOME": str(folder / "state"), "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "TERM": terminal}
         self.process = subprocess.Popen(
             argv or [
                 sys.executable, "-c", COMMAND, str(folder / "deploy.yml"), "-i", str(folder / "hosts.yml"),
@@ -325,6 +325,45 @@ def test_a_closed_terminal_leaves_nothing(runs: list[Commanded], tmp_path: Path)
     os.close(master)
     run.process.wait(timeout=60)
     run.is_put_back()
+    run.leaves_nothing()
+
+
+def test_on_a_terminal_a_phase_is_one_line_that_changes(runs: list[Commanded], tmp_path: Path) -> None:
+    past = tmp_path / "state" / "turnout" / "runs" / "20200101T000000-then-1"
+    past.mkdir(parents=True)
+    rows = [
+        {"ts": "2020-01-01T00:00:00+00:00", "event": "start", "playbook": "deploy"},
+        {"ts": "2020-01-01T00:00:01+00:00", "event": "phase", "phase": "1/1 wait"},
+        {"ts": "2020-01-01T01:00:01+00:00", "event": "end", "how": "ok"},
+    ]
+    (past / "events.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    master, slave = pty.openpty()
+    run = start(runs, tmp_path, stdin=slave, stdout=slave, stderr=slave, terminal="xterm")
+    os.close(slave)
+    said = ""
+
+    def until(words: str) -> None:
+        nonlocal said
+        deadline = time.monotonic() + 60
+        while words not in said:
+            assert time.monotonic() < deadline, said
+            with contextlib.suppress(OSError):
+                said += os.read(master, 65536).decode(errors="replace")
+
+    until("Wait 2 | about 60 min left")
+    assert "Start the keeper   " not in said, "a line for each task as well"
+    os.killpg(run.process.pid, signal.SIGINT)
+    until(f"events: {run.home}/")
+    os.close(master)
+    assert run.process.wait(timeout=30) != 0
+    assert "Traceback" not in said
+    for words in ("putting everything back", "  | ", "put back", "the run was interrupted: Ctrl-C was pressed"):
+        assert words in said, said
+    run.is_put_back()
+    log = (run.home / "put-back.log").read_text()
+    assert "1/1 put back" in log, "the put-back writes plain lines"
+    assert "\x1b" not in log
+    assert said.index("1/1 wait  NOT done") < said.index("putting everything back")
     run.leaves_nothing()
 
 
