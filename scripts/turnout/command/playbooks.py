@@ -33,10 +33,7 @@ class Entry:
 ENTRIES = {
     "backup": Entry("backup", "Take a backup of PostgreSQL and Redis.", (
         ("type=full|diff|incr", "by default incr"), ("repository=2", "into that one alone"))),
-<<<<<<< HEAD
     "check": Entry("check", "Check service file, objectives and inventory; ask no host."),
-=======
->>>>>>> w-face
     "checklist": Entry("checklist", "Look at everything that must hold before a release; change nothing.", (
         ("format=json", "one JSON object"),), "release"),
     "deploy": Entry("deploy", "Release a version.", (

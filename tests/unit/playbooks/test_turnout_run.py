@@ -232,26 +232,15 @@ def test_a_run_that_does_not_end_is_killed_and_its_put_back_shown(
 
 
 @pytest.mark.parametrize("ended", ["", "echo failed > $TURNOUT_RUN_FOLDER/ended"])
-<<<<<<< HEAD
-def test_a_second_ctrl_c_is_followed_soon_by_a_run_that_hears_nothing(tmp_path: Path, ended: str) -> None:
-=======
 def test_a_second_ctrl_c_is_followed_soon_by_a_run_that_hears_nothing(
     tmp_path: Path, ended: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "END_LIMIT_S", 120)  # so that a slow machine is told from a run that is waited for
->>>>>>> w-face
     deaf = Deaf(tmp_path, ended)
     (tmp_path / "keeper.pid").write_text(f"{os.getpid()} {process_started(os.getpid())}")
     began = time.monotonic()
     deaf.press(0.0, 0.3)
     assert deaf.run.run() == 130
-<<<<<<< HEAD
-    assert time.monotonic() - began < command.LEAVE_LIMIT_S + 2
-    assert deaf.said == [f"  the put-back goes on by itself; see {tmp_path / 'put-back.log'}"]
-
-
-def test_without_a_keeper_a_second_ctrl_c_ends_it_at_once(tmp_path: Path) -> None:
-=======
     assert time.monotonic() - began < 60
     assert deaf.said == [f"  the put-back goes on by itself; see {tmp_path / 'put-back.log'}"]
 
@@ -259,16 +248,11 @@ def test_without_a_keeper_a_second_ctrl_c_ends_it_at_once(tmp_path: Path) -> Non
 def test_without_a_keeper_a_second_ctrl_c_ends_it_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "END_LIMIT_S", 120)
     monkeypatch.setattr(command, "LEAVE_LIMIT_S", 120)
->>>>>>> w-face
     deaf = Deaf(tmp_path, "")
     began = time.monotonic()
     deaf.press(0.0, 0.3)
     assert deaf.run.run() == 130
-<<<<<<< HEAD
-    assert time.monotonic() - began < 2
-=======
     assert time.monotonic() - began < 60
->>>>>>> w-face
     assert deaf.said == []
 
 
