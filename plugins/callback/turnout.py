@@ -625,7 +625,7 @@ class CallbackModule(CallbackBase):
         else:
             self._print(
                 "  the keeper of this run is gone: each edge goes back by itself when its lease runs out; "
-                "to bring the rest back: ansible-playbook playbooks/rollback.yml",
+                "to bring the rest back: ansible-playbook turnout.ops.rollback",
                 C.COLOR_WARN,
             )
 

@@ -135,7 +135,7 @@ def main():
     except (RuntimeError, OSError, ValueError) as error:
         module.fail_json(
             msg=f"error[drill]: {error}; expected: turnout-drill on this host; to mend: "
-            "ansible-playbook playbooks/site.yml --tags drill"
+            "ansible-playbook turnout.ops.site --tags drill"
         )
 
 

@@ -246,7 +246,7 @@ def ask(words):
     except ImportError as fault:
         raise OptionError(
             f"turnout-edge is not installed here ({fault}); expected: {LIBRARY}/turnout_edge; "
-            "to mend: apply the role edge (ansible-playbook playbooks/site.yml --tags edge)"
+            "to mend: apply the role edge (ansible-playbook turnout.ops.site --tags edge)"
         ) from fault
     code, answer, _ = answer_to(words)
     return code, answer

@@ -136,7 +136,7 @@ def check_user(user):
     except KeyError:
         raise MigrateError(
             f"this host has no user {user}; expected: the user that migrations run as (service.migrate.user); to mend: "
-            "ansible-playbook playbooks/site.yml --tags service_host"
+            "ansible-playbook turnout.ops.site --tags service_host"
         ) from None
 
 

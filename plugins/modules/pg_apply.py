@@ -185,7 +185,7 @@ def main():
             module.warn(
                 f"PostgreSQL waits for a restart to apply {', '.join(result['waiting'])}; {connected} clients are "
                 "connected. To restart it, at a time that suits: "
-                "ansible-playbook playbooks/site.yml --tags postgres -e postgres_restart=always"
+                "ansible-playbook turnout.ops.site --tags postgres -e postgres_restart=always"
             )
     except PsqlError as error:
         module.fail_json(msg=f"PostgreSQL: {error}")

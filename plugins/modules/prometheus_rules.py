@@ -88,7 +88,7 @@ def faults_of(params):
     if not os.path.isdir(params["dest"]):
         return (
             f"observed: no folder {params['dest']}; expected: the folder that Prometheus reads rules from; "
-            "to mend: ansible-playbook playbooks/site.yml --tags monitoring, or slo_rules_dest"
+            "to mend: ansible-playbook turnout.ops.site --tags monitoring, or slo_rules_dest"
         )
     return None
 

@@ -628,7 +628,7 @@ def fence_of(places: Places, params: dict):
             "host-unprepared",
             f"there is no turnout_host.fence in {places.root / LIBRARY}",
             "the program that keeps older runs away",
-            "ansible-playbook playbooks/site.yml --tags service_host",
+            "ansible-playbook turnout.ops.site --tags service_host",
         )
     try:
         return library.Fence(places.service, params["run"], params["fence"], str(places.root))
@@ -653,7 +653,7 @@ def program_missing(name: str) -> SlotError:
         "program-missing",
         f"there is no program {name} on this host",
         f"{name}, which releases need",
-        f"ansible-playbook playbooks/site.yml installs it; by hand: apt-get install {name}",
+        f"ansible-playbook turnout.ops.site installs it; by hand: apt-get install {name}",
     )
 
 
@@ -907,14 +907,14 @@ def wanted_slot(places: Places, params: dict) -> Slot:
             "user-missing",
             f"there is no user {params['user']} on this host",
             "the user that runs the service",
-            "ansible-playbook playbooks/site.yml makes it",
+            "ansible-playbook turnout.ops.site makes it",
         ) from None
     if not is_complete(places, params["release_id"]):
         raise SlotError(
             "release-incomplete",
             f"{places.release(params['release_id'])} is not laid whole",
             f"a release with the marker {MARKER}",
-            "deploy it again: ansible-playbook playbooks/deploy.yml -e release=VERSION",
+            "deploy it again: ansible-playbook turnout.ops.deploy -e release=VERSION",
         )
     slot = Slot(params["release_id"])
     slot.files[places.environment(color)] = FileContent(params["environment"].encode(), 0o640, gid)

@@ -132,7 +132,7 @@ def library_of_host():
     except ImportError as fault:
         raise UnitError(
             f"there is no such turnout_host in {folder} ({fault}); expected: the program that keeps older runs away; "
-            "to mend: ansible-playbook playbooks/site.yml --tags service_host",
+            "to mend: ansible-playbook turnout.ops.site --tags service_host",
             "host-unprepared",
         ) from None
 
@@ -210,7 +210,7 @@ class Unit:
         if code:
             raise UnitError(
                 f"{self.name}: systemctl {verb} said: {text}; expected exit code 0; to mend: "
-                "ansible-playbook playbooks/site.yml --tags service_host"
+                "ansible-playbook turnout.ops.site --tags service_host"
             )
         folder = os.open(os.path.join(os.path.dirname(os.path.dirname(self.dropin)), WANTED_DIR), os.O_RDONLY)
         try:

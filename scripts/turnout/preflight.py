@@ -132,7 +132,7 @@ def _edges_agree(edges: Mapping[str, Facts]) -> list[Fault]:
                 "edges",
                 f"they disagree about the release in service ({seen})",
                 "one release on every edge",
-                "ansible-playbook playbooks/status.yml, then ansible-playbook playbooks/rollback.yml",
+                "ansible-playbook turnout.ops.status, then ansible-playbook turnout.ops.rollback",
             )
         )
     return faults
@@ -152,8 +152,8 @@ def _edges_at_rest(edges: Mapping[str, Facts], manifest: Manifest, *, resume: bo
         if resume and same and not share_bp:
             resumed.append(name)
             continue
-        deploy = f"ansible-playbook playbooks/deploy.yml -e release={manifest.version} -e resume=true"
-        remedy = "ansible-playbook playbooks/rollback.yml puts the earlier run back; then deploy again"
+        deploy = f"ansible-playbook turnout.ops.deploy -e release={manifest.version} -e resume=true"
+        remedy = "ansible-playbook turnout.ops.rollback puts the earlier run back; then deploy again"
         if same and share_bp:
             remedy = (
                 f"wait until its lease has taken it back (a few seconds), then go on with it: {deploy}; or {remedy}"
@@ -260,7 +260,7 @@ def slot_faults(
                     name,
                     f"{slot.get('release_id') or 'nothing'}{whole} stands in {color}, {what}",
                     expected,
-                    f"ansible-playbook playbooks/deploy.yml -e release={version} lays it anew on every host"
+                    f"ansible-playbook turnout.ops.deploy -e release={version} lays it anew on every host"
                     if role == "stable"
                     else f"no rollback to {color}; the next release replaces what stands there",
                 )
@@ -314,7 +314,7 @@ def schema_faults(manifest: Manifest, state: SchemaState, stable_record: Facts) 
 
 
 def _prepared(name: str, host: Facts) -> list[Fault]:
-    remedy = f"ansible-playbook playbooks/site.yml --tags service_host --limit {name}"
+    remedy = f"ansible-playbook turnout.ops.site --tags service_host --limit {name}"
     faults = []
     missing = sorted(unit for unit, state in (host.get("units") or {}).items() if state.get("load") == "not-found")
     if missing:

@@ -78,7 +78,7 @@ def _none_started(silent: Sequence[str], stopped: Sequence[str]) -> str:
     text = f"no scheduler was started: {names} did not answer and counts as running it; run this again once it does"
     if stopped:
         text += (
-            f"; if it is switched off for good: ansible-playbook playbooks/rollback.yml -e scheduler_home={stopped[0]} "
+            f"; if it is switched off for good: ansible-playbook turnout.ops.rollback -e scheduler_home={stopped[0]} "
             f"-e 'break_glass=\"{names} is switched off for good\"'"
         )
     return text

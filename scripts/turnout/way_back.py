@@ -62,7 +62,7 @@ def plan(edges: Mapping[str, Facts | None]) -> WayBack:
             "rollback-unanswered",
             observed=f"no edge answered ({', '.join(silent)})",
             expected="one edge at least that says where its traffic goes",
-            remedy="bring an edge back, then: ansible-playbook playbooks/rollback.yml; logged in on an edge: "
+            remedy="bring an edge back, then: ansible-playbook turnout.ops.rollback; logged in on an edge: "
             "turnout-edge rollback",
         )
     stable = {str(answer["after"].get("stable") or "") for answer in said.values()}
@@ -72,7 +72,7 @@ def plan(edges: Mapping[str, Facts | None]) -> WayBack:
             "rollback-disagree",
             observed=f"the edges that answered serve different colors ({seen}); no process was touched",
             expected="one color on every edge",
-            remedy="read what each edge said above, then ansible-playbook playbooks/rollback.yml again, with "
+            remedy="read what each edge said above, then ansible-playbook turnout.ops.rollback again, with "
             "-e 'break_glass=\"your reason\"' where an edge refused",
         )
     to = stable.pop()
@@ -110,7 +110,7 @@ def _check_lock(edges: Mapping[str, Facts | None]) -> None:
             observed=f"another run has taken over ({'; '.join(f'{name}: {words}' for name, words in held.items())}); "
             "no process was touched",
             expected="the lock of the run that is put back, or a free one",
-            remedy="let the other run end, then look: ansible-playbook playbooks/status.yml",
+            remedy="let the other run end, then look: ansible-playbook turnout.ops.status",
         )
 
 
@@ -131,7 +131,7 @@ def _kept(leave: str, silent: tuple[str, ...]) -> str:
     return (
         f"{leave} stays up, API and workers, and what stands there is not touched: {names} did not say that it serves "
         f"another color, and may still send users there. Once {names} answers: ansible-playbook "
-        "playbooks/rollback.yml, which ends it"
+        "ansible-playbook turnout.ops.rollback, which ends it"
     )
 
 

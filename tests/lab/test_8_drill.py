@@ -336,7 +336,7 @@ def test_credentials_of_which_it_is_not_known_whether_they_can_delete_are_no_pas
         measured = bed.drill()
     said = told(measured)
     assert "whether the repository's credentials here can write is not known" in said
-    assert "backup/sample/turnout-canary: it is not there; playbooks/backup.yml lays it" in said
+    assert "backup/sample/turnout-canary: it is not there; ansible-playbook turnout.ops.backup lays it" in said
     assert "nothing was restored" in said
 
 

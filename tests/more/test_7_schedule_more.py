@@ -119,9 +119,9 @@ def test_backup_expiry_drill_and_deploy_at_the_same_time_run_one_after_the_other
     labels = {one["label"] for one in backups(bed)}
     jobs = Jobs(on_1_0_0, tmp_path)
     commands = {
-        "backup": f"{BIN}/ansible-playbook playbooks/backup.yml -e type=diff",
+        "backup": f"{BIN}/ansible-playbook turnout.ops.backup -e type=diff",
         "expiry": f"{BIN}/ansible postgres -b --become-user postgres -a 'pgbackrest --stanza=sample expire'",
-        "drill": f"{BIN}/ansible-playbook playbooks/restore_drill.yml",
+        "drill": f"{BIN}/ansible-playbook turnout.ops.restore_drill",
     }
     names = list(commands)
     order_file = tmp_path / "order"

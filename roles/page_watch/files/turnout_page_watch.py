@@ -289,7 +289,7 @@ class PageWatch:
 
 def load_settings(path: str) -> Json:
     """Return the checked settings; raises SystemExit with a message for a person."""
-    remedy = "to mend: ansible-playbook playbooks/watch.yml"
+    remedy = "to mend: ansible-playbook turnout.ops.watch"
     try:
         with open(path, encoding="utf-8") as stream:
             settings = json.load(stream)

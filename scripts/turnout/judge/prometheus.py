@@ -276,7 +276,8 @@ class Reader:
                 str(slo.place),
                 f"Prometheus at {self.url} gave no answer: {why}",
                 f"curl -s {self.url}/-/ready must say that it is ready; where it refuses this machine alone, put the "
-                "machine's address into firewall_sources.prometheus and run playbooks/site.yml --tags firewall",
+                "machine's address into firewall_sources.prometheus and run ansible-playbook turnout.ops.site "
+                "--tags firewall",
             )
             for name, slo in self.slos.items()
             for color in self.colors

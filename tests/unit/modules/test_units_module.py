@@ -324,5 +324,5 @@ def test_a_host_without_the_program_names_what_lays_it(systemd: Systemd, monkeyp
     systemd.unit("shop-api@blue")
     answer = systemd.do("started")
     assert (answer["failed"], answer["code"]) == (True, "host-unprepared")
-    assert "ansible-playbook playbooks/site.yml --tags service_host" in answer["msg"]
+    assert "ansible-playbook turnout.ops.site --tags service_host" in answer["msg"]
     assert systemd.told() == []

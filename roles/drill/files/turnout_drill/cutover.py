@@ -184,7 +184,10 @@ def refuse(plan: dict[str, Any], swap: Swap) -> None:
     data, restored = swap.data, swap.restored
     fault = swap.fault()
     if not (CONFIGURATIONS / plan["version"] / plan["cluster"] / "postgresql.conf").exists():
-        fault = f"this host has no cluster {plan['version']}/{plan['cluster']}: run playbooks/site.yml --tags postgres"
+        fault = (
+            f"this host has no cluster {plan['version']}/{plan['cluster']}: "
+            "run ansible-playbook turnout.ops.site --tags postgres"
+        )
     elif fault is None and restored.exists() and restored.stat().st_dev != data.parent.stat().st_dev:
         fault = f"{restored} is not on the file system of {data.parent}: set drill_restore_directory to one there"
     elif fault is None and data.is_mount():

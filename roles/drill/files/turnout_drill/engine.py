@@ -122,7 +122,7 @@ class Engine:
         canary = f"{folder}/{CANARY}"
         try:
             if CANARY not in self.list_names(folder):
-                unclear.append(f"deleting {canary}: it is not there; playbooks/backup.yml lays it")
+                unclear.append(f"deleting {canary}: it is not there; ansible-playbook turnout.ops.backup lays it")
                 return
             self.call("repo-rm", canary, timeout_s=60)
         except ProgramError as error:

@@ -41,7 +41,9 @@ def newest(engine: Engine, until: float | None) -> Copy:
             continue  # no marker: a copy that was never finished
         return Copy(f"turnout/redis/{stamp}", marker)
     then = "" if until is None else f" at {when(until)}"
-    raise BrokenOff(f"the repository held no whole copy of Redis{then}: playbooks/backup.yml takes one", "redis_copy")
+    raise BrokenOff(
+        f"the repository held no whole copy of Redis{then}: ansible-playbook turnout.ops.backup takes one", "redis_copy"
+    )
 
 
 def restore(place: Place, engine: Engine, copy: Copy) -> None:

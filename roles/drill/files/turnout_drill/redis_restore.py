@@ -131,7 +131,9 @@ def cut_over(plan: dict[str, Any]) -> dict[str, Any]:
             "nothing was changed"
         )
     if not _CONFIGURATION.exists() or not data.is_dir():
-        raise BrokenOff(f"this host has no Redis with its data in {data}: run playbooks/site.yml --tags redis")
+        raise BrokenOff(
+            f"this host has no Redis with its data in {data}: run ansible-playbook turnout.ops.site --tags redis"
+        )
     user = ["--user", plan["user"]] if plan.get("user") else []
     cli = ["redis-cli", "-p", str(plan["port"]), *user, "DBSIZE"]
     environment = {"REDISCLI_AUTH": plan["password"]}

@@ -136,7 +136,8 @@ class Story:
         ]  # fmt: skip
         if not backups:
             raise BrokenOff(
-                "the repository held no whole backup at the failure: playbooks/backup.yml -e type=full", "backup"
+                "the repository held no whole backup at the failure: ansible-playbook turnout.ops.backup -e type=full",
+                "backup",
             )
         target = self._target()
         backup = self._backup_for(backups, target)

@@ -51,7 +51,7 @@ class Config:
     @classmethod
     def load(cls, path: str) -> Config:
         """Read and check the file; raises Trouble."""
-        remedy = "apply the edge role (ansible-playbook playbooks/site.yml), or name another file with --config"
+        remedy = "apply the edge role (ansible-playbook turnout.ops.site), or name another file with --config"
         expected = f"a JSON object with {', '.join(cls.KEYS[:5])}"
         try:
             with open(path, encoding="utf-8") as stream:

@@ -63,7 +63,7 @@ def run_peer(config: Config, keep_on: bool) -> int:
 
 def read_settings(path: str) -> list[Json]:
     """Return the peers to follow; raises Trouble."""
-    remedy = "apply the edge role: ansible-playbook playbooks/site.yml --tags edge"
+    remedy = "apply the edge role: ansible-playbook turnout.ops.site --tags edge"
     try:
         with open(path, encoding="utf-8") as stream:
             settings = json.load(stream)

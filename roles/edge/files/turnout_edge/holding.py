@@ -60,7 +60,7 @@ def command_lock_take(edge: Edge, who: Who, options: argparse.Namespace) -> Json
             f"the lock is {describe_lock(lock, now)}",
             "a free lock, or one whose holder has shown no life for its time to live",
             f"wait for it to end; if its holder is dead, wait {wait_s:.0f} s, "
-            "or: ansible-playbook playbooks/unlock.yml (on this edge: turnout-edge lock break)",
+            "or: ansible-playbook turnout.ops.unlock (on this edge: turnout-edge lock break)",
             holder=holder,
         )
     mine = {

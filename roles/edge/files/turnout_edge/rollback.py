@@ -257,7 +257,7 @@ def check_put_back(edge: Edge, who: Who) -> None:
             EXIT_LOCKED,
             f"the lock is {describe_lock(lock, now)}",
             f"run {who.run}'s own, or free",
-            "wait for that run to end, then look: ansible-playbook playbooks/status.yml",
+            "wait for that run to end, then look: ansible-playbook turnout.ops.status",
         )
 
 
@@ -319,7 +319,7 @@ def carry_back(edge: Edge, way: WayBack, lock: Json, *, keep_lock: bool, started
         raise half_rollback(way, live_fault, unwritten)
     message = way.message()
     if not keep_lock:
-        message += ". Workers and scheduler were left as they are: ansible-playbook playbooks/rollback.yml"
+        message += ". Workers and scheduler were left as they are: ansible-playbook turnout.ops.rollback"
     warnings = [f"could not be written: {', '.join(unwritten)}"] if unwritten else []
     return answer(who, way.action, True, message, **way.facts(), warnings=[*way.warnings, *warnings])
 

@@ -203,7 +203,7 @@ def main(words: list[str]) -> int:
     except OSError as fault:
         print(
             f"error[scheduled-io]: {fault}\n  expected: a state folder that {os.getuid()=} may write\n"
-            "  to mend:  ansible-playbook playbooks/schedule.yml",
+            "  to mend:  ansible-playbook turnout.ops.schedule",
             file=sys.stderr,
         )
         return EXIT_USAGE

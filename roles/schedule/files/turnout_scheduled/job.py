@@ -66,7 +66,7 @@ def parse(raw: object, path: str) -> Job:
     """Return the job that an object describes; raises Trouble that names file and field."""
 
     def bad(what: str, expected: str) -> Trouble:
-        return Trouble("job-invalid", f"{path}: {what}", expected, "ansible-playbook playbooks/schedule.yml")
+        return Trouble("job-invalid", f"{path}: {what}", expected, "ansible-playbook turnout.ops.schedule")
 
     if not isinstance(raw, dict):
         raise bad("holds no object", "one JSON object")

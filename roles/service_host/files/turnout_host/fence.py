@@ -85,7 +85,7 @@ class Fence:
             "fence",
             f"run {self.run} (fence {self.number}) was overtaken by run {run} (fence {number})",
             "a run that holds the lock, which is newer than every one that changed this host",
-            "ansible-playbook playbooks/status.yml, then deploy or rollback again; "
+            "ansible-playbook turnout.ops.status, then deploy or rollback again; "
             f"only where the edges were set up anew and count from the beginning: rm {self._path} on this host",
         )
 

@@ -62,7 +62,7 @@ def _policy(forge: Forge, config: ForgeConfig, branch: str) -> Result:
     lacks = lacking(found, wanted_policy(config.required))
     now_s = time.time()
     if lacks or found is None:
-        remedy = "ansible-playbook playbooks/forge_policy.yml --check --diff, then without --check"
+        remedy = "ansible-playbook turnout.ops.forge_policy --check --diff, then without --check"
         return Result("branch-policy", Verdict.FAIL, "; ".join(lacks), remedy, branch, now_s)
     evidence = (
         f"pull request, {found.approvals} approval(s), stale ones dismissed, {len(found.contexts)} checks required"

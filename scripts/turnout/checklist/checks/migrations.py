@@ -137,7 +137,7 @@ def _carried(situation: Situation) -> dict[str, str]:
 
 def rehearsed(wanted: Migrations, situation: Situation, todo: list[Migration]) -> Result:
     """Judge the newest rehearsal of exactly these migrations, as the edges' ledger keeps it."""
-    remedy = f"ansible-playbook playbooks/migration_check.yml -e release={situation.release}"
+    remedy = f"ansible-playbook turnout.ops.migration_check -e release={situation.release}"
     if not edges(situation):
         return Result(REHEARSED, Verdict.UNKNOWN, "no edge showed its ledger", "see the rows rollback-target")
     checksums = {one.id: one.sha256 for one in todo}

@@ -145,7 +145,7 @@ def _rollback_target(situation: Situation) -> Iterator[Result]:
             yield Result("rollback-target", verdict, words, f"turnout-edge show on {host}", host, at_s, seconds)
             continue
         evidence, problems = _on_edge(situation, facts, color)
-        remedy = "ansible-playbook playbooks/status.yml; a release that cannot be undone must not begin"
+        remedy = "ansible-playbook turnout.ops.status; a release that cannot be undone must not begin"
         text = "; ".join(problems) if problems else evidence
         verdict = Verdict.FAIL if problems else Verdict.PASS
         yield Result("rollback-target", verdict, text, remedy if problems else "", host, at_s, seconds)
