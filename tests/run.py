@@ -390,6 +390,8 @@ def main(arguments: list[str]) -> int:
         print(f"error[test-layer]: there is no layer {', '.join(unknown)}", file=sys.stderr)
         print(f"  expected: any of {', '.join(LAYERS)}\n  to mend:  make test", file=sys.stderr)
         return 2
+    # A shell that puts a command into the background has it ignore Ctrl-C, and all that it starts: tests send it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     started = time.monotonic()
     if not arguments:
         EXAMPLES["TURNOUT_SAME_EXAMPLES"] = "1"
