@@ -131,7 +131,7 @@ def _kept(leave: str, silent: tuple[str, ...]) -> str:
     return (
         f"{leave} stays up, API and workers, and what stands there is not touched: {names} did not say that it serves "
         f"another color, and may still send users there. Once {names} answers: ansible-playbook "
-        "ansible-playbook turnout.ops.rollback, which ends it"
+        "turnout.ops.rollback, which ends it"
     )
 
 

@@ -66,7 +66,7 @@ def test_a_dead_controller_machine_ends_in_the_old_version(turnout: Turnout) -> 
     assert load.report["failed"] == 0, load.report
     refused = turnout.deploy("1.1.0")
     assert refused.rc != 0
-    assert "rollback.yml" in refused.out
+    assert "turnout.ops.rollback" in refused.out
     unfinished = next(line for line in turnout.playbook("status").out.splitlines() if "unfinished" in line)
     assert run_of(seen) in unfinished, unfinished
     run = turnout.rollback()
@@ -92,7 +92,7 @@ def test_a_run_that_died_can_be_resumed_by_a_word(on_1_0_0: Turnout) -> None:
     refused = on_1_0_0.deploy("1.1.0")
     assert refused.rc != 0
     assert "-e resume=true" in refused.out, refused.tail
-    assert "rollback.yml" in refused.out
+    assert "turnout.ops.rollback" in refused.out
     run = on_1_0_0.deploy("1.1.0", "-e", "resume=true")
     assert run.rc == 0, run.tail
     assert on_1_0_0.in_service() == "1.1.0"

@@ -149,7 +149,7 @@ def test_nothing_to_delete_is_not_known_and_says_how_to_mend_it(
     storage.held["backup/sample"].discard("turnout-canary")
     found = refusals(engine, monkeypatch, storage)
     assert found.unclear == (
-        "deleting backup/sample/turnout-canary: it is not there; playbooks/backup.yml lays it",
+        "deleting backup/sample/turnout-canary: it is not there; ansible-playbook turnout.ops.backup lays it",
     )  # fmt: skip
 
 

@@ -174,7 +174,7 @@ def test_settings_that_cannot_be_read_are_told(tmp_path: Path, text: str | None)
         path.write_text(text)
     with pytest.raises(Trouble) as seen:
         read_settings(str(path))
-    assert "site.yml" in seen.value.remedy
+    assert "ansible-playbook turnout.ops.site" in seen.value.remedy
 
 
 def test_the_metrics_tell_what_serves_since_when_and_what_is_wrong() -> None:

@@ -51,7 +51,7 @@ def test_a_fresh_lock_is_refused_with_its_holder_and_the_way_out() -> None:
     assert fault.exit_code == 4
     for word in ("run A", "deploy", "anna@laptop", "pid 77", "20 s ago"):
         assert word in fault.observed
-    assert "unlock.yml" in fault.remedy
+    assert "ansible-playbook turnout.ops.unlock" in fault.remedy
     assert "wait 40 s" in fault.remedy
 
 

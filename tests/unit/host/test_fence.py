@@ -46,7 +46,7 @@ def test_a_run_that_was_overtaken_is_told_by_whom_and_what_to_do(tmp_path: Path)
         Fence("shop", "R", 7, str(tmp_path)).check()
     assert refused.value.fields["code"] == "fence"
     assert refused.value.fields["observed"] == "run R (fence 7) was overtaken by run R2 (fence 8)"
-    assert "status.yml, then deploy or rollback again" in refused.value.fields["remedy"]
+    assert "turnout.ops.status, then deploy or rollback again" in refused.value.fields["remedy"]
 
 
 @given(st.lists(RANKS, max_size=12))

@@ -434,7 +434,7 @@ def test_a_release_does_not_begin_where_the_host_program_is_missing(host, monkey
     with pytest.raises(slot.SlotError) as refused:
         host.do("ready", release_id="1-" + "a" * 12)
     assert refused.value.fields["code"] == "host-unprepared"
-    assert "site.yml --tags service_host" in refused.value.message()
+    assert "turnout.ops.site --tags service_host" in refused.value.message()
     assert host.do("info")["tools"]["fence"] is False
 
 

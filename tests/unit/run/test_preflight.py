@@ -297,7 +297,7 @@ def left_behind(share_bp: int = 0, sha256: str = "b" * 64) -> dict[str, Any]:
 def test_what_a_dead_run_left_is_offered_to_be_resumed_or_rolled_back() -> None:
     (fault,) = judge({"edge1": left_behind(), "edge2": an_edge()}).faults
     assert "-e release=1.1.0 -e resume=true" in fault.remedy
-    assert "rollback.yml" in fault.remedy
+    assert "ansible-playbook turnout.ops.rollback" in fault.remedy
 
 
 def test_on_that_word_the_release_goes_on_also_where_only_one_edge_knew_it() -> None:

@@ -40,7 +40,7 @@ def test_an_edge_that_does_not_answer_keeps_the_color_up_and_the_output_says_unt
     found = plan({"edge1": back(), "edge2": None})
     assert (found.to, found.leave, found.may_stop) == ("blue", "green", ())
     assert "edge2" in found.kept
-    assert "rollback.yml" in found.kept
+    assert "answers: ansible-playbook turnout.ops.rollback" in found.kept
     assert "green stays up" in found.kept
 
 
