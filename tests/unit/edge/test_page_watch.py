@@ -364,5 +364,5 @@ def test_settings_that_are_wrong_end_it_with_the_remedy(tmp_path, content):
     path = tmp_path / "page-watch.json"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(SystemExit, match=r"playbooks/watch\.yml"):
+    with pytest.raises(SystemExit, match=r"turnout\.ops\.watch"):
         guard.load_settings(str(path))
