@@ -96,7 +96,8 @@ LOCK_WAIT_S = 30
 
 def info(stanza, repository=None):
     """Return pgBackRest's own account of the stanza."""
-    answer = json.loads(must(stanza, repository, "--output=json", "info"))
+    # What it says of a file that it cannot read quotes that file, whatever bytes there are.
+    answer = json.loads(must(stanza, repository, "--output=json", "info").decode("utf-8", "replace"))
     return answer[0] if answer else {"backup": [], "status": {}, "repo": []}
 
 
