@@ -41,6 +41,7 @@ import compileall
 import os
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.turnout.ops.plugins.module_utils.folder import lay
 
 
 def differences(path, files):
@@ -53,19 +54,6 @@ def differences(path, files):
                     present[name] = stream.read()
     written = sorted(name for name, text in files.items() if present.get(name) != text)
     return written, sorted(set(present) - set(files))
-
-
-def lay(path, files, written, removed):
-    """Write and remove; a file is never seen half written."""
-    os.makedirs(path, mode=0o755, exist_ok=True)
-    for name in written:
-        temporary = os.path.join(path, f".{name}.new")
-        with open(temporary, "w", encoding="utf-8") as stream:
-            stream.write(files[name])
-        os.chmod(temporary, 0o644)
-        os.rename(temporary, os.path.join(path, name))
-    for name in removed:
-        os.unlink(os.path.join(path, name))
 
 
 def main():
@@ -84,6 +72,7 @@ def main():
     changed = bool(written or removed)
     diff = {"before": "".join(f"{name}\n" for name in removed), "after": "".join(f"{name}\n" for name in written)}
     if changed and not module.check_mode:
+        os.makedirs(path, mode=0o755, exist_ok=True)
         lay(path, files, written, removed)
         if not compileall.compile_dir(path, quiet=2, force=True):
             module.fail_json(

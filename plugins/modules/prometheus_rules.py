@@ -61,6 +61,7 @@ import shutil
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.turnout.ops.plugins.module_utils.folder import lay
 
 
 def present(dest, prefix):
@@ -117,18 +118,6 @@ def prove(module, rules, tests):
                 )
     finally:
         shutil.rmtree(folder)
-
-
-def lay(dest, rules, written, removed):
-    """Write and remove; a file is never seen half written, nor read by Prometheus under its temporary name."""
-    for name in written:
-        temporary = os.path.join(dest, f".{name}.new")
-        with open(temporary, "w", encoding="utf-8") as stream:
-            stream.write(rules[name])
-        os.chmod(temporary, 0o644)
-        os.rename(temporary, os.path.join(dest, name))
-    for name in removed:
-        os.unlink(os.path.join(dest, name))
 
 
 def main():

@@ -11,7 +11,7 @@ import json
 import re
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -39,12 +39,17 @@ def number(phase: str) -> str:
 
 def events(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the events of a run, as far as they can be read."""
-    with contextlib.suppress(OSError), path.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            with contextlib.suppress(ValueError):
-                event = json.loads(line)
-                if isinstance(event, dict):
-                    yield event
+    with contextlib.suppress(OSError), path.open("rb") as lines:
+        yield from events_of(lines)
+
+
+def events_of(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """Yield the events that lines hold, without those that cannot be read."""
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            event = json.loads(line.decode("utf-8", "replace"))
+            if isinstance(event, dict):
+                yield event
 
 
 def remaining(runs: Path, playbook: str) -> dict[str, float]:
@@ -227,13 +232,7 @@ class Screen:
             return []
         whole = data[: data.rfind(b"\n") + 1]
         self._read += len(whole)
-        found = []
-        for line in whole.splitlines():
-            with contextlib.suppress(ValueError):
-                event = json.loads(line)
-                if isinstance(event, dict):
-                    found.append(event)
-        return found
+        return list(events_of(whole.splitlines()))
 
 
 def environment_for(environment: Mapping[str, str]) -> dict[str, str]:

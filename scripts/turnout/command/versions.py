@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-COLLECTION = "turnout.ops"
+from turnout.command.playbooks import COLLECTION
 
 
 def lines() -> list[str]:

@@ -17,6 +17,8 @@ import json
 import os
 import time
 
+from turnout_host import atomic
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,15 +108,8 @@ class Fence:
 
     def _write(self) -> None:
         record: Record = {"fence": self.number, "run": self.run, "at": time.time()}
-        temporary = os.path.join(self._folder, ".fence.json.turnout-new")
         try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(json.dumps(record).encode() + b"\n")
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(temporary, self._path)
-            _sync_folder(self._folder)
+            atomic.replace(self._path, json.dumps(record).encode() + b"\n", 0o600)
         except OSError as error:
             raise _unwritable(self._path, error) from None
 
@@ -209,11 +204,3 @@ def _unwritable(path: str, error: OSError) -> FenceError:
         "a file that root can write: a run that cannot be recorded changes nothing",
         f"see: ls -ld {os.path.dirname(path)}; df -h {os.path.dirname(path)}; mount | grep 'ro,'",
     )
-
-
-def _sync_folder(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,6 +14,8 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+from turnout_host import atomic
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -62,21 +64,8 @@ def write(service: str, record: Record, root: str = "/") -> bool:
     if known == record or (known is not None and newest([known, record]) == known):
         return False
     path = path_of(service, root)
-    folder, name = os.path.split(path)
-    os.makedirs(folder, mode=0o755, exist_ok=True)
-    temporary = os.path.join(folder, f".{name}.turnout-new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    with os.fdopen(descriptor, "wb") as stream:
-        os.fchmod(stream.fileno(), 0o644)
-        stream.write(json.dumps(record).encode() + b"\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
-    folder_descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder_descriptor)
-    finally:
-        os.close(folder_descriptor)
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    atomic.replace(path, json.dumps(record).encode() + b"\n", 0o644)
     return True
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 
+from turnout_host import atomic
+
 PROCESSES = ("api", "worker", "scheduler")
 WANTED_DIR = "etc/systemd/system/multi-user.target.wants"
 # Where the node exporter finds figures of other programs, if there is one.
@@ -28,9 +30,4 @@ def tell(service: str, root: str = "/") -> None:
             if found
         ),
     ]
-    path = os.path.join(figures, f"turnout-units-{service}.prom")
-    temporary = f"{path}.{os.getpid()}"
-    with open(temporary, "w", encoding="ascii") as stream:
-        stream.write("\n".join(lines) + "\n")
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
+    atomic.replace(os.path.join(figures, f"turnout-units-{service}.prom"), ("\n".join(lines) + "\n").encode(), 0o644)
