@@ -13,15 +13,15 @@ from ansible.utils.vars import load_extra_vars
 from turnout import keeper
 from turnout.ansible_options import options, questions
 
-TOLD = ("taken", "releasing", "committed")  # states that are files in the run's folder
+TOLD = ("taken", "releasing", "released", "committed")  # states that are files in the run's folder
 
 
 class ActionModule(ActionBase):
     """Write the plan into the run's folder and start `python -m turnout.keeper` in a session of its own.
 
     With another `state` leave word in that folder: C(taken), the run holds the lock on every edge; C(committed), every
-    edge has confirmed; C(releasing), the lock is about to be given back. (A copy to the controller itself would take a
-    second of a release.)
+    edge has confirmed; C(releasing), the lock is about to be given back; C(released), it was. (A copy to the controller
+    itself would take a second of a release.)
     """
 
     TRANSFERS_FILES = False

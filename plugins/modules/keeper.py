@@ -18,8 +18,9 @@ options:
       - C(taken) says that the run holds the lock on every edge.
       - C(committed) says that every edge has confirmed.
       - C(releasing) says that the lock is about to be given back.
+      - C(released) says that every edge has it back, and that the run is at its end.
     type: str
-    choices: [taken, committed, releasing]
+    choices: [taken, committed, releasing, released]
   playbook: {description: "Without O(state): the playbook that puts everything back.", type: path}
   beat_s: {description: "Without O(state): seconds between two beats.", type: float}
   lease_s: {description: "Without O(state): seconds that an edge's lease lasts.", type: float}

@@ -27,6 +27,7 @@ The run's folder on the controller (`.../turnout/runs/<run>/`) is the meeting po
 - `held.json`     after each beat: what is known of every edge; the callback plugin starts no task on old knowledge
 - `stop.json`     why the keeper ends the run
 - `releasing`     written by the run just before it gives the lock back
+- `released`      written by the run when every edge has its lock back: its last word, where no callback plugin has one
 - `ended`         written by the callback plugin when the playbook has ended: `ok` or `failed`
 - `keeper.log`    what the keeper did, a JSON object a line
 - `committed`     written by the run once every edge has confirmed: the release then stands, whatever follows
@@ -321,10 +322,14 @@ class Keeper:
     def look(self) -> Seen:
         """Return what is to be seen now. Answers come first: a lock that is gone may just have been given back."""
         answers = self.collect()
+        playbook = playbook_state(self.plan.parent_pid, self.plan.parent_started)
+        # The callback plugin's word counts, and is read last: it may come while this looks. Without that plugin the run
+        # itself has said, with its lock, that it came to its end.
+        over = playbook is Playbook.GONE and (self.plan.folder / "released").exists()
         return Seen(
             now_s=boottime(),
-            playbook=playbook_state(self.plan.parent_pid, self.plan.parent_started),
-            said=self.read("ended"),
+            playbook=playbook,
+            said=self.read("ended") or ("ok" if over else ""),
             taken_s=self.taken_s(),
             releasing=(self.plan.folder / "releasing").exists(),
             answers=tuple(answers),

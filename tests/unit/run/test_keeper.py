@@ -259,6 +259,32 @@ def test_a_fault_of_the_keeper_itself_ends_the_run_and_puts_it_back(bed: Bed) ->
 
 
 @UNHURRIED
+def test_a_run_that_came_to_its_end_and_says_no_more_is_not_put_back(bed: Bed) -> None:
+    """With Ansible's own callback plugin nobody tells how the playbook ended."""
+    bed.begin()
+    (bed.folder / "releasing").touch()
+    bed.answer = lambda edge, pipe: os.write(pipe, row(edge, 4, LOST))
+    (bed.folder / "released").touch()
+    bed.playbook.kill()
+    bed.playbook.wait()
+    bed.ends()
+    assert not bed.put_back
+    assert json.loads((bed.folder / "keeper.done").read_text())["outcome"] == "nothing to do"
+
+
+@pytest.mark.parametrize("word", ["failed", ""])
+def test_a_run_that_failed_after_its_end_or_died_before_the_lock_was_back_is_put_back(bed: Bed, word: str) -> None:
+    bed.begin()
+    (bed.folder / "releasing").touch()
+    if word:
+        (bed.folder / "released").touch()
+        (bed.folder / "ended").write_text(word)
+    bed.playbook.kill()
+    bed.playbook.wait()
+    bed.ends()
+    assert bed.put_back
+
+
 def test_when_it_is_done_nothing_of_what_it_was_told_is_left(bed: Bed) -> None:
     options = keeper_module.hand_over(bed.folder, {"password": "canary"})
     assert options == ["-e", f"@{bed.folder}/extra-vars.json"]
