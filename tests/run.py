@@ -271,7 +271,7 @@ def molecule() -> Iterator[Result]:
     for name in scenarios:
         print(f"-- molecule {name}", flush=True)
         # Molecule would take a lab that an earlier run left for its own, and create none.
-        run([str(BIN / "molecule"), "reset", "--scenario-name", name], SCENARIO_LIMIT_S, catch=True)
+        run([str(BIN / "molecule"), "reset", "--scenario-name", name], SCENARIO_LIMIT_S, catch=True, env=env)
         with tempfile.NamedTemporaryFile("r", prefix="turnout-molecule-", errors="replace") as kept:
             show_and_keep = ["bash", "-c", 'set -o pipefail; "$@" 2>&1 | tee "$0"', kept.name]
             command = [str(BIN / "molecule"), "test", "--scenario-name", name, "--destroy=never"]
@@ -287,10 +287,10 @@ def molecule() -> Iterator[Result]:
 def first_fault(told: str) -> tuple[str, ...]:
     """Return the lines of a playbook's output around its first failure: the task's name, and what it said.
 
-    What a machine keeps of a long output is often its end alone.
+    What a machine keeps of a long output is often its end alone. (Molecule calls things CRITICAL that are no failure.)
     """
     lines = re.sub(r"\x1b\[[0-9;]*m", "", told).splitlines()
-    faults = [at for at, line in enumerate(lines) if re.search(r"fatal: |FAILED[! ]|CRITICAL|^E {2,}", line)]
+    faults = [at for at, line in enumerate(lines) if re.search(r"fatal: |FAILED[! ]|^E {2,}", line)]
     return tuple(lines[max(0, faults[0] - 6) : faults[0] + 24]) if faults else tuple(lines[-30:])
 
 
