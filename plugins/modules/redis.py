@@ -200,7 +200,7 @@ def log_in(port: int, running_port: int, logins: list[tuple[str, str]]) -> Redis
     raise RedisError(
         "the running server refuses the administrator's password, redis_password and the passwords that earlier runs "
         "laid: somebody gave it another. Set redis_passwords.admin to that one (or redis_password to that of the "
-        "default user), run site.yml, and then change it"
+        "default user), run ansible-playbook turnout.ops.site, and then change it"
     )
 
 

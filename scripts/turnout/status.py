@@ -95,7 +95,7 @@ def render(status: Facts) -> str:
         rows.append((color, record.get("release") or "-", _role(status, color), *shares, _servers(status, color)))
     lines += ["", *columns(rows)]
     if not status["agree"]:
-        lines.append("  !! the edges do not agree with each other, or HAProxy with its edge: run rollback.yml")
+        lines.append("  !! the edges do not agree with each other, or HAProxy with its edge: run ansible-playbook turnout.ops.rollback")
     rows = [("HOST", "BLUE HAS", "GREEN HAS", "UNITS THAT RUN")]
     for name, host in status["hosts"].items():
         if host is None:
@@ -113,7 +113,7 @@ def render(status: Facts) -> str:
         if planned:
             lines.append(
                 f"            !! run {planned.get('run')} began migrations up to {planned['version']} (last contract "
-                f"{planned['last_contract']}); how they ended is not recorded: deploy.yml records it"
+                f"{planned['last_contract']}); how they ended is not recorded: the next deploy records it"
             )
     unfinished = [
         f"{entry['run']} by {entry.get('actor')} ({entry.get('action')}), last word: "
@@ -158,7 +158,7 @@ def _slot(slot: Facts | None) -> str:
 def _lock(lock: Facts) -> str:
     if not lock.get("held"):
         return "free"
-    freshness = "alive" if lock.get("fresh") else "ABANDONED: unlock.yml releases it"
+    freshness = "alive" if lock.get("fresh") else "ABANDONED: ansible-playbook turnout.ops.unlock releases it"
     return (
         f"held by {lock.get('owner')} for {lock.get('purpose')}, run {lock.get('run')}, "
         f"last beat {float(lock.get('age_s') or 0):.0f} s ago ({freshness})"

@@ -179,7 +179,7 @@ def test_deploy_while_the_locks_holder_is_dead(untouched: Turnout) -> None:
     for edge in ("edge1", "edge2"):
         untouched.ssh(edge, "turnout-edge lock take --run dead --owner ann@laptop --purpose deploy --ttl-s 600")
     try:
-        refused(untouched.deploy("1.1.0"), "ann@laptop", "unlock.yml")
+        refused(untouched.deploy("1.1.0"), "ann@laptop", "ansible-playbook turnout.ops.unlock")
         run = untouched.playbook("unlock")
         assert run.rc != 0, "a fresh lock must not be given away without a word"
     finally:

@@ -106,7 +106,7 @@ def test_a_dead_controller_in_mid_canary_ends_on_stable_within_the_lease(turnout
     assert 0 < max(went_back) <= LEASE_S + 1, went_back
     assert load.report["failed"] == 0, load.report["failures"]
     run = turnout.deploy("1.1.0")
-    refused(run, "by an earlier run", "rollback.yml")
+    refused(run, "by an earlier run", "turnout.ops.rollback")
     assert turnout.rollback().rc == 0
     assert turnout.in_service() == "1.0.0"
 
