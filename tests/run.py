@@ -4,8 +4,8 @@
     python tests/run.py lint unit  only these
     python tests/run.py more       what takes too long for every change: tests/more, on the lab
 
-Unit tests run beside the making of the lab's image and Molecule's scenarios, which mostly wait for hosts; linters, with
-little priority, beside both. The lab's own tests run alone, since they measure.
+Unit tests run beside the making of the lab's image and Molecule's scenarios, which mostly wait for hosts. The lab's own
+tests measure: beside them run only linters, with what of the processors nobody else wants at that moment.
 
 A suite that finds nothing to check is a failure, so that a misspelt folder cannot pass for a clean one. Exit code 0
 only where everything passed; the last line is `N passed, N failed`.
@@ -32,7 +32,7 @@ from turnout.lab.topology import Lab
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 # Generous: a limit is there so that nothing hangs for ever, not to measure.
-LINT_LIMIT_S = 900
+LINT_LIMIT_S = 1500
 UNIT_LIMIT_S = 1200
 IMAGE_LIMIT_S = 1200
 SCENARIO_LIMIT_S = 1200
@@ -41,6 +41,8 @@ LAB_LIMIT_S = 3000
 MORE_LIMIT_S = 5400
 # Most unit tests that take long wait for a server: more of them at a time than there are cores.
 UNIT_WORKERS = 4
+# The niceness of what takes only idle time.
+LAST = 19
 # What hypothesis is told (tests/unit/conftest.py): the same examples where everything runs.
 EXAMPLES: dict[str, str] = {}
 
@@ -87,10 +89,11 @@ def run(
     """Run a command from the project's root with its own tools first on PATH.
 
     It gets a process group of its own, which is ended as a whole at the time limit and on Ctrl-C. `behind` is its
-    niceness: with 19 it gets what the others leave of the processors.
+    niceness: with 19 it gets only what the others leave of the processors.
     """
     if behind:
-        command = ["nice", "-n", str(behind), *command]
+        first = ["chrt", "--idle", "0"] if behind == LAST else ["nice", "-n", str(behind)]
+        command = [*first, *command]
     tools_first = {"PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}", "PYTHONUNBUFFERED": "1"}
     started = time.monotonic()
     # fmt: off
@@ -176,7 +179,7 @@ def lint_checks() -> list[Check]:
 def lint() -> Iterator[Result]:
     """Run every linter to its end, so that all that is wrong is seen at once."""
     for check in lint_checks():
-        done = run(list(check.command), LINT_LIMIT_S, catch=True, behind=19)
+        done = run(list(check.command), LINT_LIMIT_S, catch=True, behind=LAST)
         found = re.search(check.looked_at, done.output, re.MULTILINE)
         wrong = done.why_not()
         if wrong is None and (found is None or found.groups() == ("0",)):
@@ -312,9 +315,8 @@ def more() -> Iterator[Result]:
         yield pytest("more", "tests/more", MORE_LIMIT_S, "-p", "conftest", env=env)
 
 
-# What measures runs alone, after these rows: rows run beside each other, the layers of a row in order.
-ROWS = (("unit",), ("image", "molecule"), ("lint",))
-ALONE = ("lab", "more")
+# One stage after the other; the rows of a stage run beside each other, the layers of a row in order.
+STAGES = ((("unit",), ("image", "molecule")), (("lab", "more"), ("lint",)))
 LAYERS: dict[str, Callable[[], Iterator[Result]]] = {
     "unit": unit,
     "lint": lint,
@@ -374,13 +376,15 @@ def results_of(names: list[str]) -> list[Result]:
                 found += list(LAYERS[name]())
         return found
 
-    with ThreadPoolExecutor(len(ROWS)) as pool:
-        try:
-            results = [result for part in pool.map(in_order, ROWS) for result in part]
-        except BaseException:
-            _end_all()
-            raise
-    return results + in_order(ALONE)
+    results: list[Result] = []
+    for rows in STAGES:
+        with ThreadPoolExecutor(len(rows)) as pool:
+            try:
+                results += [result for part in pool.map(in_order, rows) for result in part]
+            except BaseException:
+                _end_all()
+                raise
+    return results
 
 
 def main(arguments: list[str]) -> int:
