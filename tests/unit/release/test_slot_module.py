@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.turnout.ops.plugins.module_utils import slot_colors, slot_files, slot_laying
 from ansible_collections.turnout.ops.plugins.modules import slot
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -50,7 +51,7 @@ class Host:
         return result
 
     def fails(self, state: str, **params: Any) -> str:
-        with pytest.raises(slot.SlotError) as caught:
+        with pytest.raises(slot_files.SlotError) as caught:
             self.do(state, **params)
         assert SECRET not in caught.value.message()
         return str(caught.value.fields["code"])
@@ -325,9 +326,9 @@ def test_ready_removes_what_killed_runs_left_and_keeps_whole_releases(host):
 
 
 def test_a_second_process_waits_for_the_first(host, monkeypatch):
-    monkeypatch.setattr(slot, "LOCK_WAIT_S", 0.3)
-    places = slot.Places(host.root, "shop")
-    with slot.host_lock(places):
+    monkeypatch.setattr(slot_files, "LOCK_WAIT_S", 0.3)
+    places = slot_files.Places(host.root, "shop")
+    with slot_files.host_lock(places):
         assert host.fails("pruned") == "slot-busy"
     host.do("pruned")
 
@@ -381,7 +382,7 @@ def test_a_color_is_changed_while_the_fence_is_held(host, monkeypatch):
     held = []
 
     def watched(name):
-        original = getattr(slot, name)
+        original = getattr(slot_colors, name)
 
         def step(*arguments, **options):
             with (host.root / "var/lib/turnout-slots/shop/fence.lock").open("a") as lock:
@@ -391,7 +392,7 @@ def test_a_color_is_changed_while_the_fence_is_held(host, monkeypatch):
                     held.append(name)
             return original(*arguments, **options)
 
-        monkeypatch.setattr(slot, name, step)
+        monkeypatch.setattr(slot_colors, name, step)
 
     for name in ("apply_slot", "keep_aside", "reload_if_wanted"):
         watched(name)
@@ -404,25 +405,25 @@ def test_a_color_is_changed_while_the_fence_is_held(host, monkeypatch):
 def test_a_run_that_is_overtaken_while_it_unpacks_leaves_nothing(host, monkeypatch):
     src, sha256 = artifact(host.root / "upload", {"bin/api": "1"})
     release_id = f"1-{sha256[:12]}"
-    original = slot.clean_tree
+    original = slot_laying.clean_tree
 
     def overtaken(folder):
         original(folder)
-        slot.fence_library(slot.Places(host.root, "shop")).Fence("shop", "newer", 2, str(host.root)).check()
+        slot_files.fence_library(slot_files.Places(host.root, "shop")).Fence("shop", "newer", 2, str(host.root)).check()
 
-    monkeypatch.setattr(slot, "clean_tree", overtaken)
+    monkeypatch.setattr(slot_laying, "clean_tree", overtaken)
     assert host.fails("laid", release_id=release_id, src=str(src), sha256=sha256) == "fence"
     assert not list((host.root / "opt/shop/releases").iterdir())
     assert not src.exists()
 
 
 def test_a_program_that_runs_long_ends_when_its_run_is_overtaken(host):
-    fence = slot.fence_of(slot.Places(host.root, "shop"), {"run": "r1", "fence": 1})
+    fence = slot_files.fence_of(slot_files.Places(host.root, "shop"), {"run": "r1", "fence": 1})
     fence.check()
-    slot.fence_of(slot.Places(host.root, "shop"), {"run": "r2", "fence": 2}).check()
+    slot_files.fence_of(slot_files.Places(host.root, "shop"), {"run": "r2", "fence": 2}).check()
     started = time.monotonic()
     with pytest.raises(Exception, match="was overtaken by run r2"):
-        slot.run(["sleep", "60"], still=fence.still)
+        slot_files.run(["sleep", "60"], still=fence.still)
     assert time.monotonic() - started < 30
 
 
@@ -431,7 +432,7 @@ def test_a_release_does_not_begin_where_the_host_program_is_missing(host, monkey
     for name in ("turnout_host", "turnout_host.fence"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setattr(sys, "path", [folder for folder in sys.path if not (Path(folder) / "turnout_host").is_dir()])
-    with pytest.raises(slot.SlotError) as refused:
+    with pytest.raises(slot_files.SlotError) as refused:
         host.do("ready", release_id="1-" + "a" * 12)
     assert refused.value.fields["code"] == "host-unprepared"
     assert "turnout.ops.site --tags service_host" in refused.value.message()
@@ -652,7 +653,13 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, after: int) -> Callable[[], int
 
         monkeypatch.setattr(owner, name, step)
 
-    for owner, name in ((Path, "replace"), (Path, "rename"), (Path, "unlink"), (slot, "run"), (shutil, "rmtree")):
+    for owner, name in (
+        (Path, "replace"),
+        (Path, "rename"),
+        (Path, "unlink"),
+        (slot_colors, "run"),
+        (shutil, "rmtree"),
+    ):
         watched(owner, name)
     return lambda: seen
 
@@ -854,7 +861,7 @@ def upload(host: Host, archive: Path, **manifest: Any) -> dict[str, Any]:
     """Put a compressed archive where a playbook would; return the parameters that lay it."""
     src = host.root / "upload"
     src.write_bytes(subprocess.run(["zstd", "-qc", archive], capture_output=True, check=True).stdout)
-    sha256 = slot.sha256_of(src)
+    sha256 = slot_laying.sha256_of(src)
     return {"release_id": f"1.0.0+build-{sha256[:12]}", "src": str(src), "sha256": sha256, "kind": "oci-archive",
             "manifest": {"artifact": {"image": manifest}}}  # fmt: skip
 
@@ -872,8 +879,8 @@ def test_an_image_is_laid_as_files_of_root_and_pruned(host, image):
     assert (rootfs / "proc").is_dir(), "units mount over it"
     assert (rootfs / "var/lib/shop").is_dir()
     assert not Path("/outside-of-the-image").exists(), "a link of the image led out of it"
-    assert [path.name for path in rootfs.parent.iterdir() if path.name.startswith(".")] == [slot.MARKER]
-    assert json.loads((rootfs.parent / slot.MARKER).read_bytes())["layout"] == {"folder": "/app"}
+    assert [path.name for path in rootfs.parent.iterdir() if path.name.startswith(".")] == [slot_files.MARKER]
+    assert json.loads((rootfs.parent / slot_files.MARKER).read_bytes())["layout"] == {"folder": "/app"}
     assert host.do("info", release_id=release_id)["complete"] is True
     assert host.do("pruned", keep=0)["removed"] == [release_id]
     assert not rootfs.exists()
@@ -893,6 +900,6 @@ def test_what_is_no_image_is_not_laid_and_leaves_nothing(host, files):
 
 
 def test_a_host_that_cannot_unpack_images_says_so_before_the_artifact_is_copied(host, monkeypatch):
-    monkeypatch.setattr(slot.shutil, "which", lambda name: None if name == "umoci" else f"/usr/bin/{name}")
+    monkeypatch.setattr(shutil, "which", lambda name: None if name == "umoci" else f"/usr/bin/{name}")
     assert host.fails("ready", release_id="1-" + "a" * 12, kind="oci-archive") == "program-missing"
     assert host.do("ready", release_id="1-" + "a" * 12, kind="tarball")["complete"] is False

@@ -1,0 +1,158 @@
+# Copyright (c) The Turnout authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a host says of a service's releases, colors, units and ports, in one go."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+
+from ansible_collections.turnout.ops.plugins.module_utils.slot_colors import kept_record, standing
+from ansible_collections.turnout.ops.plugins.module_utils.slot_files import (
+    COLORS,
+    LIBRARY,
+    SYSTEMCTL_TIMEOUT_S,
+    Places,
+    SlotError,
+    fence_library,
+    is_complete,
+    last_line,
+    read_marker,
+    run,
+)
+from ansible_collections.turnout.ops.plugins.module_utils.slot_laying import laid_releases
+
+UNIT_PROPERTIES = {
+    "LoadState": "load",
+    "ActiveState": "active",
+    "SubState": "sub",
+    "Result": "result",
+    "MainPID": "main_pid",
+    "NRestarts": "restarts",
+    "ActiveEnterTimestampMonotonic": "since_monotonic_us",
+}
+
+
+def info(places: Places, params: dict) -> dict:
+    """Return everything that a preflight or a status page asks a host, in one go."""
+    home = places.releases
+    while not home.exists():
+        home = home.parent
+    status = os.statvfs(home)
+    return {
+        "changed": False,
+        "colors": {color: color_info(places, color) for color in COLORS},
+        "fenced_by": fenced_by(places),
+        "laid": laid_releases(places),
+        "complete": is_complete(places, params["release_id"]),
+        "units": unit_states(params["unit_names"]),
+        "ports": {str(port): state for port, state in port_states(params["ports"]).items()},
+        "disk": {
+            "path": str(home),
+            "free_bytes": status.f_bavail * status.f_frsize,
+            "total_bytes": status.f_blocks * status.f_frsize,
+            "free_inodes": status.f_favail,
+        },
+        "clock": {"wall_s": time.time(), "monotonic_s": time.monotonic()},
+        "tools": {
+            **{name: shutil.which(name) is not None for name in ("tar", "zstd", "umoci")},
+            "fence": fence_library(places) is not None and (places.root / LIBRARY / "turnout_host/home.py").exists(),
+        },
+    }
+
+
+def fenced_by(places: Places) -> dict | None:
+    """Return the newest run that changed this host, None where that is not known."""
+    library = fence_library(places)
+    return library.recorded(places.service, str(places.root)) if library else None
+
+
+def color_info(places: Places, color: str) -> dict:
+    """Return what stands in a color."""
+    release_id = standing(places, color)
+    marker = read_marker(places, release_id) if release_id else None
+    kept = kept_record(places, color)
+    return {
+        "release_id": release_id,
+        "version": release_id.rpartition("-")[0] if release_id else None,
+        "complete": is_complete(places, release_id),
+        "manifest": (marker or {}).get("manifest"),
+        "unfinished": kept is not None,
+        "displaced": kept.get("release_id") if kept else None,
+    }
+
+
+def unit_states(names: list[str]) -> dict[str, dict]:
+    """Return the state of units, by one call of systemctl."""
+    if not names:
+        return {}
+    wanted = ",".join(["Id", *UNIT_PROPERTIES])
+    result = run(["systemctl", "show", f"--property={wanted}", "--", *names], timeout_s=SYSTEMCTL_TIMEOUT_S)
+    if result.returncode != 0:
+        raise SlotError(
+            "systemd-silent",
+            f"systemctl show failed: {last_line(result.stderr)}",
+            "the state of the service's units",
+            "see: systemctl is-system-running",
+        )
+    states = {}
+    for name, block in zip(names, result.stdout.decode().strip().split("\n\n"), strict=False):
+        values = dict(line.partition("=")[::2] for line in block.splitlines())
+        state = {ours: values.get(theirs, "") for theirs, ours in UNIT_PROPERTIES.items()}
+        for number in ("main_pid", "restarts", "since_monotonic_us"):
+            state[number] = int(state[number]) if str(state[number]).isdigit() else 0
+        states[name] = state
+    return states
+
+
+def port_states(ports: list[int]) -> dict[int, dict]:
+    """Return who listens on TCP ports of this host."""
+    if not ports:
+        return {}
+    inodes: dict[int, set[str]] = {}
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path(table).read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == "0A":  # LISTEN
+                    inodes.setdefault(int(fields[1].rpartition(":")[2], 16), set()).add(fields[9])
+    wanted = {inode for port in ports for inode in inodes.get(port, ())}
+    owners = socket_owners(wanted)
+    states: dict[int, dict] = {}
+    for port in ports:
+        owner = next((owners[inode] for inode in inodes.get(port, ()) if inode in owners), {})
+        states[port] = {"listening": port in inodes, "pid": None, "unit": None, "command": None, **owner}
+    return states
+
+
+def socket_owners(inodes: set[str]) -> dict[str, dict]:
+    """Return the process that holds each socket, where it can be seen."""
+    owners: dict[str, dict] = {}
+    for process in Path("/proc").iterdir() if inodes else ():
+        if not process.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            for descriptor in (process / "fd").iterdir():
+                with contextlib.suppress(OSError):
+                    inode = os.readlink(descriptor).removeprefix("socket:[").removesuffix("]")
+                    if inode in inodes:
+                        owners.setdefault(inode, describe_process(process))
+    return owners
+
+
+def describe_process(process: Path) -> dict:
+    """Return a process's id, name and systemd unit; its command line could hold secrets and is left out."""
+    unit = None
+    with contextlib.suppress(OSError):
+        found = re.findall(
+            r"/([^/\n]+\.(?:service|scope|socket))(?:/|$)", (process / "cgroup").read_text(), re.MULTILINE
+        )
+        unit = found[-1].replace("\\x2d", "-") if found else None
+    name = None
+    with contextlib.suppress(OSError):
+        name = (process / "comm").read_text().strip()
+    return {"pid": int(process.name), "unit": unit, "command": name}
