@@ -38,8 +38,9 @@ from turnout.judge.constants import DEFAULT, Constants
 from turnout.judge.counters import NOTHING, Counter, Delta, difference, since, together
 from turnout.judge.dispersion import UNKNOWN, Dispersion
 from turnout.judge.eprocess import EProcess
-from turnout.judge.model import MISSING, Evidence, Judgement, Objective, Pair, Rate, Scrape, Sight, Verdict
+from turnout.judge.model import MISSING, Evidence, Judgement, Pair, Rate, Scrape, Sight, Verdict
 from turnout.judge.promotion import FULL_SHARE_BP, Promotion
+from turnout.slo.model import Objective
 
 P0_CEILING = 0.999
 """A null enlarged by the warm-up allowance stays below 1, where there would be nothing left to test."""

@@ -11,25 +11,6 @@ from turnout.judge.intervals import wilson
 
 
 @dataclass(frozen=True, slots=True)
-class Objective:
-    """What the judge needs of an SLO.
-
-    `p0` is 1 - objective, the highest healthy bad ratio, above 0 and below 1. `weight` is its part in the
-    mean of the rollback values. For `warm_up_s` seconds after the candidate's first scrape, a further
-    `warm_up_allowance` of its events may be bad (latency only). `gates_promotion` false lets the share grow
-    without evidence from this SLO (for one with so little traffic that it would hold up every release); it
-    still rolls back.
-    """
-
-    name: str
-    p0: float
-    weight: float = 1.0
-    warm_up_s: float = 0.0
-    warm_up_allowance: float = 0.0
-    gates_promotion: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class Pair:
     """Both colors' counters of one SLO at one scrape; None is a missing or stale reading."""
 

@@ -9,8 +9,9 @@ from turnout.judge.constants import DEFAULT, Constants
 from turnout.judge.core import Judge
 from turnout.judge.counters import Counter
 from turnout.judge.dispersion import Dispersion, overdispersion
-from turnout.judge.model import Judgement, Objective, Pair, Scrape
+from turnout.judge.model import Judgement, Pair, Scrape
 from turnout.judge.records import Recording
+from turnout.slo.model import Objective
 
 
 def history_dispersion(history: Sequence[Scrape], names: Sequence[str]) -> dict[str, Dispersion]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from turnout.errors import TurnoutError
-from turnout.judge.model import Objective
 from turnout.slo import selector
 from turnout.slo.selector import Selector
 
@@ -72,6 +71,25 @@ class Source:
     def for_color(self, color: str) -> Selector:
         """Return the selector of one color's series."""
         return self.selector.where(self.color_label, self.color_value.replace("{color}", color))
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What the judge needs of an SLO.
+
+    `p0` is 1 - objective, the highest healthy bad ratio, above 0 and below 1. `weight` is its part in the
+    mean of the rollback values. For `warm_up_s` seconds after the candidate's first scrape, a further
+    `warm_up_allowance` of its events may be bad (latency only). `gates_promotion` false lets the share grow
+    without evidence from this SLO (for one with so little traffic that it would hold up every release); it
+    still rolls back.
+    """
+
+    name: str
+    p0: float
+    weight: float = 1.0
+    warm_up_s: float = 0.0
+    warm_up_allowance: float = 0.0
+    gates_promotion: bool = True
 
 
 @dataclass(frozen=True, slots=True)

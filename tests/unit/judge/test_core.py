@@ -12,7 +12,8 @@ from turnout.judge.constants import DEFAULT, Constants
 from turnout.judge.core import Judge
 from turnout.judge.counters import Counter, Delta, difference, together
 from turnout.judge.dispersion import Dispersion
-from turnout.judge.model import MISSING, Objective, Pair, Scrape, Sight, Verdict
+from turnout.judge.model import MISSING, Pair, Scrape, Sight, Verdict
+from turnout.slo.model import Objective
 
 API = Objective("api", p0=0.005)
 WORKER = Objective("worker", p0=0.01)

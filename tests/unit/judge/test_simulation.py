@@ -13,11 +13,12 @@ from turnout.errors import TurnoutError
 from turnout.judge.core import Judge
 from turnout.judge.counters import Counter
 from turnout.judge.dispersion import Dispersion, overdispersion
-from turnout.judge.model import Objective, Pair, Scrape, Verdict
+from turnout.judge.model import Pair, Scrape, Verdict
 from turnout.judge.simulation import rivals
 from turnout.judge.simulation.scenarios import OURS, Scenario, play, shipped
 from turnout.judge.simulation.traffic import Bursts, Drawer, OnOff, Outage, Traffic
 from turnout.judge.simulation.vector import VectorJudge, dispersion
+from turnout.slo.model import Objective
 
 PATHS = [
     (Traffic(200, 0.001, 0.001), (500, 2500, 10_000)),
