@@ -96,53 +96,13 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.turnout.ops.plugins.module_utils.resp import Connection, RedisError
 
 _UNITS = {"": 1, "b": 1, "k": 1000, "kb": 1024, "m": 1000**2, "mb": 1024**2, "g": 1000**3, "gb": 1024**3}
 _TIMEOUT_S = 10
 _EVERYTHING = "~* &* +@all"
-# A user that nobody can log in as, for the time of a comparison: Redis writes rules in words of its own.
+# A user that nobody can log in as, for the time of a comparison: Connection writes rules in words of its own.
 _COMPARED = "turnout-compared"
-
-
-class RedisError(Exception):
-    """The server answered with an error, or something that is not Redis answered."""
-
-
-class Redis:
-    """A connection that speaks the little of Redis's protocol (RESP2) that is needed here."""
-
-    def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT_S)
-        self._file = self._socket.makefile("rb")
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._file.close()
-        self._socket.close()
-
-    def call(self, *words: str):
-        """Send a command and return its answer. Raises RedisError with the server's own words."""
-        parts = [word.encode() for word in words]
-        self._socket.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts))
-        return self._answer()
-
-    def _answer(self):
-        line = self._file.readline()
-        if not line.endswith(b"\r\n"):
-            raise RedisError("the connection was closed in the middle of an answer")
-        kind, rest = line[:1], line[1:-2].decode("utf-8", "replace")
-        if kind == b"-":
-            raise RedisError(rest)
-        if kind == b"+":
-            return rest
-        if kind == b":":
-            return int(rest)
-        if kind == b"$":
-            size = int(rest)
-            return None if size < 0 else self._file.read(size + 2)[:-2].decode("utf-8", "replace")
-        if kind == b"*":
-            return [self._answer() for _ in range(int(rest))]
-        raise RedisError(f"something that is not Redis answered ({line[:20]!r})")
 
 
 def same(name: str, declared: str, running: str) -> bool:
@@ -174,17 +134,22 @@ def _text(path: str | None) -> str:
         return ""
 
 
-def log_in(port: int, running_port: int, logins: list[tuple[str, str]]) -> Redis:
+def connect(port: int) -> Connection:
+    """Return a connection to the server on this host. Raises OSError."""
+    return Connection(socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT_S))
+
+
+def log_in(port: int, running_port: int, logins: list[tuple[str, str]]) -> Connection:
     """Return a connection that may change settings, by the first of the logins (user, password) that is right.
 
     Raises OSError when nothing listens and RedisError when no password is right.
     """
     try:
-        redis = Redis(port)
+        redis = connect(port)
     except OSError:
         if port == running_port:
             raise
-        redis = Redis(running_port)
+        redis = connect(running_port)
     for user, password in logins:
         try:
             redis.call("AUTH", *([] if user == "default" else [user]), password)
@@ -204,7 +169,7 @@ def log_in(port: int, running_port: int, logins: list[tuple[str, str]]) -> Redis
     )
 
 
-def may_administer(redis: Redis) -> bool:
+def may_administer(redis: Connection) -> bool:
     """Tell whether this connection is logged in and may change users."""
     try:
         redis.call("ACL", "WHOAMI")
@@ -229,7 +194,7 @@ def words_of(user: dict) -> list[str]:
     return ["reset", "on", f"#{digest}", *user["rules"].split()]
 
 
-def unlike_users(redis: Redis, users: list[dict]) -> list[str]:
+def unlike_users(redis: Connection, users: list[dict]) -> list[str]:
     """Return the names of the users that the server does not have as declared."""
     found = []
     for user in users:
@@ -245,7 +210,7 @@ def unlike_users(redis: Redis, users: list[dict]) -> list[str]:
     return found
 
 
-def _facts(redis: Redis, name: str):
+def _facts(redis: Connection, name: str):
     """Return what the server says of a user in a form that can be compared, None where there is none."""
     answer = redis.call("ACL", "GETUSER", name)
     if answer is None:
@@ -254,7 +219,7 @@ def _facts(redis: Redis, name: str):
     return {key: sorted(value) if isinstance(value, list) else value for key, value in facts.items()}
 
 
-def set_users(redis: Redis, users: list[dict], names: list[str]) -> None:
+def set_users(redis: Connection, users: list[dict], names: list[str]) -> None:
     """Set these users; once the administrator is there, go on as the administrator."""
     admin = users[0]
     for user in users:
@@ -266,7 +231,7 @@ def set_users(redis: Redis, users: list[dict], names: list[str]) -> None:
     redis.call("AUTH", admin["name"], admin["password"])
 
 
-def differing(redis: Redis, settings: dict[str, str]) -> dict[str, str]:
+def differing(redis: Connection, settings: dict[str, str]) -> dict[str, str]:
     """Return the running values of those settings that are not as declared. Raises RedisError for unknown names."""
     found = {}
     for name, declared in settings.items():
@@ -278,11 +243,11 @@ def differing(redis: Redis, settings: dict[str, str]) -> dict[str, str]:
     return found
 
 
-def wait_for_append_only_file(redis: Redis, deadline_s: int) -> None:
+def wait_for_append_only_file(redis: Connection, deadline_s: int) -> None:
     """Return when the append-only file holds all the data. Raises RedisError after the deadline."""
     deadline = time.monotonic() + deadline_s
     while True:
-        info = dict(line.split(":", 1) for line in redis.call("INFO", "persistence").splitlines() if ":" in line)
+        info = redis.info("persistence")
         busy = info.get("aof_rewrite_in_progress") == "1" or info.get("aof_rewrite_scheduled") == "1"
         if not busy and info.get("aof_enabled") == "1" and info.get("aof_last_bgrewrite_status") == "ok":
             return
@@ -291,7 +256,7 @@ def wait_for_append_only_file(redis: Redis, deadline_s: int) -> None:
         time.sleep(0.1)
 
 
-def apply(redis: Redis, settings: dict[str, str], changes: dict[str, str], deadline_s: int) -> list[str]:
+def apply(redis: Connection, settings: dict[str, str], changes: dict[str, str], deadline_s: int) -> list[str]:
     """Set what differs, the append-only file first; return the settings that only a restart can change."""
     waiting = []
     for name in sorted(changes, key=lambda name: name != "appendonly"):
