@@ -95,7 +95,10 @@ def render(status: Facts) -> str:
         rows.append((color, record.get("release") or "-", _role(status, color), *shares, _servers(status, color)))
     lines += ["", *columns(rows)]
     if not status["agree"]:
-        lines.append("  !! the edges do not agree with each other, or HAProxy with its edge: run ansible-playbook turnout.ops.rollback")
+        lines.append(
+            "  !! the edges do not agree with each other, or HAProxy with its edge: "
+            "run ansible-playbook turnout.ops.rollback"
+        )
     rows = [("HOST", "BLUE HAS", "GREEN HAS", "UNITS THAT RUN")]
     for name, host in status["hosts"].items():
         if host is None:

@@ -40,7 +40,8 @@ from turnout.drill.record import (
 )
 from turnout.errors import TurnoutError
 
-_HUGE = 2**63
+# Places in the WAL have 64 bits, and so have the distances between them that a record holds.
+_HUGE = 2**64
 
 
 class FaultError(Exception):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from drill_examples import drill, drills, replaced
+from drill_examples import F, drill, drills, lsn, replaced
 from hypothesis import given
 from hypothesis import strategies as st
 from turnout.drill.parse import FIELDS, FaultError, from_object, parse, read
-from turnout.drill.record import Drill, Verdict, as_dict, line
+from turnout.drill.record import Drill, Failure, Recovered, Verdict, as_dict, line
 from turnout.errors import TurnoutError
 
 GOOD = as_dict(drill())
@@ -33,6 +34,12 @@ def test_what_is_written_is_what_is_read(one: Drill) -> None:
     written = line(one)
     assert "\n" not in written
     assert parse(written) == one
+
+
+def test_the_longest_distance_in_the_wal_is_read_back() -> None:
+    one = drill(failure=Failure(F, lsn(2**64 - 1), 1000), recovered=Recovered(F - timedelta(seconds=1), lsn(0), 999))
+    assert one.rpo.wal_bytes == 2**64 - 1
+    assert parse(line(one)) == one
 
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists))
