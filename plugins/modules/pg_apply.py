@@ -167,7 +167,7 @@ def main():
             module.fail_json(
                 msg="PostgreSQL finds errors in its configuration and goes on with what it loaded before: "
                 + "; ".join(wrong)
-                + ". Correct postgres_settings or postgres_extra_clients and run ansible-playbook turnout.ops.site again."
+                + ". Correct postgres_settings or postgres_extra_clients; then run ansible-playbook turnout.ops.site."
             )
         result["reloaded"] = is_stale(psql, params["files"])
         if result["reloaded"] and not module.check_mode:
