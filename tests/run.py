@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -43,13 +44,18 @@ MORE_LIMIT_S = 5400
 UNIT_WORKERS = 4
 # The niceness of what takes only idle time.
 LAST = 19
+# How many files of tests are listed with their seconds.
+SLOWEST_FILES = 15
 # What hypothesis is told (tests/unit/conftest.py): the same examples where everything runs.
 EXAMPLES: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one suite came to; `failures` names what failed, one line each. `why` is told last, where it is all seen."""
+    """What one suite came to; `failures` names what failed, one line each. `why` is told last, where it is all seen.
+
+    `files` holds the seconds of each file of tests, where there are such.
+    """
 
     layer: str
     suite: str
@@ -58,6 +64,7 @@ class Result:
     skipped: int
     seconds: float
     why: tuple[str, ...] = ()
+    files: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -210,29 +217,31 @@ def pytest(
         report = Path(place) / "report.xml"
         command = [sys.executable, "-m", "pytest", folder, "--durations=30", f"--junit-xml={report}", *options]
         done = run(command, limit_s, catch=catch, behind=behind, env=env)
-        passed, failures, skipped = _read(report)
+        passed, failures, skipped, files = _read(report)
     print(done.output, end="", flush=True)
     wrong = done.why_not()
     if passed + skipped + len(failures) == 0:
         failures = [f"{folder}: no test was collected"]
     elif wrong is not None and not failures:
         failures = [f"{folder}: {wrong}"]
-    return Result(layer, folder, passed, tuple(failures), skipped, done.seconds)
+    return Result(layer, folder, passed, tuple(failures), skipped, done.seconds, files=files)
 
 
-def _read(report: Path) -> tuple[int, list[str], int]:
+def _read(report: Path) -> tuple[int, list[str], int, tuple[tuple[str, float], ...]]:
     if not report.exists():
-        return 0, [], 0
+        return 0, [], 0, ()
     passed, skipped, failures = 0, 0, []
+    files: Counter[str] = Counter()
     # pytest wrote the file a moment ago: nobody else's XML is read here.
     for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314
+        files[str(case.get("classname")).rpartition(".")[2]] += float(case.get("time") or 0)
         if case.find("failure") is not None or case.find("error") is not None:
             failures.append(f"{case.get('classname')}::{case.get('name')}")
         elif case.find("skipped") is not None:
             skipped += 1
         else:
             passed += 1
-    return passed, failures, skipped
+    return passed, failures, skipped, tuple(files.most_common(SLOWEST_FILES))
 
 
 def unit() -> Iterator[Result]:
@@ -401,6 +410,10 @@ def main(arguments: list[str]) -> int:
         EXAMPLES["TURNOUT_SAME_EXAMPLES"] = "1"
     results = results_of(arguments or [name for name in LAYERS if name not in ON_REQUEST])
     passed, failed, skipped = totals(results)
+    for result in results:
+        if result.files:
+            print(f"\n== {result.suite}: the files that took longest")
+            print(*(f"{seconds:8.1f} s  {name}" for name, seconds in result.files), sep="\n")
     print(f"\n== where the time went\n{table(results)}\n{time.monotonic() - started:.0f} s in all, as a clock counts")
     for result in results:
         for failure in result.failures:
