@@ -448,7 +448,9 @@ class CallbackModule(CallbackBase):
             self._causes.append((self._phase, "", "", f"this run was ended: {why}"))
             self._record.event("stopped", phase=self._phase, why=why)
 
-    v2_playbook_on_handler_task_start = lambda self, task: self.v2_playbook_on_task_start(task, False)  # noqa: E731
+    def v2_playbook_on_handler_task_start(self, task):
+        """Show a handler as any other task."""
+        self.v2_playbook_on_task_start(task, False)
 
     def _flush_task(self):
         """Print the line of the task that has ended."""
