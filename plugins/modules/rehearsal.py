@@ -40,34 +40,3 @@ RETURN = r"""
 entry: {description: "The entry, with verdict and causes.", returned: always, type: dict}
 lines: {description: The same for a person., returned: always, type: list, elements: str}
 """
-
-from ansible.module_utils.basic import AnsibleModule
-from turnout.rehearsal import Stage, evidence, lines, look
-
-
-def main():
-    """Compute and return."""
-    module = AnsibleModule(
-        argument_spec={
-            "stages": {"type": "list", "elements": "dict", "required": True},
-            "looks": {"type": "dict", "required": True},
-            "versions": {"type": "dict", "required": True},
-            "edges": {"type": "list", "elements": "str", "required": True},
-        },
-        supports_check_mode=True,
-    )
-    stages = [
-        Stage(one["name"], int(one["code"]), float(one["seconds"]), one.get("cause") or "")
-        for one in module.params["stages"]
-    ]
-    seen = module.params["looks"]
-    looks = [
-        {name: look(said[index]["shown"], said[index]["probe"]) for name, said in seen.items() if index < len(said)}
-        for index in range(len(stages) + 1)
-    ]
-    entry = evidence(stages, looks, module.params["versions"], module.params["edges"])
-    module.exit_json(changed=False, entry=entry, lines=lines(entry))
-
-
-if __name__ == "__main__":
-    main()

@@ -34,28 +34,3 @@ RETURN = r"""
 report: {description: The table or the JSON text., returned: always, type: str}
 status: {description: The same as data., returned: always, type: dict}
 """
-
-import json
-
-from ansible.module_utils.basic import AnsibleModule
-from turnout.status import collect, render
-
-
-def main():
-    """Collect and render."""
-    module = AnsibleModule(
-        argument_spec={
-            "edges": {"type": "dict", "required": True},
-            "hosts": {"type": "dict", "required": True},
-            "format": {"type": "str", "choices": ["table", "json"], "default": "table"},
-        },
-        supports_check_mode=True,
-    )
-    status = collect(module.params["edges"], module.params["hosts"])
-    as_json = module.params["format"] == "json"
-    report = json.dumps(status, indent=2, sort_keys=True) if as_json else render(status)
-    module.exit_json(changed=False, report=report, status=status)
-
-
-if __name__ == "__main__":
-    main()

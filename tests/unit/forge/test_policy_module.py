@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.turnout.ops.plugins.modules import forge_policy
 from forge_server import TOKEN, FakeForge
 from turnout.errors import TurnoutError
+from turnout.forge.protect import protect
 
 SERVICE = {
     "name": "shop",
@@ -51,7 +51,7 @@ def sent(forge: FakeForge) -> list[str]:
 
 
 def test_check_mode_tells_and_sets_nothing(forge: FakeForge) -> None:
-    lacked, before, after = forge_policy.protect(params(forge), dry_run=True)
+    lacked, before, after = protect(params(forge), dry_run=True)
     assert lacked == {"main": ["the branch is not protected"]}
     assert before == {"main": "not protected"}
     assert after["main"]["approvals"] == 1
@@ -60,9 +60,9 @@ def test_check_mode_tells_and_sets_nothing(forge: FakeForge) -> None:
 
 def test_the_second_run_changes_nothing(forge: FakeForge) -> None:
     follow(forge)
-    forge_policy.protect(params(forge), dry_run=False)
+    protect(params(forge), dry_run=False)
     assert sent(forge) == ["POST"]
-    lacked, before, after = forge_policy.protect(params(forge), dry_run=False)
+    lacked, before, after = protect(params(forge), dry_run=False)
     assert lacked == {"main": []}
     assert before == after
     assert sent(forge) == ["POST"]
@@ -71,7 +71,7 @@ def test_the_second_run_changes_nothing(forge: FakeForge) -> None:
 def test_a_policy_that_did_not_take_is_told(forge: FakeForge) -> None:
     forge.on(RULES, {}, method="POST", status=201)
     with pytest.raises(TurnoutError) as caught:
-        forge_policy.protect(params(forge), dry_run=False)
+        protect(params(forge), dry_run=False)
     assert caught.value.code == "forge-policy-not-taken"
 
 
@@ -79,12 +79,12 @@ def test_nothing_is_set_where_one_branch_cannot_be_read(forge: FakeForge) -> Non
     follow(forge)
     forge.on(f"{RULES}/develop", {"message": "token is required"}, status=401)
     with pytest.raises(TurnoutError) as caught:
-        forge_policy.protect(params(forge, branches=["main", "develop"]), dry_run=False)
+        protect(params(forge, branches=["main", "develop"]), dry_run=False)
     assert sent(forge) == []
     assert TOKEN not in str(caught.value)
 
 
 def test_without_a_forge_it_says_what_to_write(forge: FakeForge) -> None:
     with pytest.raises(TurnoutError) as caught:
-        forge_policy.protect({**params(forge), "checklist": "{}"}, dry_run=True)
+        protect({**params(forge), "checklist": "{}"}, dry_run=True)
     assert "checklist.forge" in caught.value.remedy
