@@ -117,6 +117,11 @@ def evidence(
             row["exposed_s"] = _exposed(before, after, causes)
         causes += _faults(stage, after, versions, stable, row)
         rows.append(row)
+    codes = {stage.name: stage.code for stage in stages}
+    # There is no way back to see where the good release did not get into service.
+    due = [FAILING, GOOD, BACK] if codes.get(GOOD) == 0 else [FAILING, GOOD]
+    if missing := [name for name in due if name not in codes]:
+        causes.append(f"not run: {', '.join(missing)}")
     absent = sorted({name for one in looks for name in edges if name not in one})
     if absent:
         causes.append(f"{', '.join(absent)} did not answer throughout: what users met there is not known")

@@ -103,6 +103,13 @@ def test_an_edge_that_did_not_answer_throughout_is_named() -> None:
     assert entry["causes"] == ["edge2 did not answer throughout: what users met there is not known"]
 
 
+@pytest.mark.parametrize(("ran", "missing"), [(0, "failing, good"), (1, "good"), (2, "back")])
+def test_a_stage_that_was_not_run_is_no_pass(ran: int, missing: str) -> None:
+    entry = evidence(STAGES[:ran], course()[: ran + 1], VERSIONS, EDGES)
+    assert entry["verdict"] == "fail"
+    assert f"not run: {missing}" in entry["causes"]
+
+
 def test_a_candidate_that_never_had_a_share_exposed_nobody() -> None:
     assert exposed_s(REST, replace(REST, journal=(line(1, 1, "prepare"), line(2, 2, "settle")))) is None
     assert exposed_s(replace(REST, journal=JOURNAL[:2]), replace(REST, journal=JOURNAL)) == 2.5
