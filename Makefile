@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.cache/uv/bin:$(PATH)
 export DEBIAN_FRONTEND := noninteractive
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab lab-down lab-status demo test test-more fault-matrix lint unit clean
+.PHONY: help setup lab lab-down lab-status demo test test-more fault-matrix mutants figures lint unit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -51,6 +51,10 @@ mutants: ## break the code at random, one fault at a time, and see whether the t
 bench-%: setup
 	@test -f tests/bench/$*.py || { echo 'there is no bench "$*"; there are: $(patsubst tests/bench/%.py,%,$(wildcard tests/bench/[a-z]*.py))' >&2; exit 2; }
 	@python tests/bench/$*.py
+
+figures: ## run benches and write docs/figures.md from them (FIGURES='rollback switch', FIGURES=none: only the page)
+	@scripts/setup.sh $(if $(filter none,$(FIGURES)),--no-image)
+	@python tests/figures.py $(FIGURES)
 
 clean: ## remove what set-up and tests made in this folder (the lab's image and hosts stay)
 	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .ansible dist

@@ -1,6 +1,6 @@
 """Draw 10,000 releases of each shipped kind and check what the judge promises of them.
 
-Prints the table of docs/judge.md, then one JSON object; exit code 1 where a promise is not kept. It takes about a
+Prints the tables of docs/figures.md, then one JSON object; exit code 1 where a promise is not kept. It takes about a
 quarter of an hour of one core; `--jobs` and `--releases` change that (with fewer releases a bound may be missed by
 chance).
 """

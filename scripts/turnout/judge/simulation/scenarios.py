@@ -226,7 +226,7 @@ def _steps() -> list[Scenario]:
 
 
 def shipped() -> list[Scenario]:
-    """Return the scenarios of the table in docs/judge.md."""
+    """Return the scenarios of the tables in docs/figures.md."""
     return [*_healthy(), *_losses(), *_faulty(), *_steps()]
 
 
