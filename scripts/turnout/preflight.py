@@ -209,7 +209,7 @@ def _quarantined(held: Mapping[str, Facts], manifest: Manifest) -> Fault:
         f"{str(entry.get('why'))[:160]}",
         "at most one automatic rollback of a release",
         "release a version without the fault; if the release was not to blame: "
-        f"deploy.yml -e release={manifest.version} -e 'again=\"the reason\"'",
+        f"ansible-playbook turnout.ops.deploy -e release={manifest.version} -e 'again=\"the reason\"'",
     )
 
 

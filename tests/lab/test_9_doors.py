@@ -220,7 +220,7 @@ def test_every_unit_that_was_laid_is_little_exposed_and_the_docs_name_it(turnout
     assert max(told.values()) <= 2.5, told
     page = (ROOT / "docs" / "exposure.md").read_text()
     written = dict(re.findall(r"\| `([^`]+)` \| ([0-9.]+) \|", page))
-    assert set(told) <= set(written), "run playbooks/exposure.yml and put its table into docs/exposure.md"
+    assert set(told) <= set(written), "run turnout exposure and put its table into docs/exposure.md"
 
 
 @pytest.mark.parametrize(
