@@ -170,6 +170,7 @@ def playbooks() -> list[str]:
 
 def lint_checks() -> list[Check]:
     """Return every static check."""
+    texts = "git ls-files -z --cached --others --exclude-standard"
     return [
         Check("ruff format", ("ruff", "format", "--check"), r"(\d+) files? already formatted"),
         Check("ruff", ("sh", "-c", "ruff check && ruff check --show-files | wc -l"), r"^(\d+)$"),
@@ -180,6 +181,8 @@ def lint_checks() -> list[Check]:
             r"playbook: \S+",
         ),
         Check("ansible-lint", ("ansible-lint", "--nocolor"), r"in (\d+) files processed"),
+        Check("spelling", ("sh", "-c", f"{texts} | xargs -0 codespell && {texts} | tr -cd '\\0' | wc -c"), r"^(\d+)$"),
+        Check("links", ("python", "tests/links.py"), r"^(\d+) pages"),
     ]
 
 

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def first_fault(told: str) -> tuple[str, ...]:
+def suite() -> ModuleType:
     spec = importlib.util.spec_from_file_location("suite_run", ROOT / "tests" / "run.py")
     assert spec and spec.loader
     module = sys.modules["suite_run"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    found: tuple[str, ...] = module.first_fault(told)
+    return module
+
+
+def first_fault(told: str) -> tuple[str, ...]:
+    found: tuple[str, ...] = suite().first_fault(told)
     return found
 
 
@@ -33,3 +41,38 @@ def test_the_first_failure_is_told_and_not_what_every_scenario_begins_with() -> 
 
 def test_where_nothing_is_known_as_a_failure_the_end_is_told() -> None:
     assert first_fault(BEGINNING + "the last line\n")[-1] == "the last line"
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with one page, in which the linters of texts run."""
+    module = suite()
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "links.py").write_text((ROOT / "tests" / "links.py").read_text())
+    (tmp_path / "page.md").write_text("# A page\n\nIts [own heading](#a-page).\n")
+    checks = [check for check in module.lint_checks() if check.name in ("spelling", "links")]
+    assert len(checks) == 2
+    monkeypatch.setattr(module, "lint_checks", lambda: checks)
+    return tmp_path
+
+
+def linted() -> list[str]:
+    return [failure for result in sys.modules["suite_run"].lint() for failure in result.failures]
+
+
+def test_a_page_that_is_right_passes_spelling_and_links(tree: Path) -> None:
+    assert linted() == []
+
+
+def test_a_misspelt_word_and_a_dead_link_fail(tree: Path) -> None:
+    (tree / "page.md").write_text("# A page\n\nA recieved [link](gone.md).\n")
+    spelling, links = linted()
+    assert spelling.startswith("spelling: exit code")
+    assert links.startswith("links: exit code")
+
+
+def test_spelling_and_links_that_looked_at_nothing_fail(tree: Path) -> None:
+    (tree / ".git" / "info" / "exclude").write_text("*\n")
+    assert linted() == ["spelling: it looked at no file", "links: it looked at no file"]
