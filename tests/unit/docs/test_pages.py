@@ -85,3 +85,14 @@ def test_the_page_of_the_code_begins_with_questions_and_the_files_that_answer_th
         assert names, question
         for name in names:
             assert (ROOT / name).exists(), f"{question}: {name}"
+
+
+def test_every_page_that_a_file_names_is_there() -> None:
+    named = 0
+    for path in tracked():
+        if path.is_symlink() or not path.is_file() or path.name == "CHANGELOG.md":
+            continue
+        for name in re.findall(r"(?<![\w/.])docs/[\w-]+\.md", path.read_text(errors="replace")):
+            assert (ROOT / name).exists(), f"{path.relative_to(ROOT)} names {name}"
+            named += 1
+    assert named > 20
