@@ -417,6 +417,10 @@ def main(names: Sequence[str]) -> int:
         except TurnoutError as fault:
             print(fault, file=sys.stderr)
             good = False
+        except KeyboardInterrupt:
+            left = " ".join(one.name for one in benches[benches.index(bench) :])
+            print(f"\n{bench.command} was ended; to go on: make figures FIGURES='{left}'", file=sys.stderr)
+            return 130
     return 0 if good else 1
 
 

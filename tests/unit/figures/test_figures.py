@@ -187,6 +187,22 @@ def test_data_that_cannot_be_read_is_told_and_not_overwritten(
     assert not (place / "ran").exists()
 
 
+def test_ctrl_c_ends_it_in_words_and_keeps_what_was_measured_before(
+    figures: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measured(one: Any) -> dict[str, Any]:
+        if one.name == "switch":
+            raise KeyboardInterrupt
+        return {**STAMP, "held": True, "result": ROLLBACK}
+
+    monkeypatch.setattr(figures, "measured", measured)
+    assert figures.main(["rollback", "switch"]) == 130
+    told = capsys.readouterr().err
+    assert "make bench-switch was ended" in told
+    assert "make figures FIGURES='switch'" in told
+    assert "0.50 s (0.42 to 0.60)" in (place / "docs" / "figures.md").read_text()
+
+
 def test_none_writes_the_page_anew_and_runs_nothing(figures: ModuleType, place: Path) -> None:
     (place / "docs" / "figures.md").unlink()
     assert figures.main(["none"]) == 0
