@@ -12,7 +12,6 @@ import hashlib
 import hmac
 import json
 import os
-import shlex
 import socket
 import ssl
 import subprocess
@@ -22,13 +21,13 @@ import urllib.error
 import urllib.request
 
 from ansible_collections.turnout.ops.plugins.module_utils.answers import ProbeError
+from ansible_collections.turnout.ops.plugins.module_utils.laid_release import MARKER, environment_of, in_unit, marker_of
 from ansible_collections.turnout.ops.plugins.module_utils.pg_wire import Session as PostgresSession
 from ansible_collections.turnout.ops.plugins.module_utils.psql import Psql, PsqlError
 from ansible_collections.turnout.ops.plugins.module_utils.queues import look
 from ansible_collections.turnout.ops.plugins.module_utils.resp import Session as RedisSession
 
 COLORS = ("blue", "green")
-MARKER = ".turnout-complete"
 LONGEST_BODY = 4 << 20  # bytes of an HTTP answer
 
 
@@ -71,13 +70,11 @@ def _slot(service: str, color: str, salt: bytes) -> dict:
     where = os.path.realpath(link) if os.path.islink(link) else None
     laid = None
     try:
-        with open(f"/etc/{service}/{color}.env", encoding="utf-8") as lines:
-            laid = {}
-            for line in lines:
-                name, found, value = line.rstrip("\n").partition("=")
-                if found and not line.startswith(("#", ";")):
-                    text = "".join(shlex.split(value, comments=False)) if value else ""
-                    laid[name] = hmac.new(salt, text.encode(), hashlib.sha256).hexdigest()[:16]
+        with open(f"/etc/{service}/{color}.env", encoding="utf-8") as file:
+            laid = {
+                name: hmac.new(salt, value.encode(), hashlib.sha256).hexdigest()[:16]
+                for name, value in environment_of(file.read()).items()
+            }
     except FileNotFoundError:
         pass
     return {
@@ -91,18 +88,9 @@ def _slot(service: str, color: str, salt: bytes) -> dict:
 def _carried(where) -> dict:
     """Return id and checksum of the migrations that a laid release carries, from its marker."""
     try:
-        listed = (_marker(where or "/nowhere").get("manifest") or {}).get("migrations") or []
+        listed = (marker_of(where or "/nowhere").get("manifest") or {}).get("migrations") or []
         return {one["id"]: one["sha256"] for one in listed}
     except (KeyError, TypeError, AttributeError):
-        return {}
-
-
-def _marker(where: str) -> dict:
-    """Return what the completeness marker of a laid release says; nothing where it cannot be read."""
-    try:
-        with open(os.path.join(where, MARKER), encoding="utf-8") as file:
-            return dict(json.load(file))
-    except (OSError, ValueError, TypeError):
         return {}
 
 
@@ -134,24 +122,18 @@ def schema(arguments: dict, limit_s: float) -> dict:
     environment = f"/etc/{service}/{color}.migrate.env"
     if not os.path.exists(environment):
         environment = f"/etc/{service}/{color}.env"
-    layout = _marker(release_dir).get("layout") or {}  # releases that were laid by an older Turnout say none
-    folder = layout.get("folder", release_dir)
-    words = shlex.split(arguments["command"])
-    if "/" in words[0] and not os.path.isabs(words[0]):
-        words[0] = os.path.join(folder, words[0])
+    # A release that was laid by an older Turnout says no layout.
+    bare = {"folder": release_dir, "properties": {}, "environment": {}}
     properties = {
         "User": arguments["user"],
-        "WorkingDirectory": folder,
         "EnvironmentFile": environment,
         "RuntimeMaxSec": str(max(1, int(limit_s))),
         "NoNewPrivileges": "yes",
         "ProtectSystem": "strict",
         "PrivateTmp": "yes",
-        **layout.get("properties", {}),
     }
-    argv = ["systemd-run", "--quiet", "--pipe", "--wait", "--collect", f"--unit=turnout-checklist-{service}"]
-    argv += [f"--setenv={key}={value}" for key, value in layout.get("environment", {}).items()]
-    argv += [f"--property={name}={value}" for name, value in properties.items()] + ["--", *words]
+    layout = bare | (marker_of(release_dir).get("layout") or {})
+    argv = in_unit(f"turnout-checklist-{service}", arguments["command"], layout, properties)
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=limit_s, check=False)
     except subprocess.TimeoutExpired:

@@ -14,8 +14,8 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ansible_collections.turnout.ops.plugins.module_utils.laid_release import MARKER
 from ansible_collections.turnout.ops.plugins.module_utils.slot_files import (
-    MARKER,
     PARTIAL,
     RELEASE_ID,
     SYSTEMCTL_TIMEOUT_S,

@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import importlib
-import json
 import os
 import re
 import secrets
@@ -18,8 +17,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from ansible_collections.turnout.ops.plugins.module_utils.laid_release import marker_of
+
 COLORS = ("blue", "green")
-MARKER = ".turnout-complete"
 PARTIAL = ".partial-"
 TEMPORARY = ".turnout-new"
 LIBRARY = "usr/local/lib/turnout-host"  # laid by the role service_host
@@ -169,11 +169,8 @@ def switch_link(link: Path, target: str | None) -> None:
 
 def read_marker(places: Places, release_id: str) -> dict | None:
     """Return the completeness marker of a laid release, None when it is not whole."""
-    try:
-        marker = json.loads((places.release(release_id) / MARKER).read_bytes())
-    except (OSError, ValueError):
-        return None
-    return marker if isinstance(marker, dict) and marker.get("release_id") == release_id else None
+    marker = marker_of(str(places.release(release_id)))
+    return marker if marker.get("release_id") == release_id else None
 
 
 def is_complete(places: Places, release_id: str | None) -> bool:

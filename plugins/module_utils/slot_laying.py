@@ -13,10 +13,10 @@ import stat
 import time
 from pathlib import Path
 
+from ansible_collections.turnout.ops.plugins.module_utils.laid_release import MARKER
 from ansible_collections.turnout.ops.plugins.module_utils.slot_colors import kept_record, standing
 from ansible_collections.turnout.ops.plugins.module_utils.slot_files import (
     COLORS,
-    MARKER,
     PARTIAL,
     RELEASE_ID,
     Places,

@@ -49,11 +49,11 @@ output: {description: "Last lines that the command printed, without secrets.", r
 
 import os
 import pwd
-import shlex
 import subprocess
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.turnout.ops.plugins.module_utils.laid_release import environment_of, in_unit
 
 RUN_DIR = "/run/turnout"
 TAIL_LINES = 20
@@ -87,20 +87,6 @@ class MigrateError(Exception):
     """The migrate command did not do its work; carries the message for a person."""
 
 
-def parse_environment(text):
-    """Return {key: value} of an EnvironmentFile, for redaction."""
-    values = {}
-    for line in text.splitlines():
-        key, found, raw = line.partition("=")
-        if not found or line.lstrip().startswith(("#", ";")):
-            continue
-        try:
-            values[key.strip()] = "".join(shlex.split(raw, comments=False))
-        except ValueError:
-            values[key.strip()] = raw
-    return values
-
-
 def secrets_of(environment):
     """Return [(value, name)] to be hidden, longest first; a password inside a URL counts by itself."""
     found = {}
@@ -121,14 +107,6 @@ def redact(text, secrets):
     return text
 
 
-def absolute(command, release_dir):
-    """Return the command's words, its program resolved inside the release where it has a slash."""
-    words = shlex.split(command)
-    if "/" in words[0] and not os.path.isabs(words[0]):
-        words[0] = os.path.join(release_dir, words[0])
-    return words
-
-
 def check_user(user):
     """Raise MigrateError unless this host has the user."""
     try:
@@ -142,20 +120,15 @@ def check_user(user):
 
 def run_unit(params, command, environment_file, timeout_s):
     """Run one command in the transient unit; return (exit code, standard output, standard error)."""
-    unit, layout = f"turnout-migrate-{params['service']}", params["layout"]
+    unit = f"turnout-migrate-{params['service']}"
     properties = {
         "User": params["user"],
-        "WorkingDirectory": layout["folder"],
         "EnvironmentFile": environment_file,
         "RuntimeMaxSec": str(timeout_s),
         "TimeoutStopSec": "5",
         **HARDENING,
-        **layout["properties"],
     }
-    argv = ["systemd-run", "--quiet", "--pipe", "--wait", "--collect", f"--unit={unit}"]
-    argv += [f"--property={name}={value}" for name, value in properties.items()]
-    argv += [f"--setenv={key}={value}" for key, value in layout["environment"].items()]
-    argv += ["--", *absolute(command, layout["folder"])]
+    argv = in_unit(unit, command, params["layout"], properties)
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s + GRACE_S, check=False)
     except subprocess.TimeoutExpired:
@@ -193,7 +166,7 @@ def migrate(module, environment_file):
     """Read the version, apply what is pending, read it again; return the result."""
     params = module.params
     check_user(params["user"])
-    secrets = secrets_of(parse_environment(params["environment_file_text"]))
+    secrets = secrets_of(environment_of(params["environment_file_text"]))
     result = {"before": read_version(params, environment_file, secrets), "output": ""}
     if params["up_command"] and not module.check_mode:
         try:

@@ -67,6 +67,7 @@ from ansible_collections.turnout.ops.plugins.module_utils.ephemeral import (
     LockWatch,
     state,
 )
+from ansible_collections.turnout.ops.plugins.module_utils.laid_release import absolute
 
 DIFF_LINES = 12
 
@@ -324,9 +325,7 @@ class Rehearsal:
         words = shlex.split(command)
         for name, value in environment.items():
             words = [word.replace("${" + name + "}", value) for word in words]
-        if "/" in words[0] and not os.path.isabs(words[0]):
-            words[0] = os.path.join(folder, words[0])
-        return words
+        return absolute(words, folder)
 
     def _migrate(self, release: dict, command: str) -> str:
         environment = {**self._base_environment("migrate_user"), **release["environment"]}

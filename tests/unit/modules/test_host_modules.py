@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from ansible_collections.turnout.ops.plugins.module_utils import laid_release
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,7 +27,7 @@ Load = Callable[[str], ModuleType]
 def test_every_value_of_the_environment_is_hidden_in_the_output(load: Load) -> None:
     migrate = load("migrate")
     text = 'MIGRATE_DATABASE_URL="postgresql://owner:s3cr3t-word@db/sample"\nAPI_KEY=abcd1234\n# NOTE=visible\n'
-    secrets = migrate.secrets_of(migrate.parse_environment(text))
+    secrets = migrate.secrets_of(laid_release.environment_of(text))
     said = "cannot reach postgresql://owner:s3cr3t-word@db/sample, password s3cr3t-word, key abcd1234, visible"
     hidden = migrate.redact(said, secrets)
     assert "s3cr3t-word" not in hidden
@@ -60,8 +61,10 @@ def _migrate() -> ModuleType:
         ("python3 manage.py 'migrate now'", ["python3", "manage.py", "migrate now"]),
     ],
 )
-def test_a_program_with_a_slash_is_looked_for_inside_the_release(load: Load, command: str, words: list[str]) -> None:
-    assert load("migrate").absolute(command, "/r") == words
+def test_a_program_with_a_slash_is_looked_for_inside_the_release(command: str, words: list[str]) -> None:
+    layout = {"folder": "/r", "properties": {}, "environment": {}}
+    argv = laid_release.in_unit("some-unit", command, layout, {})
+    assert argv[argv.index("--") + 1 :] == words
 
 
 def test_migrations_run_as_their_own_user_and_a_host_without_it_is_told(

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.turnout.ops.plugins.module_utils import slot_colors, slot_files, slot_laying
+from ansible_collections.turnout.ops.plugins.module_utils import laid_release, slot_colors, slot_files, slot_laying
 from ansible_collections.turnout.ops.plugins.modules import slot
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -879,8 +879,8 @@ def test_an_image_is_laid_as_files_of_root_and_pruned(host, image):
     assert (rootfs / "proc").is_dir(), "units mount over it"
     assert (rootfs / "var/lib/shop").is_dir()
     assert not Path("/outside-of-the-image").exists(), "a link of the image led out of it"
-    assert [path.name for path in rootfs.parent.iterdir() if path.name.startswith(".")] == [slot_files.MARKER]
-    assert json.loads((rootfs.parent / slot_files.MARKER).read_bytes())["layout"] == {"folder": "/app"}
+    assert [path.name for path in rootfs.parent.iterdir() if path.name.startswith(".")] == [laid_release.MARKER]
+    assert json.loads((rootfs.parent / laid_release.MARKER).read_bytes())["layout"] == {"folder": "/app"}
     assert host.do("info", release_id=release_id)["complete"] is True
     assert host.do("pruned", keep=0)["removed"] == [release_id]
     assert not rootfs.exists()
