@@ -636,7 +636,7 @@ class CallbackModule(CallbackBase):
         try:
             from turnout import keeper  # noqa: PLC0415 - only where a keeper died
 
-            keeper.Plan.read(self._record.folder)
+            keeper.KeeperPlan.read(self._record.folder)
             keeper.start(self._record.folder)
         except (ImportError, OSError, TypeError, ValueError):
             return False

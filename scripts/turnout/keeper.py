@@ -79,7 +79,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True)
-class Plan:
+class KeeperPlan:
     """What one keeper was told: `keeper.json` in the run's folder."""
 
     run: str
@@ -96,7 +96,7 @@ class Plan:
     boottime: float = 0.0
 
     @classmethod
-    def read(cls, folder: Path) -> Plan:
+    def read(cls, folder: Path) -> KeeperPlan:
         """Read the plan that the action plugin wrote. Raises OSError, TypeError or ValueError on a broken one."""
         raw: dict[str, Any] = json.loads((folder / "keeper.json").read_text())
         return cls(folder=folder, **raw)
@@ -296,7 +296,7 @@ class Beat:
 class Keeper:
     """One run's keeper, from its start to `keeper.done`."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: KeeperPlan) -> None:
         self.plan = plan
         self.keeping = Keeping.of(plan.limits, plan.edges)
         self.beats: dict[str, Beat] = {}
@@ -551,7 +551,7 @@ def main() -> None:
     """Keep the run whose folder is the argument; with a second one, each beat reads the inventory by itself."""
     folder = Path(sys.argv[1])
     reads_once = len(sys.argv) == 2
-    plan = Plan.read(folder)
+    plan = KeeperPlan.read(folder)
     os.chdir(plan.cwd)
     sys.argv[0] = "ansible"
     keeper = Keeper(plan)

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from turnout.errors import TurnoutError
-from turnout.slo.yamlmarks import Faults, Marked, documents
+from turnout.slo.yamlmarks import LineFaults, Marked, documents
 
 FILE = Path("group_vars") / "all" / "recovery.yml"
 FORM = "recovery: {rpo_s: 300, rto_s: 3600, max_age_s: 172800, detect_s: 120, decide_s: 600}"
@@ -43,7 +43,7 @@ _KEYS = tuple(field.name for field in fields(Objectives))
 def parse(content: str, file: str) -> Objectives:
     """Return the objectives in a file's content. Raises TurnoutError `recovery-invalid` with every fault: file, line,
     field, what is there, and what to write instead."""
-    faults = Faults()
+    faults = LineFaults()
     found = documents(content, file, faults)
     values: dict[str, float] = {}
     if len(found) == 1:

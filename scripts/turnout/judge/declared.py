@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from turnout.judge.plan import Plan, plan
+from turnout.judge.plan import SharePlan, plan
 from turnout.service.model import Service
 from turnout.slo import parse
 from turnout.slo.model import Slo
 
 
-def check_declared(service: Service) -> tuple[Plan, dict[str, Slo]]:
+def check_declared(service: Service) -> tuple[SharePlan, dict[str, Slo]]:
     """Return the checked plan and SLOs of a service that has a judge; raises `TurnoutError` for what is wrong."""
     judge = service.judge
     if judge is None:

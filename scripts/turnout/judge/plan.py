@@ -16,7 +16,7 @@ can fire."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SharePlan:
     """How a release goes up.
 
     `shares_bp` are the candidate's shares, growing to 10000. After `patience_s` seconds in which a step
@@ -39,7 +39,7 @@ def plan(
     bake_s: float,
     where: str,
     fastest_window_s: float = FASTEST_WINDOW_S,
-) -> Plan:
+) -> SharePlan:
     """Return a checked plan; raises one `TurnoutError` that lists every fault.
 
     `where` names the file it stands in. `fastest_window_s` is the shortest window of the alerts that watch this
@@ -71,4 +71,4 @@ def plan(
             expected="steps that grow to 10000, a patience, and a bake time no alert window is longer than",
             remedy="; ".join(dict.fromkeys(remedy for _, _, remedy in faults)),
         )
-    return Plan(tuple(shares_bp), patience_s, bake_s)
+    return SharePlan(tuple(shares_bp), patience_s, bake_s)

@@ -25,8 +25,8 @@ from turnout.judge.core import Judge
 from turnout.judge.dispersion import ENOUGH_S, Dispersion
 from turnout.judge.meeting import Told
 from turnout.judge.model import Judgement, Scrape, Verdict
-from turnout.judge.plan import Plan
-from turnout.judge.prometheus import Problem, Reader, Reading
+from turnout.judge.plan import SharePlan
+from turnout.judge.prometheus import CounterReader, Problem, Reading
 from turnout.judge.replay import history_dispersion, last_readings
 from turnout.judge.report import judgement_json, reason, status_line
 from turnout.judge.steps import Action, Decision, decide, percent
@@ -57,10 +57,10 @@ class Session:
     def __init__(self, folder: Path, told: Told) -> None:
         self.folder = folder
         self.told = told
-        self.plan = Plan(told.shares_bp, told.patience_s, told.bake_s)
+        self.plan = SharePlan(told.shares_bp, told.patience_s, told.bake_s)
         self.slos = parse.load(Path(told.slos))
         parse.check(self.slos)
-        self.reader = Reader(told.prometheus, self.slos, stable=told.stable, candidate=told.candidate)
+        self.reader = CounterReader(told.prometheus, self.slos, stable=told.stable, candidate=told.candidate)
         self.recording = self._open(meeting.RECORDING)
         self.judgements = self._open(meeting.JUDGEMENTS)
         self.lines = self._open(meeting.LINES)

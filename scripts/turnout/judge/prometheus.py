@@ -81,7 +81,7 @@ class _UnreachableError(Exception):
     """Prometheus gave no usable answer."""
 
 
-class Reader:
+class CounterReader:
     """Reads the SLOs' counters of two colors, again and again, from one Prometheus.
 
     Counting begins with the oldest scrape that the first read sees. A color is read when every target that

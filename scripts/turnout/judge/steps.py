@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from turnout.judge.model import Judgement, Verdict
-from turnout.judge.plan import Plan
+from turnout.judge.plan import SharePlan
 from turnout.judge.promotion import FULL_SHARE_BP
 from turnout.judge.report import reason
 
@@ -42,7 +42,7 @@ def percent(share_bp: int) -> str:
     return f"{share_bp / 100:g} %"
 
 
-def decide(judgement: Judgement, plan: Plan, *, step_s: float, problems: Sequence[str] = ()) -> Decision | None:
+def decide(judgement: Judgement, plan: SharePlan, *, step_s: float, problems: Sequence[str] = ()) -> Decision | None:
     """Return what to do after a judgement, None to go on as it is.
 
     `step_s` is the time since all edges were at the judgement's share. `problems` are the reader's, for the reason of

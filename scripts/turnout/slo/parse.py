@@ -24,7 +24,7 @@ from pathlib import Path
 from turnout.errors import TurnoutError
 from turnout.slo import selector
 from turnout.slo.model import SELECTOR_FORM, Kind, Place, Slo, Source
-from turnout.slo.yamlmarks import Fault, Faults, Marked, documents
+from turnout.slo.yamlmarks import LineFault, LineFaults, Marked, documents
 
 API_VERSION = "openslo/v1"
 SYSTEM = "Prometheus"
@@ -363,17 +363,17 @@ def load(where: Path) -> dict[str, Slo]:
     Raises one `TurnoutError` that lists every fault. The queries are read only when they are used
     (`check`), so a recorded release can be judged with SLOs whose queries belong to another system.
     """
-    faults = Faults()
+    faults = LineFaults()
     slos: dict[str, Slo] = {}
     for path in _files(where):
         try:
             content = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            faults.found.append(Fault(str(path), 1, "(file)", str(error), "make it a readable UTF-8 file"))
+            faults.found.append(LineFault(str(path), 1, "(file)", str(error), "make it a readable UTF-8 file"))
             continue
         roots = documents(content, str(path), faults)
         if not roots and not faults.found:
-            faults.found.append(Fault(str(path), 1, "(file)", "is empty", "write an SLO in it, or remove it"))
+            faults.found.append(LineFault(str(path), 1, "(file)", "is empty", "write an SLO in it, or remove it"))
         for root in roots:
             slo = _Document(root).slo()
             if slo is None:
@@ -388,30 +388,32 @@ def load(where: Path) -> dict[str, Slo]:
     return slos
 
 
-def _check_source(source: Source, faults: Faults) -> None:
+def _check_source(source: Source, faults: LineFaults) -> None:
     place = source.place
     if source.system.lower() != SYSTEM.lower():
         seen = f"its metricSource is of type {source.system!r}, which is not known here"
-        faults.found.append(Fault(place.file, place.line, place.field, seen, f"write type: {SYSTEM}"))
+        faults.found.append(LineFault(place.file, place.line, place.field, seen, f"write type: {SYSTEM}"))
         return
     for key in source.unknown_keys:
         field = f"{place.field.removesuffix('.query')}.{key}"
         known = f"known are {', '.join(_SOURCE_KEYS)}"
-        faults.found.append(Fault(place.file, place.line, field, "is not a key that is known here", known))
+        faults.found.append(LineFault(place.file, place.line, field, "is not a key that is known here", known))
     try:
         selector.parse(source.query)
     except selector.SelectorError as error:
         seen = f"{source.query!r} {error}"
-        faults.found.append(Fault(place.file, place.line, place.field, seen, f"write {SELECTOR_FORM}"))
+        faults.found.append(LineFault(place.file, place.line, place.field, seen, f"write {SELECTOR_FORM}"))
 
 
 def check(slos: dict[str, Slo]) -> None:
     """Raise one `TurnoutError` for everything that reading counters or writing rules would stumble over."""
-    faults = Faults()
+    faults = LineFaults()
     for slo in slos.values():
         for source in slo.sources:
             _check_source(source, faults)
         if not slo.service:
             place = slo.place
-            faults.found.append(Fault(place.file, place.line, "spec.service", "is not there", "add the service's name"))
+            faults.found.append(
+                LineFault(place.file, place.line, "spec.service", "is not there", "add the service's name")
+            )
     faults.raise_any("slo-invalid", expected="queries that the judge and the rules can use", remedy=_REMEDY_FILE)

@@ -18,7 +18,7 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class LineFault:
     """One thing that is wrong: where it stands, what is there, and what to write instead."""
 
     file: str
@@ -33,10 +33,10 @@ class Fault:
 
 
 @dataclass(slots=True)
-class Faults:
+class LineFaults:
     """The faults found so far, so that one run shows all of them."""
 
-    found: list[Fault] = field(default_factory=list)
+    found: list[LineFault] = field(default_factory=list)
 
     def raise_any(self, code: str, *, expected: str, remedy: str) -> None:
         """Raise one `TurnoutError` that lists every fault, if there are any."""
@@ -61,7 +61,7 @@ class Marked:
     node: yaml.Node
     file: str
     path: str
-    faults: Faults
+    faults: LineFaults
     line: int
 
     @property
@@ -71,7 +71,7 @@ class Marked:
 
     def fault(self, seen: str, remedy: str) -> None:
         """Note that this value is wrong."""
-        self.faults.found.append(Fault(self.file, self.line, self.name, seen, remedy))
+        self.faults.found.append(LineFault(self.file, self.line, self.name, seen, remedy))
 
     def shown(self) -> str:
         """Return the value as it was written, cut to one short line."""
@@ -163,7 +163,7 @@ class Marked:
         return text
 
 
-def documents(content: str, file: str, faults: Faults) -> list[Marked]:
+def documents(content: str, file: str, faults: LineFaults) -> list[Marked]:
     """Return the documents of a YAML file; one that is no YAML is a fault that says where it ends to be."""
     try:
         nodes = [node for node in yaml.compose_all(content, Loader=LOADER) if node is not None]
@@ -171,6 +171,6 @@ def documents(content: str, file: str, faults: Faults) -> list[Marked]:
         mark = getattr(error, "problem_mark", None)
         line = int(mark.line) + 1 if mark is not None else 1
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        faults.found.append(Fault(file, line, "(document)", f"not YAML: {problem}", "mend the syntax on this line"))
+        faults.found.append(LineFault(file, line, "(document)", f"not YAML: {problem}", "mend the syntax on this line"))
         return []
     return [Marked(node, file, "", faults, _line(node)) for node in nodes]

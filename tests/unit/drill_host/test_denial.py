@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from turnout_drill import engine as engines
-from turnout_drill import preflight
+from turnout_drill import prerequisites
 from turnout_drill.denial import is_denial
 from turnout_drill.engine import Engine, Refusals
 from turnout_drill.place import Place
@@ -108,7 +108,7 @@ def test_one_thing_that_is_allowed_is_enough(engine: Engine, monkeypatch: pytest
     assert found.allowed[0].startswith(f"{ {'put': 'write', 'rm': 'delete'}[what] } {area}/sample/turnout-")
     for keep in (False, True):
         monkeypatch.setattr(engine, "call", Storage(**{where: None}))
-        assert "credentials here can write" in preflight._credentials(engine, keep=keep)[0]
+        assert "credentials here can write" in prerequisites._credentials(engine, keep=keep)[0]
 
 
 @pytest.mark.parametrize("where", ["put_archive", "rm_archive", "put_backup", "rm_backup"])
@@ -119,10 +119,10 @@ def test_a_time_out_or_another_error_is_no_pass(
     found = refusals(engine, monkeypatch, Storage(**{where: said}))
     assert found.allowed == ()
     assert len(found.unclear) == 1
-    faults = preflight._credentials(engine, keep=False)
+    faults = prerequisites._credentials(engine, keep=False)
     assert "is not known" in faults[0]
     # On a bad day nobody is stopped by it.
-    assert preflight._credentials(engine, keep=True) == []
+    assert prerequisites._credentials(engine, keep=True) == []
 
 
 ASSERTED = "ASSERT: [025]: option 'compress-level-network' is not valid for the current command"

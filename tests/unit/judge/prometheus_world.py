@@ -6,7 +6,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from turnout.judge.prometheus import Reader
+from turnout.judge.prometheus import CounterReader
 from turnout.slo import parse
 
 INTERVAL_S = 1.0
@@ -125,7 +125,7 @@ class World:
             time.sleep(0.05)
 
     def reader(self, **options):
-        return Reader(self.url, self.slos(**options), stable="blue", candidate="green")
+        return CounterReader(self.url, self.slos(**options), stable="blue", candidate="green")
 
 
 def until(reader, condition, what):

@@ -12,7 +12,7 @@ from prometheus_world import INTERVAL_S, PATIENCE_S, ROUTED_SLO, both, grown, ro
 from turnout.errors import TurnoutError
 from turnout.judge.core import Judge
 from turnout.judge.model import Verdict
-from turnout.judge.prometheus import Reader
+from turnout.judge.prometheus import CounterReader
 
 
 def test_counts_are_exact_over_targets_codes_and_colors(fresh):
@@ -135,7 +135,7 @@ def test_a_prometheus_that_does_not_answer_makes_everything_missing_and_time_goe
 
 
 def test_no_prometheus_at_all(fresh):
-    reader = Reader("http://127.0.0.1:9", fresh.slos(), stable="blue", candidate="green")
+    reader = CounterReader("http://127.0.0.1:9", fresh.slos(), stable="blue", candidate="green")
     with pytest.raises(TurnoutError, match="gave no answer") as caught:
         reader.read().require(("blue", "green"))
     assert caught.value.code == "prometheus-unreachable"
@@ -165,7 +165,7 @@ def test_history_is_stables_readings_at_times_below_zero(fresh):
 
 def test_from_the_scrape_to_the_verdict(fresh):
     slos = fresh.slos()
-    reader = Reader(fresh.url, slos, stable="blue", candidate="green")
+    reader = CounterReader(fresh.url, slos, stable="blue", candidate="green")
     first = until(reader, both, "both colors")
     judge = Judge([slo.for_judge() for slo in slos.values()])
     state, verdicts = judge.begin(), []

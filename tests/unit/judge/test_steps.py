@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from turnout.judge.counters import NOTHING
 from turnout.judge.model import Evidence, Judgement, Rate, Sight, Verdict
-from turnout.judge.plan import Plan
+from turnout.judge.plan import SharePlan
 from turnout.judge.steps import Action, decide
 
-PLAN = Plan((500, 2500, 10_000), patience_s=60.0, bake_s=30.0)
+PLAN = SharePlan((500, 2500, 10_000), patience_s=60.0, bake_s=30.0)
 
 
 def judgement(verdict: Verdict, *, share_bp: int = 500, blind_for_s: float = 0.0) -> Judgement:

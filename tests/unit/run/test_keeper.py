@@ -19,7 +19,7 @@ import pytest
 from turnout import keeper as keeper_module
 from turnout.keeper import (
     Keeper,
-    Plan,
+    KeeperPlan,
     beat_command,
     descendants,
     kill_tree,
@@ -64,7 +64,7 @@ class Bed:
         self.sent: list[tuple[float, str]] = []
         self.put_back: list[str] = []
         self.answer: Callable[[str, int], int] = lambda edge, pipe: os.write(pipe, row(edge))
-        plan = Plan(
+        plan = KeeperPlan(
             run="r",
             folder=folder,
             parent_pid=self.playbook.pid,

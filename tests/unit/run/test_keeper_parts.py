@@ -17,7 +17,7 @@ from turnout import keeper as keeper_module
 from turnout.keeper import (
     Beat,
     Keeper,
-    Plan,
+    KeeperPlan,
     descendants,
     hand_over,
     playbook_state,
@@ -52,7 +52,7 @@ def keeper_of(folder: Path, process: subprocess.Popen[bytes], **more: Any) -> Ke
         "lease_s": 8.0, "ttl_s": 9.0, "ansible_options": [], "playbook": "rollback.yml", "cwd": str(folder),
         "edges": ["edge1"], **more,
     }  # fmt: skip
-    return Keeper(Plan(folder=folder, **given))
+    return Keeper(KeeperPlan(folder=folder, **given))
 
 
 def logged(folder: Path, event: str) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from turnout import keeper
-from turnout.keeper import Keeper, Plan, process_started
+from turnout.keeper import Keeper, KeeperPlan, process_started
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLLBACK = """
@@ -121,7 +121,7 @@ def test_the_put_back_is_rollback_yml_for_this_run(
     (folder / "phase").write_text("6/7 move traffic\n")
     if committed:
         (folder / "committed").write_text("r\n")
-    plan = Plan(
+    plan = KeeperPlan(
         folder=folder, **{**told(folder, os.getpid()), "cwd": str(tmp_path), "ansible_options": ["-i", "hosts"]}
     )
     assert Keeper(plan).put_back("an edge is gone") == 3
@@ -146,24 +146,24 @@ def test_the_put_back_is_rollback_yml_for_this_run(
 def test_a_plan_is_what_was_written(tmp_path: Path) -> None:
     raw = told(tmp_path, 1, ansible_options=["-i", "x"])
     (tmp_path / "keeper.json").write_text(json.dumps(raw))
-    plan = Plan.read(tmp_path)
+    plan = KeeperPlan.read(tmp_path)
     assert (plan.run, plan.folder, plan.ansible_options) == ("r", tmp_path, ["-i", "x"])
     assert (plan.limits.beat_s, plan.limits.lease_s, plan.limits.ttl_s, plan.limits.kill_s) == (0.5, 8.0, 8.0, 5.0)
     for broken in ("", "{", "[]", '{"run": "r"}'):
         (tmp_path / "keeper.json").write_text(broken)
         with pytest.raises((ValueError, TypeError)):
-            Plan.read(tmp_path)
+            KeeperPlan.read(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "x", "nan?"])
 def test_a_moment_that_cannot_be_read_is_the_earliest(tmp_path: Path, text: str) -> None:
-    plan = Plan(folder=tmp_path, **{**told(tmp_path, os.getpid()), "boottime": 5.0})
+    plan = KeeperPlan(folder=tmp_path, **{**told(tmp_path, os.getpid()), "boottime": 5.0})
     (tmp_path / "taken").write_text(text)
     assert Keeper(plan).taken_s() == (5.0 if text else None)
 
 
 def test_a_moment_ahead_of_the_clock_is_now(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("1e12")
-    taken_s = Keeper(Plan(folder=tmp_path, **told(tmp_path, os.getpid()))).taken_s()
+    taken_s = Keeper(KeeperPlan(folder=tmp_path, **told(tmp_path, os.getpid()))).taken_s()
     assert taken_s is not None
     assert taken_s <= keeper.boottime()

@@ -10,7 +10,7 @@ from typing import Any
 from .errors import BrokenOff
 from .shell import ProgramError, run
 
-# One statement: clock, position and heartbeat belong together. What follows them is for the preflight.
+# One statement: clock, position and heartbeat belong together. What follows them is for prerequisites.py.
 _QUESTION = """
 SELECT json_build_object(
     'at', to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),

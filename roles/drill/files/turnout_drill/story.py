@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import encrypted, failure, points, preflight, redis, validation
+from . import encrypted, failure, points, prerequisites, redis, validation
 from .database import Database
 from .engine import Engine, when
 from .errors import BrokenOff
@@ -72,7 +72,7 @@ class Story:
         measured.mark("provision")
         backup, chain, target = self._choose()
         database = Database(self.place, backup["version"])
-        wrong = preflight.faults(self.engine, database, backup, chain, {**plan, **(self.f or {})})
+        wrong = prerequisites.faults(self.engine, database, backup, chain, {**plan, **(self.f or {})})
         if wrong:
             measured.data["causes"] += wrong
             raise BrokenOff("nothing was restored")
