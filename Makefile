@@ -48,6 +48,10 @@ mutants: ## break the code at random, one fault at a time, and see whether the t
 	@tests/mutants/setup.sh
 	@python tests/mutants/run.py
 
+sanity: ## ansible-test's own checks over the collection as it is built (needs the network)
+	@scripts/setup.sh --no-image
+	@python tests/sanity/run.py --skip-test ansible-doc
+
 bench-%: setup
 	@test -f tests/bench/$*.py || { echo 'there is no bench "$*"; there are: $(patsubst tests/bench/%.py,%,$(wildcard tests/bench/[a-z]*.py))' >&2; exit 2; }
 	@python tests/bench/$*.py
