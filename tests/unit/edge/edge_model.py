@@ -203,7 +203,7 @@ class ModelEdge(Edge):
         command, options = cli.parse(arguments)
         assert isinstance(options, argparse.Namespace)
         who = Who(options.run, options.actor or "tester", options.phase, options.dry_run)
-        return cli.COMMANDS[command](self, who, options)
+        return cli.perform(self, command, who, options)
 
     def agrees(self) -> bool:
         """Tell whether HAProxy, map file and state hold the same share."""

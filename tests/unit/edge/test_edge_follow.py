@@ -44,7 +44,7 @@ def test_what_a_peer_may_know_is_published_at_every_change_and_holds_no_secret(t
     assert told["handover"]["stage"] == "ready"
     assert told["serving"] == {"blue": 0, "green": 10_000}
     assert set(told) == {
-        *("service", "stable", "release", "candidate", "share_bp", "serving", "since"),
+        *("format", "service", "stable", "release", "candidate", "share_bp", "serving", "since"),
         *("handover", "lease_armed", "boot"),
     }
     edge.run("confirm --run A")

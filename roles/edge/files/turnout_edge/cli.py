@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 
+from . import version
 from .change import disk_trouble
 from .commands import (
     command_adopt,
@@ -36,6 +37,7 @@ from .holding import (
 )
 from .request import Who
 from .rollback import command_rollback
+from .shapes import FORMAT
 from .show import command_show, table
 from .state import COLORS
 from .watch import run_watch
@@ -58,6 +60,7 @@ turnout-edge: the one program that moves traffic on this edge
   prepare move ready confirm commit settle adopt schema apply recover
   lock take|beat|release|break     lease arm|renew|disarm     journal  ledger  watch  peer
 
+turnout-edge --version tells which Turnout laid this program.
 Options of all: --config FILE --run ID --actor NAME --phase TEXT --dry-run --human --quiet
 Options of one: turnout-edge COMMAND --help
 Answers: one JSON object on stdout and words on stderr, or with --human only words, on stdout.
@@ -90,6 +93,13 @@ COMMANDS: dict[str, Callable[[Edge, Who, argparse.Namespace], Json]] = {
     "lease renew": command_lease_renew,
     "lease disarm": command_lease_disarm,
 }
+
+
+# Commands that take a release further. The way back, and what only looks or ends, never waits for a newer program.
+FORWARD = (
+    *("prepare", "move", "ready", "confirm", "schema", "adopt", "recover"),
+    *("lock take", "lease arm"),
+)
 
 
 ENDLESS = {
@@ -236,13 +246,20 @@ def execute(words: list[str]) -> tuple[int, Json, str]:
         return follow.run_follow(edge.config, options.peers), {}, ""
     with Uninterrupted(), edge.locked():
         try:
-            result = COMMANDS[name](edge, who, options)
+            result = perform(edge, name, who, options)
         except Unreachable as fault:
             remedy = "systemctl start haproxy; journalctl -u haproxy"
             raise refusal("haproxy", str(fault), "a running HAProxy that answers", remedy) from fault
         except OSError as fault:
             raise disk_trouble(fault, fault.filename or "the state folder", EXIT_INTERNAL) from fault
     return EXIT_DONE, result, table(result) if name == "show" else f"{who_says(edge)}: {result['message']}"
+
+
+def perform(edge: Edge, name: str, who: Who, options: argparse.Namespace) -> Json:
+    """Run one command on an edge. What begins or furthers a release is refused where a newer program kept this edge."""
+    if name in FORWARD:
+        edge.refuse_newer()
+    return COMMANDS[name](edge, who, options)
 
 
 def who_says(edge: Edge) -> str:
@@ -263,6 +280,14 @@ def answer_to(words: list[str]) -> tuple[int, Json, str]:
 
 def main(words: list[str]) -> int:
     """Run the command line; the one place where answers are printed."""
+    if words == ["--version"]:
+        name = (
+            f"turnout-edge {version.VERSION}"
+            if version.VERSION
+            else "turnout-edge, laid from a checkout without a version"
+        )
+        print(f"{name} (protocol {version.PROTOCOL}, formats up to {FORMAT})")
+        return EXIT_DONE
     if not words or words[0] in ("-h", "--help", "help"):
         print(HELP)
         return EXIT_DONE if words else EXIT_USAGE

@@ -7,14 +7,15 @@ import fcntl
 import json
 import os
 
+from . import version
 from .errors import EXIT_USAGE, Trouble, not_root
 from .haproxy import Disobeyed, HAProxy, Unreachable
 from .journal import Journal, encode_line, parse_line
 from .lock import format_fence, parse_fence, read_fence
 from .peers import heard, told, word_of
 from .resolve import Word, in_doubt
-from .shapes import LARGEST_BYTES, decode, is_number, read_lease, read_lock
-from .state import COLORS, State, choose_recovered, format_map, parse_map
+from .shapes import FORMAT, LARGEST_BYTES, Unreadable, decode, format_of, is_newer, is_number, read_lease, read_lock
+from .state import COLORS, NewerFormat, State, choose_recovered, format_map, parse_map
 from .store import Clock, FileLock, Files
 
 TYPE_CHECKING = False
@@ -102,7 +103,9 @@ class Edge:
         self.clock = clock or Clock()
         self.haproxy = HAProxy(config.socket, config.map, config.master_socket, config.backends)
         self.journal = Journal(self.files, self._path("journal.jsonl"))
-        self.ledger = Journal(self.files, self._path("ledger.jsonl"))
+        # Readers of drills in Turnout 0.2 take no key in the ledger that they do not know.
+        self.ledger = Journal(self.files, self._path("ledger.jsonl"), numbered=False)
+        self.reads_newer = False  # whether a state of a newer format is read, as far as it looks like this one
 
     def _path(self, name: str) -> str:
         return os.path.join(self.config.state_dir, name)
@@ -134,7 +137,9 @@ class Edge:
                 raise Trouble("state-missing", EXIT_USAGE, f"{path} is gone, the journal is not", "both", remedy)
             return State(self.config.service)
         try:
-            state = State.from_json(decode(raw))
+            state = State.from_json(decode(raw), newer=self.reads_newer)
+        except NewerFormat as fault:
+            raise self.newer_format(f"{path} ({fault.args[0].removeprefix('it is of ')})") from fault
         except ValueError as fault:
             raise Trouble("state-corrupt", EXIT_USAGE, f"{path} cannot be read: {fault}", "a state", remedy) from fault
         if state.service != self.config.service:
@@ -150,8 +155,10 @@ class Edge:
     def load_state_for_rollback(self) -> tuple[State, str | None]:
         """Return what this edge wants, and None; or, where that cannot be read, what the journal has of it, and why.
 
-        Raises Trouble, with what to type, where the journal has nothing either.
+        A state of a newer format is read as far as it looks like this one. Raises Trouble, with what to type, where
+        the journal has nothing either.
         """
+        read_newer, self.reads_newer = self.reads_newer, True
         try:
             return self.load_state(), None
         except Trouble as fault:
@@ -162,6 +169,41 @@ class Edge:
                 fault.remedy += f"; where it says that there is nothing: {self.adopt_words()}"
                 raise
             return found, fault.observed
+        finally:
+            self.reads_newer = read_newer
+
+    def newer_files(self) -> list[Json]:
+        """Return the files that a newer turnout-edge wrote: {path, format} of each."""
+        found = []
+        for name in ("state.json", "lock.json", "lease.json"):
+            try:
+                value = decode(self.small(self._path(name)) or b"null")
+            except Unreadable:
+                continue
+            if is_newer(value):
+                found.append({"path": self._path(name), "format": format_of(value)})
+        for kept in (self.journal, self.ledger):
+            with contextlib.suppress(OSError):
+                if (number := kept.newest_format()) > FORMAT:
+                    found.append({"path": kept.path, "format": number})
+        return found
+
+    def refuse_newer(self) -> None:
+        """Raise Trouble where a newer turnout-edge kept this edge: what else it wrote there is not known here."""
+        found = [f"{entry['path']} (format {entry['format']})" for entry in self.newer_files()]
+        if found:
+            raise self.newer_format(", ".join(found))
+
+    def newer_format(self, seen: str) -> Trouble:
+        """Return the error for files of a newer format."""
+        return Trouble(
+            "newer-format",
+            EXIT_USAGE,
+            f"{seen}: written by a newer turnout-edge",
+            f"format {FORMAT} or older, all that this turnout-edge ({version.VERSION or 'of no version'}) reads",
+            "lay the newer program again, with the Turnout that wrote them: ansible-playbook turnout.ops.site "
+            "--tags edge; turnout-edge rollback works all the same",
+        )
 
     def adopt_words(self) -> str:
         """Return how a person tells an edge that has lost all it knew what serves."""
@@ -224,7 +266,7 @@ class Edge:
         """Keep the lock; a new fencing number first in its own file, so that no crash gives a number twice."""
         if parse_fence(self.small(self._path("fence"))) != lock["fence"]:
             self.files.replace(self._path("fence"), format_fence(lock["fence"]))
-        self.files.replace(self._path("lock.json"), encode_line(lock), durable=durable)
+        self.files.replace(self._path("lock.json"), encode_line({**lock, "format": FORMAT}), durable=durable)
 
     def load_lease(self) -> Json:
         """Return the lease: {armed, run, lease_s, renewed}; one that cannot be read is armed and over."""
@@ -232,7 +274,7 @@ class Edge:
 
     def write_lease(self, lease: Json, durable: bool = True) -> None:
         """Keep the lease."""
-        self.files.replace(self._path("lease.json"), encode_line(lease), durable=durable)
+        self.files.replace(self._path("lease.json"), encode_line({**lease, "format": FORMAT}), durable=durable)
 
     def small(self, path: str) -> bytes | None:
         """Return the bytes of a small file; None where there is none, and nothing (b"") where it cannot be read."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from .shapes import is_count, no_constant
+from .shapes import FORMAT, format_of, is_count, no_constant
 from .store import Files
 
 TYPE_CHECKING = False
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 
 STATE_MARK = b'"state":{'
+OWN_FORMAT = b',"format":%d}' % FORMAT  # how a line of this program ends
 
 
 class Journal:
@@ -23,9 +24,10 @@ class Journal:
     TAIL_BYTES = 262_144
     LARGEST_BYTES = 40_000_000  # what is read of it at most
 
-    def __init__(self, files: Files, path: str) -> None:
+    def __init__(self, files: Files, path: str, *, numbered: bool = True) -> None:
         self.files = files
         self.path = path
+        self.numbered = numbered  # whether lines say their format; one that does not is of format 1
 
     def append(self, line: Json) -> Json:
         """Append one line with the next number; returns it."""
@@ -45,11 +47,22 @@ class Journal:
                 "event": "note",
                 "action": "torn-line-cut",
                 "bytes": len(torn),
+                **self._number(),
             }
             glue = encode_line(note)
-        whole = {"ts": line.get("ts"), "seq": seq + 1, **{k: v for k, v in line.items() if k != "ts"}}
+        rest = {key: value for key, value in line.items() if key not in ("ts", "format")}
+        whole = {"ts": line.get("ts"), "seq": seq + 1, **rest, **self._number()}
         self.files.append(self.path, glue + encode_line(whole))
         return whole
+
+    def _number(self) -> Json:
+        return {"format": FORMAT} if self.numbered else {}
+
+    def newest_format(self) -> int:
+        """Return the newest format among the lines at the end of the file."""
+        data, _ = self.files.tail(self.path, self.TAIL_BYTES)
+        lines = [parse_line(raw) for raw in data.splitlines() if b'"format":' in raw and OWN_FORMAT not in raw]
+        return max([FORMAT, *(format_of(line) or FORMAT for line in lines)])
 
     def lines(self) -> list[bytes]:
         """Return every whole line, oldest first; of a file that grew beyond all bounds the last ones."""

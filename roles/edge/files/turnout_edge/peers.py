@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from .resolve import Word
-from .shapes import is_number
+from .shapes import FORMAT, is_newer, is_number
 from .state import State, is_handover
 
 TYPE_CHECKING = False
@@ -19,6 +19,7 @@ LINE_LIMIT = 8192  # bytes; a peer that says more than this at once says nothing
 def told(state: State, lease: Json, boot: float) -> Json:
     """Return what a peer may know of this edge: where its users are, and its last word about a run."""
     return {
+        "format": FORMAT,
         "service": state.service,
         "stable": state.stable,
         "release": state.release_name(state.stable) if state.stable else None,
@@ -51,7 +52,7 @@ def heard(raw: bytes | None, name: str, service: str, boot: float) -> Json | Non
     if not isinstance(at, int | float) or not is_number(at) or not -1.0 <= boot - at <= FRESH_S:
         return None
     said: Json = entry["said"]
-    return said if said.get("service") == service else None
+    return said if said.get("service") == service and not is_newer(said) else None
 
 
 def word_of(said: Json | None, run: str | None) -> Word | None:

@@ -146,6 +146,7 @@ def command_rollback(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
     # What a person goes back from is over. A lease that ran out, or a page, leaves it for a person to see.
     way.ends_others = not (options.put_back or getattr(options, "by_itself", False))
     way.forced, way.reason, way.recovered = bool(options.force), options.reason, recovered
+    way.warnings += [newer_words(entry) for entry in edge.newer_files()]
     live = edge.live()
     in_place = live["green_bp"] == edge.disk_bp() == way.after.green_bp
     way.moves = way.before.stable is not None and not in_place
@@ -171,6 +172,14 @@ def command_rollback(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
     if who.dry_run or not changed:
         return answer(who, way.action, changed or entered, way.message(), **way.facts(), warnings=way.warnings)
     return carry_back(edge, way, lock, keep_lock=keep_lock, started=started)
+
+
+def newer_words(entry: Json) -> str:
+    """Return what is told of a file that a newer program wrote."""
+    return (
+        f"{entry['path']} is of format {entry['format']}, newer than this turnout-edge: it was read as far as it looks "
+        "like an older one; lay the newer program again: ansible-playbook turnout.ops.site --tags edge"
+    )
 
 
 def target_backend(edge: Edge, color: str) -> Json | None:

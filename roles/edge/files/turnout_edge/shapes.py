@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .errors import Json
 
 
+FORMAT = 1  # of every file that this program keeps; one without a number is of format 1
 LARGEST_BYTES = 4_000_000  # of a file that is read as one value; what is larger is not ours
 LATEST_WALL_S = 250_000_000_000.0  # the year 9892: what a person can be shown
 LONGEST_S = 1e9
@@ -48,6 +49,17 @@ def decode_object(raw: bytes) -> Json:
     if not isinstance(value, dict):
         raise Unreadable("it is not a JSON object")
     return value
+
+
+def format_of(value: object) -> int | None:
+    """Return the number of a file's format, which one of before there were numbers lacks; None for what is none."""
+    number = value.get("format", 1) if isinstance(value, dict) else 1
+    return number if isinstance(number, int) and is_count(number) and number else None
+
+
+def is_newer(value: object) -> bool:
+    """Tell whether a file says that it is of a format that this program does not know."""
+    return (format_of(value) or 1) > FORMAT
 
 
 def is_number(value: object, least: float = 0.0, most: float = LONGEST_S) -> bool:
@@ -89,12 +101,16 @@ def is_last_holder(value: object) -> bool:
 
 
 def read_lock(raw: bytes | None) -> Json:
-    """Return the lock: {holder, last} and what else it carries. What is unreadable of it is nobody's."""
+    """Return the lock: {holder, last} and what else it carries. What is unreadable of it is nobody's.
+
+    A newer format is read as far as it looks like this one: whoever wrote it holds it.
+    """
     try:
         lock = decode_object(raw) if raw is not None else {}
     except Unreadable:
         lock = {}
     holder, last = lock.get("holder"), lock.get("last")
+    lock.pop("format", None)
     return {
         **lock,
         "holder": holder if is_holder(holder) else None,
@@ -103,13 +119,17 @@ def read_lock(raw: bytes | None) -> Json:
 
 
 def read_lease(raw: bytes | None) -> Json:
-    """Return the lease: {armed, run, lease_s, renewed}; one that cannot be read is armed and over."""
+    """Return the lease: {armed, run, lease_s, renewed}; one that cannot be read is armed and over.
+
+    A newer format is read as far as it looks like this one.
+    """
     if raw is None:
         return {"armed": False}
     try:
         lease = decode_object(raw)
     except Unreadable:
         return dict(OVER)
+    lease.pop("format", None)
     if lease.get("armed") is False:
         return lease
     sound = (

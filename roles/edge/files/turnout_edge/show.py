@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 
+from . import version
 from .change import answer
 from .checks import describe_servers
 from .edge import Edge
@@ -31,6 +32,8 @@ def command_show(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
     shown: Json = {
         "service": edge.config.service,
         "host": socket.gethostname(),
+        "program": {"version": version.VERSION or None, "protocol": version.PROTOCOL},
+        "newer": edge.newer_files(),
         "live": live,
         "disk": {"green_bp": disk_bp},
         "lock": show_lock(edge.load_lock(), now),
@@ -116,7 +119,8 @@ def show_lease(lease: Json, now: Json) -> Json:
 
 def table(shown: Json) -> str:
     """Return what `show` found, for a person."""
-    rows = [f"{shown['service']} on {shown['host']}", ""]
+    laid = shown["program"]["version"]
+    rows = [f"{shown['service']} on {shown['host']}" + (f", turnout-edge {laid}" if laid else ""), ""]
     for color in COLORS:
         roles = [name for name in ("stable", "previous", "candidate") if shown.get(name) == color]
         record = shown["releases"][color]
@@ -158,6 +162,11 @@ def table(shown: Json) -> str:
     ]
     if not shown["watch"]:
         rows.append("  watchdog: DOES NOT RUN (systemctl start turnout-edge-watch)")
+    rows += [
+        f"  newer: {entry['path']} is of format {entry['format']}, written by a newer turnout-edge"
+        "  (ansible-playbook turnout.ops.site --tags edge)"
+        for entry in shown["newer"]
+    ]
     rows += [
         f"  unfinished: run {run['run']} ({run['action']}, {run['actor']}), last {run['last']['action']}"
         f" at {run['last']['ts']}"

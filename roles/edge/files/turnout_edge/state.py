@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from .resolve import STAGES, Word
+from .shapes import FORMAT, format_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,8 +16,11 @@ if TYPE_CHECKING:
 
 WHOLE_BP = 10_000  # all of the traffic, in basis points
 COLORS = ("blue", "green")
-STATE_FORMAT = 1
-NEWER = ("handover", "since")  # fields that a state of format 1 may lack
+ADDED = ("handover", "since")  # fields that a state of format 1 may lack
+
+
+class NewerFormat(ValueError):
+    """A state is of a format that only a newer program knows."""
 
 
 class State:
@@ -145,16 +149,23 @@ class State:
     def as_json(self) -> Json:
         """Return the state as it is kept in state.json."""
         fields = {name: getattr(self, name) for name in self.__slots__}
-        return {"format": STATE_FORMAT, **fields}
+        return {"format": FORMAT, **fields}
 
     @classmethod
-    def from_json(cls, data: object) -> State:
-        """Read a kept state; raises ValueError that names what is wrong with it."""
+    def from_json(cls, data: object, *, newer: bool = False) -> State:
+        """Read a kept state; raises ValueError that names what is wrong with it.
+
+        NewerFormat for one of a newer format; with `newer` that is read as far as it looks like this one, for the way
+        back: what changed in it is not known, and users must not wait for it.
+        """
         if not isinstance(data, dict):
             raise ValueError("it is not a JSON object")
-        if data.get("format") != STATE_FORMAT:
-            raise ValueError(f"its format is {data.get('format')!r}, not {STATE_FORMAT}")
-        missing = [name for name in cls.__slots__ if name not in data and name not in NEWER]
+        number = format_of(data)
+        if number is None and not newer:
+            raise ValueError(f"its format is {data.get('format')!r}, which is no number")
+        if number is not None and number > FORMAT and not newer:
+            raise NewerFormat(f"it is of format {number}")
+        missing = [name for name in cls.__slots__ if name not in data and name not in ADDED]
         if missing:
             raise ValueError(f"it lacks {', '.join(missing)}")
         state = cls(**{name: data.get(name) for name in cls.__slots__})
@@ -300,10 +311,10 @@ def choose_recovered(lines: list[Json], live_bp: int | None, service: str) -> St
     for line in lines:
         try:
             if line.get("event") == "result" and "state" in line:
-                state = State.from_json(line["state"])
+                state = State.from_json(line["state"], newer=True)
                 found = state if state.service == service else found
             elif line.get("event") == "intent" and "target" in line:
-                target = State.from_json(line["target"])
+                target = State.from_json(line["target"], newer=True)
                 if (
                     target.service == service
                     and target.green_bp == live_bp

@@ -44,6 +44,7 @@ class Watch:
 
     def __init__(self, edge: Edge) -> None:
         self.edge = edge
+        edge.reads_newer = True  # whoever is protected does not wait for a newer program
         self.polls = 0
         self.drift: Json | None = None
         self.said: set[str] = set()
