@@ -15,12 +15,13 @@ class ActionModule(ControllerAction):
     spec: ClassVar = {
         "edges": {"type": "dict", "required": True},
         "hosts": {"type": "dict", "required": True},
+        "programs": {"type": "dict", "default": {}},
         "format": {"type": "str", "choices": ["table", "json"], "default": "table"},
     }
 
     def perform(self, params):
         """Return the status, as data and as text in the format asked for."""
-        status = collect(params["edges"], params["hosts"])
+        status = collect(params["edges"], params["hosts"], params["programs"])
         as_json = params["format"] == "json"
         report = json.dumps(status, indent=2, sort_keys=True) if as_json else render(status)
         return {"report": report, "status": status}

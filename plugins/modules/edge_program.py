@@ -52,7 +52,10 @@ def differences(path, files):
             if name.endswith(".py"):
                 with open(os.path.join(path, name), encoding="utf-8") as stream:
                     present[name] = stream.read()
-    written = sorted(name for name, text in files.items() if present.get(name) != text)
+    # What is new comes first: what imports it is laid when it is there.
+    written = sorted(
+        (name for name, text in files.items() if present.get(name) != text), key=lambda name: (name in present, name)
+    )
     return written, sorted(set(present) - set(files))
 
 

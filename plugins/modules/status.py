@@ -19,6 +19,10 @@ options:
     description: What M(turnout.ops.slot) said on each host; null for one that did not answer.
     type: dict
     required: true
+  programs:
+    description: What M(turnout.ops.programs) returned; its versions and notes are shown.
+    type: dict
+    default: {}
   format: {description: Table for a person or one JSON object., type: str, choices: [table, json], default: table}
 author: [The Turnout authors (!UNKNOWN)]
 """

@@ -15,8 +15,13 @@ Facts = Mapping[str, Any]
 _LEDGER_ROWS = 5
 
 
-def collect(edges: Mapping[str, Facts | None], hosts: Mapping[str, Facts | None]) -> dict[str, Any]:
-    """Return the status as one JSON-ready mapping. A host that did not answer is None, and is named."""
+def collect(
+    edges: Mapping[str, Facts | None], hosts: Mapping[str, Facts | None], programs: Facts | None = None
+) -> dict[str, Any]:
+    """Return the status as one JSON-ready mapping. A host that did not answer is None, and is named.
+
+    `programs` is what the action `turnout.ops.programs` found: which Turnout laid the programs of each host.
+    """
     answered = {name: edge for name, edge in edges.items() if edge}
     truth = {(edge.get("stable"), edge.get("candidate"), edge.get("share_bp")) for edge in answered.values()}
     first: Facts = next(iter(answered.values()), {})
@@ -33,6 +38,8 @@ def collect(edges: Mapping[str, Facts | None], hosts: Mapping[str, Facts | None]
         "lock": first.get("lock"),
         "unfinished": _unfinished(answered.values()),
         "ledger": list(first.get("ledger") or [])[-_LEDGER_ROWS:],
+        "programs": {key: (programs or {}).get(key) for key in ("own", "hosts", "notes")},
+        "newer": _newer(edges),
         "unreachable": sorted(
             [name for name, edge in edges.items() if not edge] + [name for name, host in hosts.items() if not host]
         ),
@@ -77,6 +84,15 @@ def _host(host: Facts | None) -> dict[str, Any] | None:
     }
 
 
+def _newer(edges: Mapping[str, Facts | None]) -> list[str]:
+    return [
+        f"{name}: {entry['path']} is of format {entry['format']}: "
+        "ansible-playbook turnout.ops.site --tags edge, by the Turnout that wrote it"
+        for name, edge in edges.items()
+        for entry in (edge or {}).get("newer") or []
+    ]
+
+
 def _unfinished(edges: Iterable[Facts]) -> list[dict[str, Any]]:
     runs: dict[str, dict[str, Any]] = {}
     for edge in edges:
@@ -118,6 +134,12 @@ def render(status: Facts) -> str:
                 f"            !! run {planned.get('run')} began migrations up to {planned['version']} (last contract "
                 f"{planned['last_contract']}); how they ended is not recorded: the next deploy records it"
             )
+    programs = status.get("programs") or {}
+    if programs.get("own"):
+        seen = any((programs.get("hosts") or {}).values())
+        same = f"all of Turnout {programs['own']}" if seen else "none seen"
+        told = [*(programs.get("notes") or [same]), *status["newer"]]
+        lines += _block("programs", told)
     unfinished = [
         f"{entry['run']} by {entry.get('actor')} ({entry.get('action')}), last word: "
         f"{(entry.get('last') or {}).get('event')} {(entry.get('last') or {}).get('action')}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import json
 from pathlib import Path
 
 import yaml
@@ -33,9 +34,22 @@ def collection() -> str:
     package = importlib.util.find_spec("turnout")
     folders = [Path(folder).parent for folder in (package.submodule_search_locations or ())] if package else []
     for folder in folders:
-        galaxy = folder.joinpath("ansible_collections", *COLLECTION.split("."), "galaxy.yml")
-        try:
-            return f"{yaml.safe_load(galaxy.read_text(encoding='utf-8'))['version']} ({galaxy.parent})"
-        except (OSError, yaml.YAMLError, KeyError, TypeError):
-            continue
+        place = folder.joinpath("ansible_collections", *COLLECTION.split("."))
+        if version := version_in(place):
+            return f"{version} ({place})"
     return "not found; to mend: pip install --force-reinstall turnout"
+
+
+def version_in(place: Path) -> str | None:
+    """Return the version of the collection in a folder: in a wheel and a checkout galaxy.yml has it.
+
+    `ansible-galaxy collection install` leaves MANIFEST.json in its place. None where there is neither.
+    """
+    try:
+        return str(yaml.safe_load((place / "galaxy.yml").read_text(encoding="utf-8"))["version"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        pass
+    try:
+        return str(json.loads((place / "MANIFEST.json").read_text(encoding="utf-8"))["collection_info"]["version"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -177,3 +177,44 @@ def test_the_record_is_on_disk_before_the_change(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(library.os, "fsync", fsync)
     with Fence("shop", "a", 1, str(tmp_path)).held():
         assert synced == [".fence.json.turnout-new", "shop"]
+
+
+# Formats ------------------------------------------------------------------------------------------------------------
+
+
+def write_record(root: Path, record: dict[str, Any]) -> None:
+    path = root / "var/lib/turnout-slots/shop/fence.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record))
+
+
+def test_a_record_says_its_format_and_one_without_counts_as_before(tmp_path: Path) -> None:
+    Fence("shop", "a", 3, str(tmp_path)).check()
+    assert record_of(tmp_path)["format"] == 1
+    write_record(tmp_path, {"fence": 5, "run": "b"})
+    assert code_of(tmp_path, "c", 4) == "fence"
+    fence = Fence("shop", "c", 6, str(tmp_path))
+    fence.check()
+    assert fence.notes == []
+
+
+def test_a_record_of_a_newer_format_is_named_and_keeps_no_rollback_from_going_on(tmp_path: Path) -> None:
+    write_record(tmp_path, {"fence": 5, "run": "b", "format": 2, "more": {}})
+    fence = Fence("shop", "c", 6, str(tmp_path))
+    fence.check()
+    (note,) = fence.notes
+    assert "fence.json is of format 2" in note
+    assert "turnout.ops.site --tags service_host" in note
+    assert "its number counts" in note
+
+
+@given(st.integers(2, 99), st.none() | st.text(max_size=5) | st.integers(-3, 9), st.none() | st.text(max_size=5))
+def test_whatever_a_newer_record_holds_an_older_run_is_refused_where_its_number_can_be_read(
+    number: int, fence: Any, run: Any
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        write_record(Path(folder), {"fence": fence, "run": run, "format": number})
+        readable = isinstance(parse(json.dumps({"fence": fence, "run": run}).encode()), tuple)
+        code = code_of(Path(folder), "0", 0)
+        assert (code == "fence") == (readable and (fence, run) > (0, "0"))
+        assert code in ("fence", None)

@@ -292,3 +292,23 @@ def test_it_never_starts_elsewhere_while_the_home_that_all_know_is_silent(
         assert decision.host == ""
     if decision.host:
         assert known.get(decision.host) is not None
+
+
+# Formats ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_record_says_its_format_and_one_without_is_read(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    assert home.write("shop", record("app1"), root) is True
+    path = Path(home.path_of("shop", root))
+    assert json.loads(path.read_text()) == {"format": 1, **record("app1")}
+    path.write_text(json.dumps(record("app1")))
+    assert home.read("shop", root) == record("app1")
+    assert home.write("shop", record("app1"), root) is False
+
+
+@given(st.integers(2, 99), st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=3))
+def test_a_record_of_a_newer_format_counts_where_it_names_the_home(number: int, more: dict[str, Any]) -> None:
+    text = json.dumps({**more, **record("app1", 7), "format": number}).encode()
+    assert home.parse(text) == record("app1", 7)
+    assert home.parse(json.dumps({**more, "format": number, "host": ["app1"]}).encode()) is None

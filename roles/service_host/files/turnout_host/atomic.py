@@ -1,4 +1,4 @@
-"""Small files that are never seen half written, and that a power cut does not take back.
+"""Small files that are never seen half written, that a power cut does not take back, and that say their format.
 
 Its name sorts first: where this package is laid over an older one, it is there before what imports it.
 """
@@ -6,6 +6,14 @@ Its name sorts first: where this package is laid over an older one, it is there 
 from __future__ import annotations
 
 import os
+
+FORMAT = 1  # of every record that this program keeps; one without a number is of format 1
+
+
+def format_of(record: object) -> int | None:
+    """Return the number of a record's format; None for what is none."""
+    number = record.get("format", 1) if isinstance(record, dict) else 1
+    return number if isinstance(number, int) and not isinstance(number, bool) and number > 0 else None
 
 
 def replace(path: str, content: bytes, mode: int) -> None:

@@ -92,22 +92,32 @@ class Fence:
         )
 
     def _read(self) -> tuple[int, str] | None:
+        newer = None
         try:
             with open(self._path, "rb") as stream:
-                record = parse(stream.read())
+                text = stream.read()
+            record, newer = parse(text), newer_format(text)
         except FileNotFoundError:
             return None
         except OSError as error:
             record = error.strerror or "unreadable"
-        if isinstance(record, tuple):
-            return record
-        note = f"{self._path} was damaged ({record}) and counts as unknown: run {self.run} goes on"
-        if note not in self.notes:
-            self.notes.append(note)
-        return None
+        if newer is not None:
+            known = "its number counts" if isinstance(record, tuple) else "it counts as unknown"
+            self._note(
+                f"{self._path} is of format {newer}, written by a newer turnout_host than this, which reads "
+                f"{atomic.FORMAT}: {known}, and run {self.run} goes on; to mend: ansible-playbook turnout.ops.site "
+                "--tags service_host, by the Turnout that wrote it"
+            )
+        elif isinstance(record, str):
+            self._note(f"{self._path} was damaged ({record}) and counts as unknown: run {self.run} goes on")
+        return record if isinstance(record, tuple) else None
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
 
     def _write(self) -> None:
-        record: Record = {"fence": self.number, "run": self.run, "at": time.time()}
+        record: Record = {"format": atomic.FORMAT, "fence": self.number, "run": self.run, "at": time.time()}
         try:
             atomic.replace(self._path, json.dumps(record).encode() + b"\n", 0o600)
         except OSError as error:
@@ -163,6 +173,15 @@ def parse(text: bytes) -> tuple[int, str] | str:
         return _number_of(record.get("fence")), _run_of(record.get("run"))
     except FenceError as error:
         return error.fields["observed"]
+
+
+def newer_format(text: bytes) -> int | None:
+    """Return the format of a record that a newer program wrote; None for every other."""
+    try:
+        number = atomic.format_of(json.loads(text))
+    except (ValueError, RecursionError):
+        return None
+    return number if number is not None and number > atomic.FORMAT else None
 
 
 def recorded(service: str, root: str = "/") -> Record | None:

@@ -35,7 +35,10 @@ def path_of(service: str, root: str = "/") -> str:
 
 
 def parse(text: bytes) -> Record | None:
-    """Return {host, fence, run} of a record, None for anything else."""
+    """Return {host, fence, run} of a record, None for anything else.
+
+    A record of a newer format counts where it has these three: whoever wrote it knew where the scheduler runs.
+    """
     try:
         record = json.loads(text)
     except (ValueError, RecursionError):
@@ -65,7 +68,7 @@ def write(service: str, record: Record, root: str = "/") -> bool:
         return False
     path = path_of(service, root)
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-    atomic.replace(path, json.dumps(record).encode() + b"\n", 0o644)
+    atomic.replace(path, json.dumps({"format": atomic.FORMAT, **record}).encode() + b"\n", 0o644)
     return True
 
 
