@@ -8,15 +8,18 @@ from typing import Any
 
 from turnout.drill.arithmetic import measure_phases
 from turnout.drill.finish import finish
-from turnout.drill.record import Check, Drill, Failure, Mode, Outcome, Recovered, Sizes
+from turnout.drill.parse import newer_format
+from turnout.drill.record import FORMAT, Check, Drill, Failure, Mode, Outcome, Recovered, Sizes
 
 
 def complete(params: Mapping[str, Any], raw: Mapping[str, Any]) -> Drill:
     """Return the record of what a host measured.
 
     `params` holds what was declared: `detect_s` and `decide_s` in seconds, `rpo_target_s` and `rto_target_s` in seconds
-    or None. Raises TurnoutError, ValueError.
+    or None. Raises TurnoutError (also for what a newer program measured), ValueError.
     """
+    if raw.get("format", FORMAT) != FORMAT:
+        raise newer_format(f"what drill {raw.get('id')} measured", raw["format"])
     declared = {"detect": params["detect_s"], "decide": params["decide_s"]}
     point = {
         name: raw[name] and {**raw[name], "at": datetime.fromisoformat(raw[name]["at"])}

@@ -24,6 +24,7 @@ from turnout.drill.arithmetic import (
     worse,
 )
 from turnout.drill.record import (
+    FORMAT,
     PHASES,
     Check,
     Drill,
@@ -50,6 +51,24 @@ class FaultError(Exception):
     def __init__(self, field: str, seen: str, expected: str) -> None:
         super().__init__(f"field {field}: {seen}")
         self.expected = expected
+
+
+class NewerFormatError(FaultError):
+    """A record is of a format that only a newer Turnout reads."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__("format", f"is {number}", f"format {FORMAT}, which is all that this Turnout reads")
+        self.number = number
+
+
+def newer_format(what: str, number: object) -> TurnoutError:
+    """Return the error for a record of a newer format."""
+    return TurnoutError(
+        "drill-format",
+        observed=f"{what} is of format {_short(number)}",
+        expected=f"format {FORMAT}, which is all that this Turnout reads",
+        remedy="pip install --upgrade turnout on this controller: a newer one wrote it",
+    )
 
 
 def _short(value: object) -> str:
@@ -214,6 +233,13 @@ FIELDS = (
 
 def from_object(value: object) -> Drill:
     """Return the record that an object holds; raises FaultError, which names the field."""
+    if isinstance(value, dict) and "format" in value:
+        number = value["format"]
+        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+            raise FaultError("format", f"{_short(number)} is no format", f"the number {FORMAT}, or none")
+        if number > FORMAT:
+            raise NewerFormatError(number)
+        value = {key: inner for key, inner in value.items() if key != "format"}
     keys = _keys(value, "(line)", FIELDS)
     if keys["kind"] != "drill":
         raise FaultError("kind", f"{_short(keys['kind'])} is not a drill", "drill")
@@ -318,6 +344,8 @@ def read_lines(path: str, lines: Iterable[str]) -> Iterator[Drill]:
             continue
         try:
             drill = parse(line)
+        except NewerFormatError as fault:
+            raise newer_format(f"{path}: line {number}: the record", fault.number) from fault
         except FaultError as fault:
             raise TurnoutError(
                 "drill-record",

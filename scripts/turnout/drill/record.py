@@ -176,6 +176,10 @@ def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+FORMAT = 1
+"""Of a record, and of what a drill host measured. A record of format 1 carries no number: Turnout 0.2 reads it too."""
+
+
 def as_dict(drill: Drill) -> dict[str, Any]:
     """Return a record as the object that is written."""
     return {"kind": "drill", **_plain(drill)}

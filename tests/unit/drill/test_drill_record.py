@@ -11,7 +11,7 @@ import pytest
 from drill_examples import F, drill, drills, lsn, replaced
 from hypothesis import given
 from hypothesis import strategies as st
-from turnout.drill.parse import FIELDS, FaultError, from_object, parse, read
+from turnout.drill.parse import FIELDS, FaultError, from_object, parse, read, read_lines
 from turnout.drill.record import Drill, Failure, Recovered, Verdict, as_dict, line
 from turnout.errors import TurnoutError
 
@@ -144,3 +144,30 @@ def test_a_file_that_is_not_there_or_no_text_is_told(tmp_path: Path) -> None:
     for name in ("gone", "binary"):
         with pytest.raises(TurnoutError, match=name):
             read([tmp_path / name])
+
+
+# Formats ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_record_of_format_1_is_written_as_turnout_0_2_reads_it() -> None:
+    assert set(as_dict(drill())) == set(FIELDS)
+    assert from_object({**GOOD, "format": 1}) == from_object(GOOD)
+
+
+@given(drills(), st.integers(2, 99), st.dictionaries(st.text(max_size=5), st.integers(), max_size=3))
+def test_a_record_of_a_newer_format_is_refused_by_name_with_the_remedy(
+    one: Drill, number: int, more: dict[str, int]
+) -> None:
+    entry = {**more, **as_dict(one), "format": number}
+    for text in (json.dumps(entry), json.dumps({"ts": "t", "seq": 1, "run": "r", "actor": "a", **entry})):
+        with pytest.raises(TurnoutError) as seen:
+            list(read_lines("ledger.jsonl", [text]))
+        assert seen.value.code == "drill-format"
+        assert f"ledger.jsonl: line 1: the record is of format {number}" in seen.value.observed
+        assert "pip install --upgrade turnout" in seen.value.remedy
+
+
+@pytest.mark.parametrize("number", [0, -1, "1", None, True, 1.5, []])
+def test_a_format_that_is_no_number_is_a_fault_of_the_record(number: Any) -> None:
+    with pytest.raises(FaultError, match="format"):
+        from_object({**GOOD, "format": number})

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from turnout_drill import cli, place
+from turnout_drill.errors import BrokenOff
 
 NOW = 1_000_000.0
 
@@ -57,3 +58,36 @@ def test_the_unit_of_a_kept_restore_ends_and_nothing_of_it_is_stopped(
     cli.remove("copy")
     assert asked
     assert not (base / "copy").exists()
+
+
+def test_what_is_written_down_of_a_place_says_its_format(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = place.Place(str(base), "kept")
+    one.folder.mkdir()
+    monkeypatch.setattr(one, "write", lambda name, text, mode: written(one.folder / name, text))
+    one.say({"kept": True})
+    assert json.loads((one.folder / "state.json").read_text()) == {"kept": True, "format": 1}
+    one.refuse_newer()
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("number", [2, 99, "x", None])
+def test_a_restore_that_a_newer_program_kept_stays_and_is_not_cut_over_to(base: Path, number: object) -> None:
+    folder = base / "kept"
+    folder.mkdir()
+    (folder / "state.json").write_text(json.dumps({"kept": True, "format": number}))
+    assert place.reap(str(base), NOW) == []
+    with pytest.raises(BrokenOff) as refused:
+        place.Place(str(base), "kept").refuse_newer()
+    assert f"is of format {number}" in refused.value.cause
+    assert "turnout.ops.site --tags drill" in refused.value.cause
+
+
+@pytest.mark.parametrize("text", ["[]", "7", "null", "{", '"kept"'])
+def test_a_state_that_is_no_object_counts_as_none(base: Path, text: str) -> None:
+    (base / "odd").mkdir()
+    (base / "odd" / "state.json").write_text(text)
+    assert place.Place(str(base), "odd").state() == {}

@@ -180,9 +180,9 @@ def remove(name: str) -> int:
     path = RECORDS / f"{name}.json"
     if path.exists():
         record = json.loads(path.read_text())
-        if record["ended"] is None:
+        if record.get("ended") is None:
             record["ended"] = when(time.time())
-            record["causes"].append("the drill's program was killed before its end")
+            record.setdefault("causes", []).append("the drill's program was killed before its end")
             path.write_text(json.dumps(record))
     return 0
 

@@ -132,6 +132,7 @@ def cut_over(plan: dict[str, Any]) -> dict[str, Any]:
     where and the commands that mend it.
     """
     place = Place(plan["directory"], plan["id"])
+    place.refuse_newer()
     if not place.validated("postgres"):
         raise BrokenOff(
             f"there is no validated restore {plan['id']} of PostgreSQL in {plan['directory']}: see turnout-drill list; "

@@ -11,9 +11,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from .errors import BrokenOff
 from .shell import run, systemctl, unit_active
 
 UNIT = "turnout-drill-"
+FORMAT = 1  # of what is written down of a place and of a drill; what has no number is of format 1
 
 
 class Place:
@@ -73,7 +75,7 @@ class Place:
 
     def say(self, state: dict[str, Any]) -> None:
         """Write down what is known of it, whole and durably."""
-        path = self.write("state.new", json.dumps(state), 0o644)
+        path = self.write("state.new", json.dumps({**state, "format": FORMAT}), 0o644)
         with path.open("rb") as stream:
             os.fsync(stream.fileno())
         path.replace(self.folder / "state.json")
@@ -84,13 +86,23 @@ class Place:
         state = self.state()
         return state.get("kept") is True and state.get("validated") is True and state.get("store") == store
 
+    def refuse_newer(self) -> None:
+        """Raise BrokenOff where a newer program made it: what must hold before it is cut over to is not known here."""
+        number = self.state().get("format", FORMAT)
+        if not isinstance(number, int) or number > FORMAT:
+            raise BrokenOff(
+                f"{self.folder / 'state.json'} is of format {number}; expected: {FORMAT} or older, all that "
+                "this turnout-drill reads; to mend, with the Turnout that restored it: ansible-playbook turnout.ops.site "
+                "--tags drill; nothing was changed"
+            )
+
     def state(self) -> dict[str, Any]:
-        """Return what is known of it."""
+        """Return what is known of it; of a newer format what this program knows, so that what is kept stays."""
         try:
-            found: dict[str, Any] = json.loads((self.folder / "state.json").read_text())
+            found = json.loads((self.folder / "state.json").read_text())
         except (OSError, ValueError):
             return {}
-        return found
+        return found if isinstance(found, dict) else {}
 
     def remove(self) -> None:
         """Stop and remove all of it; safe to repeat."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .engine import when
+from .place import FORMAT
 from .shell import ProgramError
 
 
@@ -21,6 +22,7 @@ class Measured:
     def __init__(self, path: Path, plan: dict[str, Any]) -> None:
         self.path = path
         self.data: dict[str, Any] = {
+            "format": FORMAT,
             "id": plan["id"],
             "mode": plan["mode"],
             "started": when(time.time()),

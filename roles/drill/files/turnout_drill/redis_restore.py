@@ -125,6 +125,7 @@ def cut_over(plan: dict[str, Any]) -> dict[str, Any]:
     """
     place, data = Place(plan["directory"], plan["id"]), Path(plan["data_directory"])
     restored = place.folder / "redis"
+    place.refuse_newer()
     if not place.validated("redis") or not restored.is_dir():
         raise BrokenOff(
             f"there is no validated restore {plan['id']} of Redis in {plan['directory']}: see turnout-drill list; "
