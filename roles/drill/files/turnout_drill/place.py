@@ -91,8 +91,8 @@ class Place:
         number = self.state().get("format", FORMAT)
         if not isinstance(number, int) or number > FORMAT:
             raise BrokenOff(
-                f"{self.folder / 'state.json'} is of format {number}; expected: {FORMAT} or older, all that "
-                "this turnout-drill reads; to mend, with the Turnout that restored it: ansible-playbook turnout.ops.site "
+                f"{self.folder / 'state.json'} is of format {number}; expected: {FORMAT} or older, all that this "
+                "turnout-drill reads; to mend, with the Turnout that restored it: ansible-playbook turnout.ops.site "
                 "--tags drill; nothing was changed"
             )
 
