@@ -310,3 +310,4 @@ def undo_everything(turnout: Turnout) -> None:
         hosts.heal(host)
         for script in (DISK_OUT, CLOCK_OUT):
             hosts.inside(host, "/bin/sh", "-c", script)
+    turnout.forget_jobs()
