@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import turnout.quiet_start  # isort: split
 
-import importlib
+import importlib.util
 import sys
 
 import click
@@ -27,12 +27,13 @@ GROUPS: dict[str, tuple[str, str, str]] = {
     "judge": (
         "turnout.judge.cli",
         "judge",
-        "Judge recorded releases again, report them, and simulate what the judge is worth.",
+        "Judge recorded releases again, and report them.",
     ),
-    "lab": ("turnout.lab.cli", "lab", "Run real hosts on this machine, to try and test on."),
     "release": ("turnout.release.cli", "release", "Build, sign, publish and verify releases."),
     "slo": ("turnout.slo.cli", "slo", "Check SLOs, and write Prometheus rules from them."),
 }
+if importlib.util.find_spec("turnout.lab") is not None:  # in a checkout: the lab is no part of what is installed
+    GROUPS["lab"] = ("turnout.lab.cli", "lab", "Run real hosts on this machine, to try and test on.")
 PLAYBOOKS = {name: entry.what for name, entry in ENTRIES.items()}
 TOOLS = {name: row[2] for name, row in GROUPS.items() if name not in PLAYBOOKS}
 NAMES = {**PLAYBOOKS, **TOOLS}

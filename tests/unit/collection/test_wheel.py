@@ -30,6 +30,7 @@ PLAY = """
       register: back
       failed_when: back.msg is not search('edge')
 """
+OF_CHECKOUTS = ("scripts/turnout/lab", "scripts/turnout/judge/simulation")
 PARTS = ("galaxy.yml", "meta", "playbooks", "plugins", "roles")
 
 
@@ -79,7 +80,28 @@ def test_the_wheel_holds_the_whole_collection_and_the_whole_package(wheel: Path)
         names = set(archive.namelist())
     inside = "ansible_collections/turnout/ops/"
     assert {name.removeprefix(inside) for name in names if name.startswith(inside)} == of_git(*PARTS)
-    assert {f"scripts/{name}" for name in names if name.startswith("turnout/")} == of_git("scripts/turnout")
+    of_checkouts = of_git(*OF_CHECKOUTS)
+    assert len(of_checkouts) > 10
+    packed = {f"scripts/{name}" for name in names if name.startswith("turnout/")}
+    assert packed == of_git("scripts/turnout") - of_checkouts
+
+
+def test_what_serves_development_alone_is_no_part_of_what_a_controller_installs(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        needed = [line for line in archive.read(metadata).decode().splitlines() if line.startswith("Requires-Dist: ")]
+    assert any(line.startswith("Requires-Dist: ansible-core") for line in needed)
+    assert not [line for line in needed if line.startswith(("Requires-Dist: numpy", "Requires-Dist: psycopg"))]
+
+
+def test_commands_are_there_where_their_package_is(installed: Path, tmp_path: Path) -> None:
+    asked = (("--help",), ("judge", "--help"))
+    of_wheel = [ansible(installed, tmp_path, "turnout", *words) for words in asked]
+    of_checkout = [ansible(ROOT / "scripts", tmp_path, "turnout", *words) for words in asked]
+    for command, wheels, checkouts in zip(("  lab ", "  simulate "), of_wheel, of_checkout, strict=True):
+        assert command not in wheels
+        assert command in checkouts
+    assert "  replay " in of_wheel[1]
 
 
 def test_every_playbook_is_found_in_the_installed_wheel_from_an_empty_folder(installed: Path, tmp_path: Path) -> None:
