@@ -46,12 +46,6 @@ def seconds(value: float) -> str:
     return sign + (" ".join(f"{number}{NB}{unit}" for number, unit in parts if number) or f"0{NB}s")
 
 
-def _short_time(value: float, span: float) -> str:
-    """Return a moment as an axis of `span` seconds writes it, all its numbers in one unit."""
-    unit, name = (1.0, "s") if span <= 240.0 else (60.0, "min") if span <= 14_400.0 else (3600.0, "h")
-    return f"{value / unit:.6g}{NB}{name}"
-
-
 @dataclass(frozen=True, slots=True)
 class Axis:
     """One axis: what it measures, how its numbers are written, and its ends where they are not the data's own.

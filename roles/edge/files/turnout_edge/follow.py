@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from .edge import Config
     from .errors import Json
 
-DEFAULT_PEERS = "/etc/turnout/peers.json"
 SAY_EVERY_S = 1.0
 LOOK_EVERY_S = 0.1
 AGAIN_AFTER_S = 1.0

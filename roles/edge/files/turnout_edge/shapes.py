@@ -18,7 +18,6 @@ LARGEST_BYTES = 4_000_000  # of a file that is read as one value; what is larger
 LATEST_WALL_S = 250_000_000_000.0  # the year 9892: what a person can be shown
 LONGEST_S = 1e9
 LONGEST_LEASE_S = 86_400.0
-FREE_LOCK: Json = {"holder": None, "last": None}
 OVER: Json = {"armed": True}
 
 

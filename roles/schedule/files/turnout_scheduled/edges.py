@@ -16,7 +16,7 @@ PROGRAM = "/usr/local/sbin/turnout-edge"
 ASK_LIMIT_S = 60.0
 _HOST = re.compile(r"^(?P<host>\S+) \| (?P<word>[A-Z]+)!?(?: \| rc=(?P<rc>-?\d+))? (?:>>|=>)", re.MULTILINE)
 
-HELD, REFUSED, LOCKED = 0, 3, 4  # turnout-edge's exit codes
+HELD, LOCKED = 0, 4  # turnout-edge's exit codes
 
 
 @dataclass(frozen=True)
