@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -14,11 +16,29 @@ from turnout.command.playbooks import COLLECTION
 
 def lines() -> list[str]:
     """Return a line for the package, and one for the collection and for ansible-core as Python finds them."""
-    return [
-        f"turnout {installed('turnout')}",
-        f"collection {COLLECTION} {collection()}",
+    package, beside = installed("turnout"), collection()
+    told = [
+        f"turnout {package}",
+        f"collection {COLLECTION} {beside}",
         f"ansible-core {installed('ansible-core')}",
     ]
+    if beside.split()[0] != package:
+        told.append(
+            f"the collection is not of the package's version; expected: {package}; "
+            f"to mend: pip install --force-reinstall turnout=={package}"
+        )
+    return told + [
+        f"Ansible takes {COLLECTION} {version} from {place} before that; to mend: rm -r {place}"
+        for place, version in copies(os.environ)
+    ]
+
+
+def copies(environment: Mapping[str, str]) -> list[tuple[Path, str]]:
+    """Return the copies of the collection that Ansible takes before the one beside the package, with their versions."""
+    paths = environment.get("ANSIBLE_COLLECTIONS_PATH") or "~/.ansible/collections:/usr/share/ansible/collections"
+    parts = ("ansible_collections", *COLLECTION.split("."))
+    places = [Path(path).expanduser().joinpath(*parts) for path in paths.split(":")]
+    return [(place, version) for place in places if (version := version_in(place))]
 
 
 def installed(distribution: str) -> str:
