@@ -1,9 +1,9 @@
 """An upgrade: released by the wheel of an older Turnout, brought up, rolled back and released again by today's.
 
-Both wheels are built from the history, and each is installed into an empty environment of its own. The hosts are those of
-the test of the installed wheel: machines of a lab beside the others, that nobody has set up. Under load, from the moment
-that 1.1.0 is in service: a run of the new before the hosts have its programs (which says so, and names the command), the
-upgrade, the way back to what the old had laid, and a release by the new. No request is lost.
+Both wheels are built from the history, and each is installed into an empty environment of its own. The hosts are those
+of the test of the installed wheel: machines of a lab beside the others, that nobody has set up. Under load, from the
+moment that 1.1.0 is in service: a run of the new before the hosts have its programs (which says so, and names the
+command), the upgrade, the way back to what the old had laid, and a release by the new. No request is lost.
 """
 
 from __future__ import annotations
