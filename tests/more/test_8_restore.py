@@ -21,7 +21,9 @@ def bed(turnout: Turnout) -> Bed:
     turnout.ensure("1.0.0")
 
     def cared_for(bed: Bed) -> None:
-        bed.sql("DROP TABLE IF EXISTS precious; CREATE TABLE precious AS SELECT generate_series(1, 1000) AS id")
+        bed.sql(
+            "DROP TABLE IF EXISTS after_the_accident, precious; CREATE TABLE precious AS SELECT generate_series(1, 1000) AS id"
+        )
 
     return make_bed(turnout, before_backup=cared_for)
 
@@ -117,7 +119,7 @@ def test_a_dropped_table_is_back_as_it_was_before(bed: Bed) -> None:
 def test_a_bad_migration_is_undone_by_the_restore_point_before_its_release(bed: Bed) -> None:
     """Every deploy names a point: what its migration destroyed is there again, though it was deployed twice."""
     turnout, version = bed.turnout, "1.1.7"
-    turnout.publish(version, "slow-migration=0")
+    turnout.publish(version, "slow-migration=0.1")
     run = turnout.playbook("backup", "-e", "type=full")
     assert run.rc == 0, run.tail
     bed.sql("INSERT INTO precious VALUES (2000)")
