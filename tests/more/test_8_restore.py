@@ -21,9 +21,8 @@ def bed(turnout: Turnout) -> Bed:
     turnout.ensure("1.0.0")
 
     def cared_for(bed: Bed) -> None:
-        bed.sql(
-            "DROP TABLE IF EXISTS after_the_accident, precious; CREATE TABLE precious AS SELECT generate_series(1, 1000) AS id"
-        )
+        bed.sql("DROP TABLE IF EXISTS after_the_accident, precious")
+        bed.sql("CREATE TABLE precious AS SELECT generate_series(1, 1000) AS id")
 
     return make_bed(turnout, before_backup=cared_for)
 
