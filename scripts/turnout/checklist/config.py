@@ -1,10 +1,10 @@
-"""The variable `checklist` of an inventory: what is looked at, with which bounds. All mistakes are told at once."""
+"""The variable `checklist` of an inventory: what is looked at, with which bounds. Every key is declared here."""
 
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,521 +12,394 @@ from turnout.checklist import freeze, waivers
 from turnout.checklist.catalog import NAMES
 from turnout.checklist.model import Waiver
 from turnout.drill.objectives import Objectives
-from turnout.faults import Fault, FaultsError, Reader, reader_of
+from turnout.faults import Fault, FaultsError, nearest
+from turnout.keys import At, Key, Part, Wrong, key, read
+from turnout.places import placed
+from turnout.service import values
 from turnout.service.model import Environment, Service
+from turnout.service.values import DAY_S, seconds
 
-DAY_S = 86_400.0
 _YEAR_S = 366 * DAY_S
+_MANY = 10**9
 LAYOUTS = ("asynq", "list", "stream", "prometheus")
 FORGES = ("github", "gitea")
-_URL = r"https?://[^\s@]+"
-_ADDRESS = r"[^\s:/]+:\d{1,5}"
+REQUIRED_CHECKS = ("lint", "test", "contract", "build", "vulnerability", "secrets")
+_GITHUB = "https://api.github.com"
 
 
-@dataclass(frozen=True)
-class Hosts:
+def _texts(means: str, default: tuple[str, ...] = (), example: str = "[one, two]") -> Any:
+    item = Key(expected="a text", example="one")
+    return key(means, default, expected="a list of texts", example=example, item=item)
+
+
+def _percent(means: str, default: float, low: float = 0) -> Any:
+    return key(means, default, low=low, high=100, unit="percent")
+
+
+def _jobs(means: str, default: int | None = None) -> Any:
+    return key(means, default, high=_MANY, unit="jobs", example="100")
+
+
+def _count(means: str, unit: str, default: int = 0) -> Any:
+    return key(means, default, high=100_000, unit=unit)
+
+
+def _url(means: str, example: str, default: str | None = None) -> Any:
+    options: dict[str, Any] = {"pattern": r"https?://[^\s@]+", "expected": "an http(s) address without a user in it"}
+    return key(means, default, example=example, hidden=True, check=_without_slash, **options)
+
+
+def _without_slash(url: str | None) -> str | None:
+    return url.rstrip("/") if url else url
+
+
+def _address(means: str, example: str) -> Any:
+    return key(means, None, pattern=r"[^\s:/]+:\d{1,5}", expected="HOST:PORT", example=example)
+
+
+def _host_path(means: str, example: str) -> Any:
+    return key(means, None, pattern=r"/\S+", expected="an absolute path on the hosts", example=example)
+
+
+def _variable(default: str, what: str) -> Any:
+    means = f"the variable of `service.environment` with {what}"
+    return key(means, default, expected="a variable of service.environment", example=default)
+
+
+def _group(means: str, default: str) -> Any:
+    return key(means, default, expected="a group of the inventory", example=default)
+
+
+class Hosts(Part):
     """Bounds for every host."""
 
-    paths: tuple[str, ...]
-    disk_free_percent: float
-    disk_free_mb: float
-    inodes_free_percent: float
-    memory_free_percent: float
-    clock_skew_s: float
+    paths: tuple[str, ...] = _texts(
+        "file systems to look at; one that is missing on a host is passed over",
+        ("/", "/var", "/opt", "/tmp"),  # noqa: S108 - looked at, not written to
+    )
+    disk_free_percent: float = _percent("free space of each, at least", 10)
+    disk_free_mb: float = key("and at least this much", 500, high=1e9, unit="MB")
+    inodes_free_percent: float = _percent("free inodes of each, at least", 5)
+    memory_free_percent: float = _percent("available memory, at least", 5)
+    clock_skew_s: float = seconds("seconds from the controller's clock; asking must take less than this", 2, 0.01, 3600)
 
 
-@dataclass(frozen=True)
-class Postgres:
+class Postgres(Part):
     """Where the application's database is, and its bounds. `url` is a secret."""
 
-    url: str | None = field(repr=False)
-    url_from: str
-    pool: int
-    spare_connections: int
-    max_transaction_s: float
-    max_lag_s: float
-    replicas: int
-    disk_free_percent: float
-    data_directory: str | None
+    url_from: str = _variable("DATABASE_URL", "the application's address")
+    pool: int = _count("connections of one process; 0: as many as it has now", "connections of a color")
+    spare_connections: int = _count("connections that stay free beside both colors", "connections", 5)
+    max_transaction_s: float = seconds("age of the oldest transaction", 30)
+    max_lag_s: float = seconds("how far a replica may be behind", 30)
+    replicas: int = key("replicas that there must be", 0, high=100, unit="replicas")
+    disk_free_percent: float = _percent("free space beside the data, at least", 15)
+    data_directory: str | None = _host_path("where a host has several clusters", "/var/lib/postgresql/17/main")
+    url: str | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True)
-class Redis:
+class Redis(Part):
     """Where the application's Redis is, and its bounds. Both addresses are secrets.
 
     `look_url` is what the server and its queues are asked by: the same server, with a user that can only look.
     """
 
-    url: str | None = field(repr=False)
-    look_url: str | None = field(repr=False)
-    url_from: str
-    max_memory_percent: float
-    persistence: str
-    evictions: bool
-    max_rdb_age_s: float
-    ca_file: str | None
+    url_from: str = _variable("REDIS_URL", "Redis's address")
+    user: str | None = key("the user that looks at figures and queues", None, example="checklist")
+    password: str | None = values.vault("its password")
+    max_memory_percent: float = _percent("of maxmemory", 80, 1)
+    persistence: str = key(
+        "how it must keep what is in memory", "any", choices=("aof", "rdb", "none", "any"), example="aof"
+    )
+    evictions: bool = key("true for a cache that may lose keys", False)
+    max_rdb_age_s: float = seconds("age of the last snapshot", float(DAY_S), 1, _YEAR_S)
+    ca_file: str | None = _host_path("for rediss://, on the hosts", "/etc/ssl/redis-ca.pem")
+    url: str | None = field(default=None, repr=False)
+
+    @property
+    def look_url(self) -> str | None:
+        """Return the address with the login of the one who looks."""
+        if not self.url or not self.password:
+            return self.url
+        parts = urllib.parse.urlsplit(self.url)
+        login = f"{urllib.parse.quote(self.user or '', safe='')}:{urllib.parse.quote(self.password, safe='')}"
+        return parts._replace(netloc=f"{login}@{parts.netloc.rpartition('@')[2]}").geturl()
 
 
-@dataclass(frozen=True)
-class Queue:
+def _query(means: str, default: Any = None) -> Any:
+    return key(means, default, expected="a query that returns one number", example='"sum(queue_depth)"')
+
+
+class Queries(Part):
+    """Queries of Prometheus that tell of a queue."""
+
+    depth: str = _query("jobs that wait", MISSING)
+    oldest_s: str | None = _query("age of the oldest")
+    retry: str | None = _query("jobs that wait for another try")
+    dead: str | None = _query("jobs that were given up")
+    arrived_per_s: str | None = _query("jobs that come")
+    served_per_s: str | None = _query("jobs that are done")
+
+
+def _given(queries: Queries) -> dict[str, str]:
+    return {name: query for name, query in vars(queries).items() if query is not None}
+
+
+# The keys of a queue that belong to some layouts only.
+_OF_LAYOUT = {
+    "asynq": ("queues",),
+    "list": ("keys", "dead_keys", "retry_keys", "oldest", "time_field", "served_key"),
+    "stream": ("keys", "dead_keys", "group"),
+    "prometheus": ("queries",),
+}
+
+
+class Queue(Part):
     """One queue, how it lies in Redis or which queries tell of it, and its bounds (None: not looked at)."""
 
-    name: str
-    layout: str
-    arguments: Mapping[str, object]
-    queries: Mapping[str, str]
-    max_depth: int
-    max_oldest_s: float | None
-    max_retry: int | None
-    max_dead: int | None
-    max_drain_s: float | None
-    sample_s: float
+    name: str = key("what it is called", expected="what the queue is called", example="jobs")
+    layout: str = key("how it lies in Redis", choices=LAYOUTS, example="asynq")
+    queues: tuple[str, ...] = _texts("asynq: its queues, by default all")
+    keys: tuple[str, ...] = _texts("list, stream: Redis keys", example="[jobs]")
+    dead_keys: tuple[str, ...] = _texts("list, stream: keys of jobs that were given up")
+    retry_keys: tuple[str, ...] = _texts("list: keys of jobs that wait for another try")
+    oldest: str | None = key(
+        "list: the end with the oldest job", None, choices=("right", "left"), by_default="`right`", example="right"
+    )
+    time_field: str | None = key("list: a number in each entry's JSON, in s, ms, µs or ns", None, example="enqueued_at")
+    served_key: str | None = key("list: a counter of jobs that were done", None, example="jobs:done")
+    group: str | None = key("stream: its consumer group", None, example="workers")
+    queries: Mapping[str, str] = key("prometheus: queries that return one number", dict, form=Queries, read=_given)
+    max_depth: int = _jobs("jobs that wait", 1000)
+    max_oldest_s: float | None = seconds("age of the oldest", None, high=_YEAR_S)
+    max_retry: int | None = _jobs("jobs that wait for another try")
+    max_dead: int | None = _jobs("jobs that were given up")
+    max_drain_s: float | None = seconds("time until it is empty", None, high=_YEAR_S)
+    sample_s: float = seconds("seconds between the two looks that tell rates", 1, 0.2, 60)
+
+    @property
+    def arguments(self) -> dict[str, object]:
+        """Return what the layout needs, as the probe on a host takes it."""
+        values = {name: getattr(self, name) for name in _OF_LAYOUT[self.layout] if name != "queries"}
+        if self.layout == "list":
+            values["oldest"] = self.oldest or "right"
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    def disagreements(self) -> Iterator[At]:
+        """Each layout has its own keys."""
+        own = _OF_LAYOUT[self.layout]
+        for name in sorted({name for names in _OF_LAYOUT.values() for name in names} - set(own)):
+            if getattr(self, name):
+                yield At(
+                    f".{name}", f"a key of another layout than {self.layout}", f"one of: {', '.join(own)}", "remove it"
+                )
+        if "keys" in own and not self.keys:
+            yield At(".keys", "no such key", "a list of Redis keys", "add `keys: [jobs]`")
+        if "queries" in own and not self.queries:
+            example = '{depth: "sum(queue_depth)"}'
+            yield At(".queries", "no such key", "a mapping of keys to values", f"add `queries: {example}`")
 
 
-@dataclass(frozen=True)
-class Outgoing:
+class Outgoing(Part):
     """A service that ours calls: a health address (HTTP) or a port that must answer."""
 
-    name: str
-    url: str | None
-    address: str | None
-    status: int
-    headers: Environment
-    banner: str | None
+    name: str = key("what it is called", expected="what the service is called", example="push")
+    url: str | None = _url("its health address", "https://push/health")
+    address: str | None = _address("or its port", "mail:587")
+    status: int = values.status("the status that is wanted")
+    headers: Environment = values.headers()
+    banner: str | None = key(
+        "how the server's first line begins", None, expected="how the server's first line begins", example='"220"'
+    )
+
+    def disagreements(self) -> Iterator[At]:
+        """It is asked in one way."""
+        if (self.url is None) == (self.address is None):
+            yield At("", "neither or both of url and address", "one of them", "write url: https://.../health")
 
 
-@dataclass(frozen=True)
-class Certificate:
+class Certificate(Part):
     """A certificate, as a server shows it or as a file holds it, looked at from the hosts of a group."""
 
-    name: str
-    address: str | None
-    server_name: str | None
-    file: str | None
-    group: str
-    days: float
+    address: str | None = _address("the server that shows it", "www.example.com:443")
+    file: str | None = _host_path("or the file that holds it", "/etc/x.pem")
+    name: str = key("what it is called", "", by_default="address or file", expected="a name", example="www")
+    server_name: str | None = key("the name to ask for", None, example="www.example.com")
+    group: str = _group("the hosts that look", "edge")
+    days: float = key("days that must be left", 14, high=3650, unit="days")
+
+    @classmethod
+    def written(cls, value: dict[Any, Any]) -> dict[Any, Any]:
+        """Return the certificate with a name."""
+        name = value.get("address") or value.get("file")
+        return {"name": name, **value} if isinstance(name, str) else value
+
+    def disagreements(self) -> Iterator[At]:
+        """It is looked at in one place."""
+        if (self.address is None) == (self.file is None):
+            yield At("", "neither or both of address and file", "one of them", "write address: HOST:443")
 
 
-@dataclass(frozen=True)
-class S3:
+class S3(Part):
     """A bucket that the application writes to. The probe's object is deleted again."""
 
-    endpoint: str | None
-    region: str | None
-    ca_file: Path | None
-    bucket: str
-    prefix: str
-    access_key: str | None = field(repr=False)
-    secret_key: str | None = field(repr=False)
+    bucket: str = key("its name", expected="a bucket's name", example="uploads")
+    prefix: str = key("below which the probe's object is", "turnout-checklist/")
+    endpoint: str | None = _url("address of the server; without one it is Amazon's", "https://s3:8333")
+    region: str | None = key("the bucket's region", None, example="eu-central-1")
+    ca_file: Path | None = values.file("certificate authority of the server", "ca.pem")
+    access_key: str | None = values.vault("the access key")
+    secret_key: str | None = values.vault("the secret key")
 
 
-@dataclass(frozen=True)
-class Prometheus:
+class Prometheus(Part):
     """Where Prometheus answers, asked from the first host of a group."""
 
-    url: str
-    group: str
+    url: str = _url("its address, as that host sees it", "http://127.0.0.1:9090", "http://127.0.0.1:9090")
+    group: str = _group("whose first host asks", "monitoring")
 
 
-@dataclass(frozen=True)
-class Slos:
+class Slos(Part):
     """The SLO files, and the part of the error budget that must be left."""
 
-    folder: Path
-    min_budget_percent: float
+    folder: Path = values.file("folder of the SLO files", "slos", Path("slos"), "a folder of SLO files")
+    min_budget_percent: float = _percent("error budget left on each, at least", 10)
 
 
-@dataclass(frozen=True)
-class Forge:
+class Restore(Part):
+    """The objectives of recovery; usually the variable `recovery` as a whole, which drills are held to too."""
+
+    max_age_s: float = seconds("age of the last drill that passed", 8.0 * DAY_S, 1, _YEAR_S)
+    rpo_s: float = seconds("what may be lost", 300, high=_YEAR_S)
+    rto_s: float = seconds("how long until the service answers again", 3600, high=_YEAR_S)
+    detect_s: float = seconds("declared: until somebody has noticed", 120, high=_YEAR_S)
+    decide_s: float = seconds("declared: until somebody has decided", 600, high=_YEAR_S)
+
+
+class Forge(Part):
     """Where the code and its CI live. `token` is a secret."""
 
-    kind: str
-    url: str
-    repository: str
-    token: str | None = field(repr=False)
-    required: tuple[str, ...]
-    branches: tuple[str, ...]
-    ca_file: Path | None
+    kind: str = key("gitea (Forgejo too) or github", choices=FORGES, example="github")
+    repository: str = key("where the code is", pattern=r"[^/\s]+/[^/\s]+", expected="OWNER/NAME", example="team/shop")
+    url: str = _url("its address; gitea has none by default", "https://git.example.com", _GITHUB)
+    token: str | None = values.vault("an access token")
+    required: tuple[str, ...] = _texts("checks that must have passed for the release's commit", REQUIRED_CHECKS)
+    branches: tuple[str, ...] = _texts("branches that must be protected", ("main", "develop"))
+    ca_file: Path | None = values.file("certificate authority of the forge", "ca.pem")
+
+    def disagreements(self) -> Iterator[At]:
+        """Only GitHub is where everybody knows."""
+        if self.kind == "gitea" and self.url == _GITHUB:
+            yield At(".url", "no such key", "the forge's address", "add `url: https://git.example.com`")
 
 
-@dataclass(frozen=True)
-class Migrations:
+class Migrations(Part):
     """What the review and the rehearsal of migrations must be."""
 
-    folder: str
-    reviewers: Path | None
-    revoked_reviewers: Path | None
-    statements: Path | None
-    allowed: tuple[str, ...]
-    max_rehearsal_age_s: float
-    max_backup_age_s: float
-    copy: bool
+    folder: str = key("in the repository", "migrations", expected="their folder in the repository")
+    reviewers: Path | None = values.file("allowed-signers file, beside the inventory", "migration_reviewers")
+    revoked_reviewers: Path | None = values.file(
+        "keys that no longer count (ssh-keygen -k), beside it too", "revoked_reviewers"
+    )
+    statements: Path | None = values.file("folder of signed statements", "migration-reviews")
+    allowed: tuple[str, ...] = _texts("rules of squawk that may be broken")
+    max_rehearsal_age_s: float = seconds("age of the rehearsal", 7.0 * DAY_S, 1, _YEAR_S)
+    max_backup_age_s: float = seconds("age of the backup that it was on", 2.0 * DAY_S, 1, _YEAR_S)
+    copy: bool = key("want a rehearsal on a copy restored from a backup", True)
 
 
-@dataclass(frozen=True)
-class Checklist:
+class Extra(Part):
+    """What is known of the service's variables."""
+
+    extra: tuple[str, ...] = _texts("variables that a release need not ask for", example="[LOG_LEVEL]")
+
+
+class Alerts(Part):
+    """Which alerts of Prometheus stand in the way."""
+
+    severities: tuple[str, ...] = _texts("severities that do", ("page",), "[page]")
+    ignore: tuple[str, ...] = _texts("names or patterns that do not; those that fire are told all the same")
+
+
+def _check_name(name: object) -> str:
+    if name not in NAMES:
+        likely = nearest(str(name), NAMES)
+        remedy = f"rename it to `{likely}`, or remove it" if likely else "remove it from checklist.limits"
+        raise Wrong("a key that Turnout does not know", f"one of: {', '.join(sorted(NAMES))}", remedy)
+    return str(name)
+
+
+class Checklist(Part):
     """The whole variable, checked, with its defaults. A part that is None is not configured."""
 
-    limit_s: float
-    limits: Mapping[str, float]
-    hosts: Hosts
-    postgres: Postgres
-    redis: Redis
-    environment_extra: tuple[str, ...]
-    queues: tuple[Queue, ...]
-    outgoing: tuple[Outgoing, ...]
-    certificates: tuple[Certificate, ...]
-    s3: S3 | None
-    prometheus: Prometheus | None
-    slos: Slos | None
-    alert_severities: tuple[str, ...]
-    alert_ignore: tuple[str, ...]
-    restore: Objectives | None
-    freeze: tuple[freeze.Window, ...]
-    forge: Forge | None
-    migrations: Migrations | None
-    waivers: tuple[Waiver, ...]
+    limit_s: float = seconds("seconds that a check may take", 10, 0.5, 600)
+    limits: Mapping[str, float] = key(
+        "the same for one check",
+        dict,
+        names=Key(read=_check_name, json={"enum": list(NAMES)}),
+        item=Key(low=0.5, high=600, unit="seconds", example="10"),
+        example="{ci: 20}",
+    )
+    hosts: Hosts = key("bounds for every host", Hosts)
+    environment: Extra = key("the service's variables", Extra)
+    postgres: Postgres = key("the application's database", Postgres)
+    redis: Redis = key("the application's Redis", Redis)
+    queues: tuple[Queue, ...] = key("queues to look at", (), expected="a list", example="[]")
+    outgoing: tuple[Outgoing, ...] = key(
+        "services that ours calls, asked from every application host", (), expected="a list", example="[]"
+    )
+    certificates: tuple[Certificate, ...] = key(
+        "certificates that must not expire", (), expected="a list", example="[]"
+    )
+    s3: S3 | None = key("a bucket that the application writes to", None)
+    prometheus: Prometheus | None = key("where alerts and figures are", None)
+    alerts: Alerts = key("alerts that stand in the way", Alerts)
+    slos: Slos | None = key("error budgets that must be left", None)
+    restore: Objectives | None = key(
+        "what the drills are held to, usually `{{ recovery }}`",
+        None,
+        form=Restore,
+        read=lambda one: Objectives(**vars(one)),
+    )
+    freeze: tuple[freeze.Window, ...] = key(
+        "times in which nothing is released", (), expected="a list", example="[]", item=freeze.WINDOW
+    )
+    forge: Forge | None = key("where the code and its CI live", None)
+    migrations: Migrations | None = key("reviews and rehearsals of migrations", None)
+    waivers: tuple[Waiver, ...] = key(
+        "checks that one release may pass over", (), expected="a list", example="[]", item=waivers.WAIVER
+    )
 
     def limit_of(self, check: str) -> float:
         """Return the seconds that a check may take."""
         return self.limits.get(check, self.limit_s)
 
 
-def load(value: object, *, service: Service, base_dir: Path, path: str = "checklist") -> Checklist:
+def load(value: object, *, service: Service, base_dir: Path) -> Checklist:
     """Return the checked configuration; relative files are taken from `base_dir`.
 
     `value` may be empty: then everything that needs no configuration is looked at. Raises `FaultsError` (code
     `checklist-invalid`) with every fault; no message holds a credential or an address with a password.
     """
     faults: list[Fault] = []
-    reader = reader_of(value or {}, path, faults)
-    config = _checklist(reader, service, base_dir)
-    reader.done()
-    if faults:
-        raise FaultsError("checklist-invalid", f"the variable `{path}`", faults)
-    return config
-
-
-def _checklist(reader: Reader, service: Service, base_dir: Path) -> Checklist:
-    windows, window_faults = freeze.read(_items(reader, "freeze"), f"{reader.path}.freeze")
-    waived, waiver_faults = waivers.read(_items(reader, "waivers"), known=NAMES, path=f"{reader.path}.waivers")
-    reader.faults.extend([*window_faults, *waiver_faults])
-    alerts = reader.mapping("alerts")
-    severities, ignored = _texts(alerts, "severities", ("page",)), _texts(alerts, "ignore", ())
-    alerts.done()
-    environment = reader.mapping("environment")
-    extra = _texts(environment, "extra", ())
-    environment.done()
-    return Checklist(
-        limit_s=reader.number("limit_s", 0.5, 600, unit="seconds", default=10),
-        limits=_limits(reader.mapping("limits")),
-        hosts=_hosts(reader.mapping("hosts")),
-        postgres=_postgres(reader.mapping("postgres"), service),
-        redis=_redis(reader.mapping("redis"), service),
-        environment_extra=extra,
-        queues=tuple(
-            _queue(reader_of(item, f"{reader.path}.queues[{i}]", reader.faults))
-            for i, item in enumerate(_items(reader, "queues"))
-        ),
-        outgoing=tuple(
-            _outgoing(reader_of(item, f"{reader.path}.outgoing[{i}]", reader.faults))
-            for i, item in enumerate(_items(reader, "outgoing"))
-        ),
-        certificates=tuple(
-            _certificate(reader_of(item, f"{reader.path}.certificates[{i}]", reader.faults))
-            for i, item in enumerate(_items(reader, "certificates"))
-        ),
-        s3=_s3(reader.mapping("s3"), base_dir) if reader.has("s3") else None,
-        prometheus=_prometheus(reader.mapping("prometheus")) if reader.has("prometheus") else None,
-        slos=_slos(reader.mapping("slos"), base_dir) if reader.has("slos") else None,
-        alert_severities=severities,
-        alert_ignore=ignored,
-        restore=_restore(reader.mapping("restore")) if reader.has("restore") else None,
-        freeze=tuple(windows),
-        forge=_forge(reader.mapping("forge"), base_dir) if reader.has("forge") else None,
-        migrations=_migrations(reader.mapping("migrations"), base_dir) if reader.has("migrations") else None,
-        waivers=tuple(waived),
+    config = read(Checklist, value or {}, "checklist", faults, base_dir=base_dir)
+    if config is not None:
+        faults += _unknown_variables(value, config, service)
+    if faults or config is None:
+        raise FaultsError("checklist-invalid", "the variable `checklist`", placed(faults, base_dir))
+    variables = service.environment
+    return replace(
+        config,
+        postgres=replace(config.postgres, url=variables.get(config.postgres.url_from)),
+        redis=replace(config.redis, url=variables.get(config.redis.url_from)),
     )
 
 
-def _items(reader: Reader, key: str) -> list[object]:
-    return reader.items(key, expected="a list", example="[]")
-
-
-def _texts(reader: Reader, key: str, default: tuple[str, ...]) -> tuple[str, ...]:
-    if not reader.has(key):
-        return default
-    items = reader.items(key, expected="a list of texts", example="[one, two]")
-    if not all(isinstance(item, str) for item in items):
-        reader.fault(key, "an item that is no text", "a list of texts", f"write {key}: [one, two]")
-    return tuple(str(item) for item in items)
-
-
-def _limits(reader: Reader) -> dict[str, float]:
-    limits = {
-        str(name): reader.number(str(name), 0.5, 600, unit="seconds", default=10)
-        for name in reader.value
-        if name in NAMES
-    }
-    reader.asked.update(NAMES)
-    reader.done()
-    return limits
-
-
-def _hosts(reader: Reader) -> Hosts:
-    hosts = Hosts(
-        paths=_texts(reader, "paths", ("/", "/var", "/opt", "/tmp")),  # noqa: S108 - looked at, not written to
-        disk_free_percent=reader.number("disk_free_percent", 0, 100, unit="percent", default=10),
-        disk_free_mb=reader.number("disk_free_mb", 0, 1e9, unit="MB", default=500),
-        inodes_free_percent=reader.number("inodes_free_percent", 0, 100, unit="percent", default=5),
-        memory_free_percent=reader.number("memory_free_percent", 0, 100, unit="percent", default=5),
-        clock_skew_s=reader.number("clock_skew_s", 0.01, 3600, unit="seconds", default=2),
-    )
-    reader.done()
-    return hosts
-
-
-def _postgres(reader: Reader, service: Service) -> Postgres:
-    name, url = _url_from(reader, "DATABASE_URL", service)
-    postgres = Postgres(
-        url=url,
-        url_from=name,
-        pool=reader.whole("pool", 0, 100_000, unit="connections of a color", default=0),
-        spare_connections=reader.whole("spare_connections", 0, 100_000, unit="connections", default=5),
-        max_transaction_s=reader.number("max_transaction_s", 0, DAY_S, unit="seconds", default=30),
-        max_lag_s=reader.number("max_lag_s", 0, DAY_S, unit="seconds", default=30),
-        replicas=reader.whole("replicas", 0, 100, unit="replicas", default=0),
-        disk_free_percent=reader.number("disk_free_percent", 0, 100, unit="percent", default=15),
-        data_directory=reader.optional_text("data_directory", pattern=r"/\S+", example="/var/lib/postgresql/17/main"),
-    )
-    reader.done()
-    return postgres
-
-
-def _redis(reader: Reader, service: Service) -> Redis:
-    name, url = _url_from(reader, "REDIS_URL", service)
-    user = reader.optional_text("user", example="checklist")
-    reader.secret = True
-    password = reader.optional_text("password", example='"{{ vault_... }}"')
-    reader.secret = False
-    redis = Redis(
-        url=url,
-        look_url=_as_user(url, user, password) if url and password else url,
-        url_from=name,
-        max_memory_percent=reader.number("max_memory_percent", 1, 100, unit="percent", default=80),
-        persistence=_choice(reader, "persistence", ("aof", "rdb", "none", "any"), "any"),
-        evictions=_flag(reader, "evictions", default=False),
-        max_rdb_age_s=reader.number("max_rdb_age_s", 1, _YEAR_S, unit="seconds", default=DAY_S),
-        ca_file=reader.optional_text("ca_file", pattern=r"/\S+", example="/etc/ssl/redis-ca.pem"),
-    )
-    reader.done()
-    return redis
-
-
-def _as_user(url: str, user: str | None, password: str) -> str:
-    """Return an address with another login."""
-    parts = urllib.parse.urlsplit(url)
-    place = parts.netloc.rpartition("@")[2]
-    login = f"{urllib.parse.quote(user or '', safe='')}:{urllib.parse.quote(password, safe='')}"
-    return parts._replace(netloc=f"{login}@{place}").geturl()
-
-
-def _url_from(reader: Reader, default: str, service: Service) -> tuple[str, str | None]:
-    """Return the name of the variable that holds an address, and the address where the service has it."""
-    declared = reader.has("url_from")
-    name = reader.text("url_from", default=default, expected="a variable of service.environment", example=default)
-    url = service.environment.get(name)
-    if url is None and declared:
-        known = ", ".join(sorted(service.environment)) or "none"
-        reader.fault("url_from", f"service.environment has no {name}", f"one of: {known}", "correct the name")
-    return name, url
-
-
-def _choice(reader: Reader, key: str, choices: tuple[str, ...], default: str | None) -> str:
-    value = reader.text(
-        key,
-        default=default,
-        required=default is None,
-        pattern="|".join(choices),
-        expected=f"one of: {', '.join(choices)}",
-        example=choices[0],
-    )
-    return value or choices[0]
-
-
-def _flag(reader: Reader, key: str, *, default: bool) -> bool:
-    if not reader.has(key):
-        return default
-    value = reader.raw(key)
-    if not isinstance(value, bool):
-        reader.fault(key, reader.show(value), "true or false", f"write {key}: {str(default).lower()}")
-        return default
-    return value
-
-
-def _limit(reader: Reader, key: str, high: float, unit: str) -> float | None:
-    return reader.number(key, 0, high, unit=unit, default=0) if reader.has(key) else None
-
-
-def _queue(reader: Reader) -> Queue:
-    name = reader.text("name", required=True, expected="what the queue is called", example="jobs")
-    layout = _choice(reader, "layout", LAYOUTS, None)
-    arguments: dict[str, object] = {}
-    queries: Mapping[str, str] = {}
-    if layout == "asynq":
-        arguments["queues"] = list(_texts(reader, "queues", ()))
-    elif layout == "prometheus":
-        asked = reader.mapping("queries", required=True, example='{depth: "sum(queue_depth)"}')
-        names = ("depth", "oldest_s", "retry", "dead", "arrived_per_s", "served_per_s")
-        queries = {key: asked.text(key) for key in names if asked.has(key)}
-        asked.need("depth", "a query that returns one number", '"sum(queue_depth)"')
-        asked.done()
-    else:
-        if reader.need("keys", "a list of Redis keys", "[jobs]"):
-            arguments["keys"] = list(_texts(reader, "keys", ()))
-        arguments["dead_keys"] = list(_texts(reader, "dead_keys", ()))
-    if layout == "list":
-        arguments["retry_keys"] = list(_texts(reader, "retry_keys", ()))
-        arguments["oldest"] = _choice(reader, "oldest", ("right", "left"), "right")
-        arguments["time_field"] = reader.optional_text("time_field", example="enqueued_at")
-        arguments["served_key"] = reader.optional_text("served_key", example="jobs:done")
-    if layout == "stream":
-        arguments["group"] = reader.optional_text("group", example="workers")
-    queue = Queue(
-        name=name,
-        layout=layout,
-        arguments=arguments,
-        queries=queries,
-        max_depth=reader.whole("max_depth", 0, 10**9, unit="jobs", default=1000),
-        max_oldest_s=_limit(reader, "max_oldest_s", _YEAR_S, "seconds"),
-        max_retry=_optional_whole(reader, "max_retry"),
-        max_dead=_optional_whole(reader, "max_dead"),
-        max_drain_s=_limit(reader, "max_drain_s", _YEAR_S, "seconds"),
-        sample_s=reader.number("sample_s", 0.2, 60, unit="seconds", default=1),
-    )
-    reader.done()
-    return queue
-
-
-def _address(reader: Reader, key: str, **options: Any) -> str | None:
-    """Read an http(s) address. What stands there is never shown: it may hold a password."""
-    was, reader.secret = reader.secret, True
-    address = reader.optional_text(key, pattern=_URL, expected="an http(s) address without a user in it", **options)
-    reader.secret = was
-    return address
-
-
-def _optional_whole(reader: Reader, key: str) -> int | None:
-    return reader.whole(key, 0, 10**9, unit="jobs", default=0) if reader.has(key) else None
-
-
-def _outgoing(reader: Reader) -> Outgoing:
-    outgoing = Outgoing(
-        name=reader.text("name", required=True, expected="what the service is called", example="push"),
-        url=_address(reader, "url", example="https://push/health"),
-        address=reader.optional_text("address", pattern=_ADDRESS, expected="HOST:PORT", example="mail:587"),
-        status=reader.whole("status", 100, 599, unit="HTTP status", default=200),
-        headers=Environment({str(k): str(v) for k, v in reader.mapping("headers", secret=True).value.items()}),
-        banner=reader.optional_text("banner", expected="how the server's first line begins", example='"220"'),
-    )
-    if (outgoing.url is None) == (outgoing.address is None) and not reader.broken:
-        reader.fault(None, "neither or both of url and address", "one of them", "write url: https://.../health")
-    reader.done()
-    return outgoing
-
-
-def _certificate(reader: Reader) -> Certificate:
-    address = reader.optional_text("address", pattern=_ADDRESS, expected="HOST:PORT", example="www.example.com:443")
-    file = reader.optional_text("file", pattern=r"/\S+", expected="an absolute path on the host", example="/etc/x.pem")
-    certificate = Certificate(
-        name=reader.text("name", default=address or file or "", expected="a name", example="www"),
-        address=address,
-        server_name=reader.optional_text("server_name", example="www.example.com"),
-        file=file,
-        group=reader.text("group", default="edge", expected="a group of the inventory", example="edge"),
-        days=reader.number("days", 0, 3650, unit="days", default=14),
-    )
-    if (address is None) == (file is None) and not reader.broken:
-        reader.fault(None, "neither or both of address and file", "one of them", "write address: HOST:443")
-    reader.done()
-    return certificate
-
-
-def _s3(reader: Reader, base_dir: Path) -> S3:
-    bucket = reader.text("bucket", required=True, expected="a bucket's name", example="uploads")
-    prefix = reader.text("prefix", default="turnout-checklist/", example="turnout-checklist/")
-    endpoint = _address(reader, "endpoint", example="https://s3:8333")
-    region = reader.optional_text("region", example="eu-central-1")
-    ca_file = reader.optional_text("ca_file", example="ca.pem")
-    reader.secret = True
-    access_key = reader.optional_text("access_key", example='"{{ vault_... }}"')
-    secret_key = reader.optional_text("secret_key", example='"{{ vault_... }}"')
-    reader.done()
-    return S3(endpoint, region, base_dir / ca_file if ca_file else None, bucket, prefix, access_key, secret_key)
-
-
-def _prometheus(reader: Reader) -> Prometheus:
-    prometheus = Prometheus(
-        url=(_address(reader, "url", example="http://127.0.0.1:9090") or "http://127.0.0.1:9090").rstrip("/"),
-        group=reader.text("group", default="monitoring", expected="a group of the inventory", example="monitoring"),
-    )
-    reader.done()
-    return prometheus
-
-
-def _slos(reader: Reader, base_dir: Path) -> Slos:
-    folder = reader.text("folder", default="slos", expected="a folder of SLO files", example="slos")
-    slos = Slos(base_dir / folder, reader.number("min_budget_percent", 0, 100, unit="percent", default=10))
-    reader.done()
-    return slos
-
-
-def _restore(reader: Reader) -> Objectives:
-    """Read the objectives of recovery; usually the variable `recovery` as a whole, which drills are held to too."""
-    restore = Objectives(
-        max_age_s=reader.number("max_age_s", 1, _YEAR_S, unit="seconds", default=8 * DAY_S),
-        rpo_s=reader.number("rpo_s", 0, _YEAR_S, unit="seconds", default=300),
-        rto_s=reader.number("rto_s", 0, _YEAR_S, unit="seconds", default=3600),
-        detect_s=reader.number("detect_s", 0, _YEAR_S, unit="seconds", default=120),
-        decide_s=reader.number("decide_s", 0, _YEAR_S, unit="seconds", default=600),
-    )
-    reader.done()
-    return restore
-
-
-REQUIRED_CHECKS = ("lint", "test", "contract", "build", "vulnerability", "secrets")
-
-
-def _forge(reader: Reader, base_dir: Path) -> Forge:
-    kind = _choice(reader, "kind", FORGES, None)
-    if kind == "gitea":
-        reader.need("url", "the forge's address", "https://git.example.com")
-    url = _address(reader, "url", example="https://git.example.com") or "https://api.github.com"
-    repository = reader.text(
-        "repository", required=True, pattern=r"[^/\s]+/[^/\s]+", expected="OWNER/NAME", example="team/shop"
-    )
-    required = _texts(reader, "required", REQUIRED_CHECKS)
-    branches = _texts(reader, "branches", ("main", "develop"))
-    ca_file = reader.optional_text("ca_file", example="ca.pem")
-    reader.secret = True
-    token = reader.optional_text("token", expected="an access token, best from Vault", example='"{{ vault_... }}"')
-    reader.done()
-    return Forge(kind, url.rstrip("/"), repository, token, required, branches, base_dir / ca_file if ca_file else None)
-
-
-def _migrations(reader: Reader, base_dir: Path) -> Migrations:
-    reviewers = reader.optional_text("reviewers", example="migration_reviewers")
-    revoked = reader.optional_text("revoked_reviewers", example="revoked_reviewers")
-    statements = reader.optional_text("statements", example="migration-reviews")
-    migrations = Migrations(
-        folder=reader.text("folder", default="migrations", expected="their folder in the repository"),
-        reviewers=base_dir / reviewers if reviewers else None,
-        revoked_reviewers=base_dir / revoked if revoked else None,
-        statements=base_dir / statements if statements else None,
-        allowed=_texts(reader, "allowed", ()),
-        max_rehearsal_age_s=reader.number("max_rehearsal_age_s", 1, _YEAR_S, unit="seconds", default=7 * DAY_S),
-        max_backup_age_s=reader.number("max_backup_age_s", 1, _YEAR_S, unit="seconds", default=2 * DAY_S),
-        copy=_flag(reader, "copy", default=True),
-    )
-    reader.done()
-    return migrations
+def _unknown_variables(value: object, config: Checklist, service: Service) -> Iterator[Fault]:
+    """Yield a fault where an address is to be in a variable that the service has not; the default may be missing."""
+    for part, name in (("postgres", config.postgres.url_from), ("redis", config.redis.url_from)):
+        section = value.get(part) if isinstance(value, Mapping) else None
+        if isinstance(section, Mapping) and section.get("url_from") == name and name not in service.environment:
+            known = ", ".join(sorted(service.environment)) or "none"
+            observed = f"service.environment has no {name}"
+            yield Fault(f"checklist.{part}.url_from", observed, f"one of: {known}", "correct the name")

@@ -9,12 +9,12 @@ that happens twice the earlier reading opens and the later one closes, so that a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from turnout.faults import Fault, Reader, nearest, reader_of
+from turnout.faults import nearest
+from turnout.keys import Key, Part, Wrong, key
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _CLOCK = re.compile(r"(?:(?P<day>[a-z]{3}) )?(?P<hour>[01]\d|2[0-3]):(?P<minute>[0-5]\d)")
@@ -95,67 +95,62 @@ def _moments(wall: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
     return jump, jump
 
 
-def read(items: Sequence[object], path: str = "checklist.freeze") -> tuple[list[Window], list[Fault]]:
-    """Return the windows and what is wrong with them as they are written."""
-    faults: list[Fault] = []
-    windows: list[Window] = []
-    for index, item in enumerate(items):
-        before = len(faults)
-        reader = reader_of(item, f"{path}[{index}]", faults)
-        window = _window(reader)
-        reader.done()
-        if len(faults) == before and window is not None:
-            windows.append(window)
-    return windows, faults
-
-
-def _window(reader: Reader) -> Window | None:
-    name = reader.text("name", required=True, expected="what the window is called", example="weekend")
-    zone = reader.text("zone", required=True, expected="a time zone's name", example="Europe/Berlin")
-    start = reader.text("from", required=True, expected="fri 16:00, or 2026-12-23 18:00", example='"fri 16:00"')
-    end = reader.text("to", required=True, expected="mon 08:00, or 2027-01-02 08:00", example='"mon 08:00"')
-    if zone and not _is_zone(zone):
-        remedy = "write zone: Europe/Berlin (see timedatectl list-timezones)"
-        reader.fault("zone", f"no time zone {zone!r}", "a name of the IANA time zone database", remedy)
-    if not start or not end:
-        return None
-    if re.fullmatch(_DATE, start) and re.fullmatch(_DATE, end):
-        return _once(reader, name, zone, start, end)
-    first, last = _weekday(reader, "from", start), _weekday(reader, "to", end)
-    if first is None or last is None:
-        return None
-    if first == last:
-        reader.fault("to", f"{end!r}, which is also from", "an end after the start", "correct it")
-        return None
-    return Weekly(name, zone, first, last)
-
-
-def _once(reader: Reader, name: str, zone: str, start: str, end: str) -> Once | None:
-    try:
-        begins, ends = datetime.fromisoformat(start), datetime.fromisoformat(end)
-    except ValueError:
-        reader.fault("from", f"{start!r} to {end!r}", "two dates of the calendar", "write from: 2026-12-23 18:00")
-        return None
-    if ends <= begins:
-        reader.fault("to", f"{end!r}", f"a moment after {start}", "correct it")
-    return Once(name, zone, begins, ends)
-
-
-def _weekday(reader: Reader, key: str, text: str) -> tuple[int, time] | None:
+def _bound(text: str) -> str:
+    """Check one end of a window: a weekday and time, or a date and time."""
+    if re.fullmatch(_DATE, text):
+        try:
+            datetime.fromisoformat(text)
+        except ValueError:
+            raise Wrong(repr(text), "a date of the calendar", "write e.g. 2026-12-23 18:00") from None
+        return text
     found = _CLOCK.fullmatch(text)
     if found is None or found["day"] not in DAYS:
         day = found["day"] if found else text.partition(" ")[0]
         likely = nearest(str(day), DAYS)
-        hint = f' (write {key}: "{likely} 16:00")' if likely else ""
-        expected = "fri 16:00 (mon tue wed thu fri sat sun), or 2026-12-23 18:00; both of one kind"
-        reader.fault(key, f"{text!r}", expected, f"correct it{hint}")
-        return None
-    return DAYS.index(found["day"]), time(int(found["hour"]), int(found["minute"]))
+        raise Wrong(repr(text), remedy="correct it" + (f' (write "{likely} 16:00")' if likely else ""))
+    return text
 
 
-def _is_zone(name: str) -> bool:
+def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        return False
-    return True
+        remedy = "write zone: Europe/Berlin (see timedatectl list-timezones)"
+        raise Wrong(f"no time zone {name!r}", "a name of the IANA time zone database", remedy) from None
+    return name
+
+
+_BOTH = "fri 16:00 (mon tue wed thu fri sat sun), or 2026-12-23 18:00; both of one kind"
+
+
+class Written(Part):
+    """A window as the file has it."""
+
+    name: str = key("what it is called", expected="what the window is called", example="weekend")
+    zone: str = key("its time zone", expected="a time zone's name", example="Europe/Berlin", check=_zone)
+    from_: str = key("when it begins", expected=_BOTH, example='"fri 16:00"', check=_bound)
+    to: str = key("when it ends", expected=_BOTH, example='"mon 08:00"', check=_bound)
+
+    def window(self) -> Window:
+        """Return the window; raises `Wrong` where its ends do not go together."""
+        dates = [re.fullmatch(_DATE, end) is not None for end in (self.from_, self.to)]
+        if any(dates) and not all(dates):
+            where = ".from" if dates[0] else ".to"
+            raise Wrong(repr(self.from_ if dates[0] else self.to), _BOTH, "give both ends in the same way", where=where)
+        if all(dates):
+            begins, ends = datetime.fromisoformat(self.from_), datetime.fromisoformat(self.to)
+            if ends <= begins:
+                raise Wrong(repr(self.to), f"a moment after {self.from_}", "correct it", where=".to")
+            return Once(self.name, self.zone, begins, ends)
+        if self.from_ == self.to:
+            raise Wrong(f"{self.to!r}, which is also from", "an end after the start", "correct it", where=".to")
+        return Weekly(self.name, self.zone, _weekday(self.from_), _weekday(self.to))
+
+
+def _weekday(text: str) -> tuple[int, time]:
+    day, _, clock = text.partition(" ")
+    return DAYS.index(day), time.fromisoformat(clock)
+
+
+WINDOW = Key(form=Written, read=Written.window)
+"""A window in a list of them."""

@@ -2,63 +2,67 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
+from turnout.checklist.catalog import NAMES
 from turnout.checklist.model import Result, Waiver
-from turnout.faults import Fault, reader_of
+from turnout.faults import Fault, shown
+from turnout.keys import Key, Part, Wrong, key
 
 MIN_REASON = 10
 """Characters of a reason; "ok" is none."""
 LONGEST = timedelta(days=31)
 """How far in the future a waiver may end; what is to last longer is a change of the configuration."""
-_EXAMPLE = '{check: disk, reason: "...", who: you@example.com, release: "1.4.2", expires: 2026-01-31T18:00:00+01:00}'
 
 
-def read(
-    items: Sequence[object], *, known: Iterable[str], path: str = "checklist.waivers"
-) -> tuple[list[Waiver], list[Fault]]:
-    """Return the waivers, and what is wrong with them as they are written. `known` are the names of all checks."""
-    faults: list[Fault] = []
-    waivers: list[Waiver] = []
-    names = frozenset(known)
-    for index, item in enumerate(items):
-        before = len(faults)
-        reader = reader_of(item, f"{path}[{index}]", faults)
-        check = reader.text("check", required=True, expected="the name of a check", example="disk")
-        if check and check.partition("@")[0] not in names:
-            reader.fault("check", f"no check is called {check!r}", f"one of: {', '.join(sorted(names))}", "correct it")
-        reason = reader.text("reason", required=True, expected="why this release may do without", example='"..."')
-        if reason and len(reason.strip()) < MIN_REASON:
-            reader.fault("reason", f"{len(reason.strip())} characters", f"at least {MIN_REASON}", "say why")
-        who = reader.text("who", required=True, expected="who answers for it", example="you@example.com")
-        release = reader.text("release", required=True, expected="the version that it is for", example='"1.4.2"')
-        expires = _moment(reader.raw("expires"))
-        if expires is None:
-            reader.fault(
-                "expires",
-                reader.show(reader.raw("expires")),
-                "a moment with its offset from UTC",
-                "write expires: 2026-01-31T18:00:00+01:00",
-            )
-        reader.done()
-        if len(faults) == before and expires is not None:
-            waivers.append(Waiver(check, reason.strip(), who, release, expires.timestamp()))
-    return waivers, faults
+def _known(check: str) -> str:
+    if check.partition("@")[0] not in NAMES:
+        raise Wrong(f"no check is called {check!r}", f"one of: {', '.join(sorted(NAMES))}", "correct it")
+    return check
 
 
-def _moment(value: object) -> datetime | None:
+def _reason(text: str) -> str:
+    if len(text.strip()) < MIN_REASON:
+        raise Wrong(f"{len(text.strip())} characters", f"at least {MIN_REASON}", "say why")
+    return text.strip()
+
+
+def _moment(value: object) -> datetime:
     """Return an aware moment. YAML may have read it already; Ansible hands it on as text."""
-    if isinstance(value, datetime):
-        return value if value.tzinfo is not None else None
-    if not isinstance(value, str) or not re.match(r"\d{4}-\d\d-\d\d[T ]", value):
-        return None
-    try:
-        moment = datetime.fromisoformat(value.strip())
-    except ValueError:
-        return None
-    return moment if moment.tzinfo is not None else None
+    moment = value if isinstance(value, datetime) else None
+    if isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d[T ]", value):
+        with contextlib.suppress(ValueError):
+            moment = datetime.fromisoformat(value.strip())
+    if moment is None or moment.tzinfo is None:
+        raise Wrong(shown(value))
+    return moment
+
+
+class Written(Part):
+    """A waiver as the file has it."""
+
+    check: str = key("the check, or one row of it", expected="the name of a check", example="disk", check=_known)
+    reason: str = key("why", expected="why this release may do without", example='"the disk is swapped"', check=_reason)
+    who: str = key("who answers for it", expected="who answers for it", example="you@example.com")
+    release: str = key("its version", expected="the version that it is for", example='"1.4.2"')
+    expires: datetime = key(
+        "until when",
+        expected="a moment with its offset from UTC",
+        example="2026-01-31T18:00:00+01:00",
+        read=_moment,
+        json={"type": "string"},
+    )
+
+    def waiver(self) -> Waiver:
+        """Return the waiver."""
+        return Waiver(self.check, self.reason, self.who, self.release, self.expires.timestamp())
+
+
+WAIVER = Key(form=Written, read=Written.waiver)
+"""A waiver in a list of them."""
 
 
 def refusals(waivers: Sequence[Waiver], *, release: str, now_s: float) -> list[Fault]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from turnout.faults import Fault, FaultsError, shown
 from turnout.inventory_check import KNOWN_GROUPS
-from turnout.service.load import NAME
+from turnout.service.values import NAME
 
 # Group -> what its hosts do, as it is written above the group.
 PURPOSES = {

@@ -185,8 +185,8 @@ def _recipe(source: Path, options: Options, given: dict[str, Any]) -> tuple[Reci
         commit=given["commit"] or options.commit,
         environment=names,
         migrations=migrations,
-        schema_min=options.schema_min if given["schema_min"] is None else given["schema_min"],
-        schema_max=options.schema_max if given["schema_max"] is None else given["schema_max"],
+        schema_min=options.schema.min if given["schema_min"] is None else given["schema_min"],
+        schema_max=options.schema.max if given["schema_max"] is None else given["schema_max"],
         image_archive=image,
     )
     key = given["key"] or from_source(options.key)

@@ -6,21 +6,22 @@ signer can trust the artifact.
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import yaml
 
 from turnout.errors import TurnoutError
-from turnout.faults import Fault, FaultsError, Reader, nearest, reader_of, shown
-from turnout.release.schema import KINDS, Migration, SchemaRange
+from turnout.faults import Fault, FaultsError, nearest, shown, shown_key
+from turnout.keys import At, Key, Part, Wrong, key, plain, read
+from turnout.release.schema import BUILD, HIGHEST, Migration, SchemaRange, sha256
 from turnout.service.environment import KEY, RESERVED, value_fault
 from turnout.service.layout import ROOTFS, Layout
-from turnout.service.load import NAME
 from turnout.service.model import Service
+from turnout.service.values import NAME
 
 FORMAT = 1
 MAX_BYTES = 4 << 20  # a manifest of this size would list some 20,000 migrations
@@ -34,47 +35,133 @@ KIND_SUFFIXES = {TARBALL: ".tar.zst", OCI_ARCHIVE: ".oci.tar.zst"}
 VERSION = r"[0-9A-Za-z](?:[0-9A-Za-z.+_-]{0,62}[0-9A-Za-z+_-])?"
 VERSION_WORDS = "1 to 64 letters, digits and .+_- (first a letter or digit, no dot last)"
 _COMMIT = r"[0-9a-f]{40}|[0-9a-f]{64}"
-_SHA256 = r"[0-9a-f]{64}"
-_MAX_WHOLE = 10**18
+_ORDER = "manifest", "name", "version", "commit", "built_at", "artifact", "environment", "schema", "migrations"
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
-@dataclass(frozen=True)
-class Image:
+def _folder(text: str) -> str:
+    if ".." in text.split("/"):
+        raise Wrong(shown(text), "a folder without ..", "build it again")
+    return text
+
+
+def _variable(value: Any) -> str:
+    if not isinstance(value, str):
+        raise Wrong(shown(value))
+    return value
+
+
+def _all_carried(environment: dict[str, str]) -> dict[str, str]:
+    for name in environment.keys() - carried(environment).keys():
+        expected = "a variable of the image"
+        raise Wrong("a variable that no unit can carry", expected, "build it again", where=f".{shown_key(name)}")
+    return environment
+
+
+def _time(value: Any) -> datetime:
+    try:
+        time = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+        # YAML reads an unquoted time into UTC, and older loaders drop the zone.
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise Wrong(shown(value)) from None
+
+
+class Image(Part):
     """What an image says of itself: the machine it is for (as OCI names it), where it begins, its environment."""
 
-    architecture: str
-    working_dir: str
-    environment: Mapping[str, str] = field(default_factory=dict)
+    architecture: str = key("machine", pattern="[a-z0-9_]{1,32}", expected="a machine as OCI names it", example="amd64")
+    working_dir: str = key(
+        "where it begins", pattern=r"/[A-Za-z0-9._/+-]*", expected="a folder from /", example="/app", check=_folder
+    )
+    environment: Mapping[str, str] = key(
+        "variables that it brings",
+        dict,
+        names=Key(expected="a variable"),
+        item=Key(expected="a text", read=_variable, json={"type": "string"}),
+        check=_all_carried,
+        example="{}",
+    )
 
 
-@dataclass(frozen=True)
-class Artifact:
+class Artifact(Part):
     """The file that holds the release. `unpacked_bytes` is what it takes on a host's disk.
 
     `image` is there where `kind` is an image.
     """
 
-    kind: str
-    file: str
-    sha256: str
-    bytes: int
-    unpacked_bytes: int
-    image: Image | None = None
+    kind: str = key("what the file is", choices=tuple(KIND_SUFFIXES), example=TARBALL)
+    file: str = key("its name", expected="the name from name, version and kind", example="shop-1.1.0.tar.zst")
+    sha256: str = sha256()
+    bytes: int = key("its size", low=1, high=HIGHEST, unit="bytes", example="1048576")
+    unpacked_bytes: int = key("size on a host", high=HIGHEST, unit="bytes", example="4194304")
+    image: Image | None = key("what an image says of itself", None)
+
+    def disagreements(self) -> Iterator[At]:
+        """An image says how it is run, and files do not."""
+        if (self.image is None) == (self.kind == OCI_ARCHIVE):
+            observed = "no such key" if self.image is None else f"an image in a {self.kind}"
+            yield At(".image", observed, f"an image with kind: {OCI_ARCHIVE}, and none otherwise", "build it again")
 
 
-@dataclass(frozen=True)
-class Manifest:
+class Manifest(Part):
     """A release manifest, checked."""
 
-    name: str
-    version: str
-    commit: str
-    built_at: datetime
-    artifact: Artifact
-    environment: tuple[str, ...]
-    schema: SchemaRange
-    migrations: tuple[Migration, ...]
+    name: str = key("the service", pattern=NAME, expected="the service's name", example="shop")
+    version: str = key("the version", pattern=VERSION, expected=VERSION_WORDS, example='"1.1.0"')
+    commit: str = key(
+        "what it was built from",
+        pattern=_COMMIT,
+        expected="the git commit, 40 or 64 hex digits",
+        example="0" * 40,
+        remedy=BUILD,
+    )
+    built_at: datetime = key(
+        "when it was built",
+        read=_time,
+        json={"type": "string"},
+        expected="a time such as 2026-01-02T03:04:05Z",
+        example="'2026-01-02T03:04:05Z'",
+    )
+    artifact: Artifact = key("the file that holds the release")
+    schema: SchemaRange = key("states of the database that it runs on", example="{min: 0, max: 0}")
+    environment: tuple[str, ...] = key(
+        "variables that it needs",
+        (),
+        expected="a list of names of variables",
+        example="[DATABASE_URL]",
+        item=Key(
+            pattern=KEY.pattern,
+            expected="names of variables, each once: capital letters, digits and _",
+            example="DATABASE_URL",
+            remedy="write e.g. DATABASE_URL (the name only: values belong into the service file)",
+        ),
+    )
+    migrations: tuple[Migration, ...] = key(
+        "migrations that it carries", (), expected="a list of migrations", example="[]"
+    )
+    manifest: int = key(
+        "version of this format", FORMAT, must=True, low=FORMAT, high=FORMAT, unit="the format", example=str(FORMAT)
+    )
+
+    def disagreements(self) -> Iterator[At]:
+        """The file's name follows from what is signed, so that it can never lead out of a store or a folder."""
+        wanted = artifact_file(self.name, self.version, self.artifact.kind)
+        if self.artifact.file != wanted:
+            expected = f"{wanted!r}, from name, version and kind"
+            yield At(".artifact.file", shown(self.artifact.file), expected, f"write file: {wanted}")
+        highest = max((one.version for one in self.migrations), default=0)
+        if self.schema.max < highest:
+            observed = f"{self.schema.max}, below migration {highest}, which the release carries itself"
+            yield At(".schema.max", observed, f"at least {highest}", f"write max: {highest}")
+        for index, name in enumerate(self.environment):
+            if name in self.environment[:index]:
+                yield At(f".environment[{index}]", f"{name} a second time", "each name once", f"remove {name}")
+        for index, (one, two) in enumerate(itertools.pairwise(self.migrations), start=1):
+            if two.version <= one.version:
+                observed, expected = f"{two.version} after {one.version}", "numbers that grow, each once"
+                remedy = "give every migration a number of its own, and sort them"
+                yield At(f".migrations[{index}].version", observed, expected, remedy)
 
     @property
     def release_id(self) -> str:
@@ -100,25 +187,11 @@ class Manifest:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the manifest as plain values, in the order of the file."""
-        artifact = self.artifact
-        return {
-            "manifest": FORMAT,
-            "name": self.name,
-            "version": self.version,
-            "commit": self.commit,
-            "built_at": self.built_at.astimezone(UTC).strftime(_TIME),
-            "artifact": {
-                "kind": artifact.kind,
-                "file": artifact.file,
-                "sha256": artifact.sha256,
-                "bytes": artifact.bytes,
-                "unpacked_bytes": artifact.unpacked_bytes,
-                **({"image": asdict(artifact.image)} if artifact.image else {}),
-            },
-            "environment": list(self.environment),
-            "schema": {"min": self.schema.min, "max": self.schema.max},
-            "migrations": [migration.as_dict() for migration in self.migrations],
-        }
+        value = plain(self, secrets=True)
+        artifact = {name: one for name, one in value["artifact"].items() if one is not None}
+        built_at = self.built_at.astimezone(UTC).strftime(_TIME)
+        value |= {"built_at": built_at, "artifact": artifact}
+        return {name: value[name] for name in _ORDER}
 
     def dump(self) -> bytes:
         """Return the file's bytes; the same manifest always gives the same bytes."""
@@ -137,16 +210,16 @@ class Manifest:
                     f"build the release with --name {service.name}, or deploy with the inventory of {self.name}",
                 )
             )
-        for key in self.environment:
-            if key not in service.environment:
-                likely = nearest(key, service.environment)
+        for name in self.environment:
+            if name not in service.environment:
+                likely = nearest(name, service.environment)
                 hint = f" (the service file has {likely})" if likely else ""
                 faults.append(
                     Fault(
-                        f"service.environment.{key}",
+                        f"service.environment.{name}",
                         f"no such key{hint}",
                         f"a value: release {self.version} requires it",
-                        f"add `{key}: ...` to service.environment",
+                        f"add `{name}: ...` to service.environment",
                     )
                 )
         if self.migrations and service.migrate is None:
@@ -212,8 +285,8 @@ def parse(data: bytes, *, file: str = "release.yml") -> Manifest:
 def from_dict(value: object, *, file: str = "release.yml") -> Manifest:
     """Check a manifest's plain values; the reverse of `Manifest.as_dict`. Raises as `parse` does."""
     faults: list[Fault] = []
-    manifest = _manifest(reader_of(value, "manifest", faults))
-    if faults:
+    manifest = read(Manifest, value, "manifest", faults)
+    if faults or manifest is None:
         raise FaultsError("manifest-invalid", file, faults)
     return manifest
 
@@ -238,169 +311,3 @@ def _yaml(data: bytes, file: str) -> object:
             expected="a release manifest",
             remedy=remedy,
         ) from error
-
-
-def _manifest(reader: Reader) -> Manifest:
-    reader.whole("manifest", FORMAT, FORMAT, unit="the format", example=str(FORMAT))
-    name = reader.text("name", required=True, pattern=NAME, expected="the service's name", example="shop")
-    version = reader.text("version", required=True, pattern=VERSION, expected=VERSION_WORDS, example='"1.1.0"')
-    commit = reader.text(
-        "commit",
-        required=True,
-        pattern=_COMMIT,
-        expected="the git commit, 40 or 64 hex digits",
-        example="...",
-    )
-    migrations = _migrations(reader)
-    manifest = Manifest(
-        name=name,
-        version=version,
-        commit=commit,
-        built_at=_built_at(reader),
-        artifact=_artifact(reader.mapping("artifact", required=True), name, version),
-        environment=_environment(reader),
-        schema=_schema(reader.mapping("schema", required=True, example="{min: 0, max: 0}"), migrations),
-        migrations=migrations,
-    )
-    reader.done()
-    return manifest
-
-
-def _built_at(reader: Reader) -> datetime:
-    expected = "a time such as 2026-01-02T03:04:05Z"
-    fallback = datetime.fromtimestamp(0, UTC)
-    if not reader.need("built_at", expected, "'2026-01-02T03:04:05Z'"):
-        return fallback
-    value = reader.raw("built_at")
-    try:
-        time = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
-        # YAML reads an unquoted time into UTC, and older loaders drop the zone.
-        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        reader.fault("built_at", shown(value), expected, "write the time in UTC, with a Z")
-        return fallback
-
-
-def _artifact(reader: Reader, name: str, version: str) -> Artifact:
-    kind = reader.text(
-        "kind",
-        required=True,
-        pattern="|".join(KIND_SUFFIXES),
-        expected=f"one of {', '.join(KIND_SUFFIXES)}",
-        example=TARBALL,
-    )
-    # The name follows from what is signed already, so that it can never lead out of a store or a folder.
-    wanted = artifact_file(name, version, kind or TARBALL)
-    file = reader.text("file", required=True, expected=f"the name {wanted}", example=wanted)
-    if file and file != wanted:
-        reader.fault("file", shown(file), f"{wanted!r}, from name, version and kind", f"write file: {wanted}")
-    artifact = Artifact(
-        kind=kind,
-        file=wanted,
-        sha256=reader.text(
-            "sha256", required=True, pattern=_SHA256, expected="64 hex digits in lower case", example="..."
-        ),
-        bytes=reader.whole("bytes", 1, _MAX_WHOLE, unit="bytes", example="1048576"),
-        unpacked_bytes=reader.whole("unpacked_bytes", 0, _MAX_WHOLE, unit="bytes", example="4194304"),
-        image=_image(reader.mapping("image", required=True)) if kind == OCI_ARCHIVE else None,
-    )
-    reader.done()
-    return artifact
-
-
-def _image(reader: Reader) -> Image:
-    environment = reader.mapping("environment")
-    variables: dict[str, str] = {}
-    for key in (key for key in environment.value if isinstance(key, str)):
-        variables[key] = environment.text(key, expected="a text", example='""')
-        if not carried({key: variables[key]}):
-            environment.fault(key, "a variable that no unit can carry", "a variable of the image", "build it again")
-    environment.done()
-    image = Image(
-        architecture=reader.text(
-            "architecture",
-            required=True,
-            pattern="[a-z0-9_]{1,32}",
-            expected="a machine as OCI names it",
-            example="amd64",
-        ),
-        working_dir=reader.text(
-            "working_dir", required=True, pattern=r"/[A-Za-z0-9._/+-]*", expected="a folder from /", example="/app"
-        ),
-        environment=variables,
-    )
-    if ".." in image.working_dir.split("/"):
-        reader.fault("working_dir", shown(image.working_dir), "a folder without ..", "build it again")
-    reader.done()
-    return image
-
-
-def _environment(reader: Reader) -> tuple[str, ...]:
-    keys: list[str] = []
-    items = reader.items("environment", expected="a list of names of variables", example="[DATABASE_URL]")
-    for index, item in enumerate(items):
-        if isinstance(item, str) and KEY.fullmatch(item) and item not in keys:
-            keys.append(item)
-            continue
-        observed = f"{item} a second time" if item in keys else shown(item)
-        reader.fault(
-            f"environment[{index}]",
-            observed,
-            "names of variables, each once: capital letters, digits and _",
-            "write e.g. DATABASE_URL (the name only: values belong into the service file)",
-        )
-    return tuple(keys)
-
-
-def _schema(reader: Reader, migrations: Iterable[Migration]) -> SchemaRange:
-    schema = SchemaRange(
-        min=reader.whole("min", 0, _MAX_WHOLE, unit="the lowest migration", example="0"),
-        max=reader.whole("max", 0, _MAX_WHOLE, unit="the highest migration", example="0"),
-    )
-    if schema.min > schema.max:
-        reader.fault("min", f"{schema.min}, above max ({schema.max})", "at most max", "lower min or raise max")
-    highest = max((m.version for m in migrations), default=0)
-    if schema.max < highest:
-        reader.fault(
-            "max",
-            f"{schema.max}, below migration {highest}, which the release carries itself",
-            f"at least {highest}",
-            f"write max: {highest}",
-        )
-    reader.done()
-    return schema
-
-
-def _migrations(reader: Reader) -> tuple[Migration, ...]:
-    migrations: list[Migration] = []
-    items = reader.items("migrations", expected="a list of migrations", example="[]")
-    for index, item in enumerate(items):
-        entry = reader_of(item, f"{reader.path}.migrations[{index}]", reader.faults)
-        migration = Migration(
-            version=entry.whole("version", 1, _MAX_WHOLE, unit="the number", example="1"),
-            id=entry.text("id", required=True, pattern=r"[^\s/]{1,200}", expected="a name", example="0001_init"),
-            kind=entry.text(
-                "kind",
-                required=True,
-                pattern="|".join(KINDS),
-                expected=f"one of {', '.join(KINDS)}",
-                example=KINDS[0],
-            ),
-            sha256=entry.text(
-                "sha256",
-                required=True,
-                pattern=_SHA256,
-                expected="64 hex digits in lower case",
-                example="...",
-            ),
-        )
-        entry.done()
-        if migrations and migration.version <= migrations[-1].version:
-            entry.fault(
-                "version",
-                f"{migration.version} after {migrations[-1].version}",
-                "numbers that grow, each once",
-                "give every migration a number of its own, and sort them",
-            )
-        migrations.append(migration)
-    return tuple(migrations)

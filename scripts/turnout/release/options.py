@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from turnout.errors import TurnoutError
-from turnout.faults import Fault, FaultsError, Reader, reader_of, shown
+from turnout.faults import Fault, FaultsError
+from turnout.keys import Key, Part, key, read
 from turnout.release.build import OPTIONS_FILE
+from turnout.release.schema import HIGHEST
 
 
-@dataclass(frozen=True)
-class Options:
+class Limits(Part):
+    """The range of migrations, where it is not what the files tell."""
+
+    min: int | None = key("lowest that it needs", None, high=HIGHEST, unit="a migration", example="1")
+    max: int | None = key("highest that it knows", None, high=HIGHEST, unit="a migration", example="1")
+
+
+class Options(Part):
     """The file's content; None where it says nothing. Paths are as written, relative to the source."""
 
-    name: str | None = None
-    version: str | None = None
-    commit: str | None = None
-    environment: tuple[str, ...] | None = None
-    environment_file: str | None = None
-    migrations: str | None = None
-    schema_min: int | None = None
-    schema_max: int | None = None
-    image_archive: str | None = None
-    key: str | None = None
-    out: str | None = None
+    name: str | None = key("the service's name", None, expected="the service's name", example="shop")
+    version: str | None = key("the version", None, expected="the version as a text", example='"1.1.0"')
+    commit: str | None = key("what it is built from", None, expected="a git commit", example="HEAD")
+    environment: tuple[str, ...] | None = key(
+        "variables that it needs",
+        None,
+        expected="a list of names of variables",
+        example="[DATABASE_URL]",
+        item=Key(expected="the name of a variable", example="DATABASE_URL"),
+    )
+    environment_file: str | None = key("a file that lists them", None, expected="a path", example="env.keys")
+    migrations: str | None = key("their folder", None, expected="a folder", example="migrations")
+    schema: Limits = key("states of the database", Limits, example="{min: 1, max: 3}")
+    image_archive: str | None = key("an image in place of files", None, expected="a path", example="image.tar")
+    out: str | None = key("where the release goes", None, expected="a folder", example="dist")
+    key: str | None = key("the key that signs", None, expected="a path", example="~/.config/turnout/release_ed25519")
 
 
 def read_options(source: Path) -> Options:
@@ -51,38 +63,7 @@ def read_options(source: Path) -> Options:
             remedy="correct or remove the file",
         ) from None
     faults: list[Fault] = []
-    options = _options(reader_of({} if value is None else value, OPTIONS_FILE, faults))
-    if faults:
+    options = read(Options, {} if value is None else value, OPTIONS_FILE, faults)
+    if faults or options is None:
         raise FaultsError("options-invalid", str(file), faults)
     return options
-
-
-def _options(reader: Reader) -> Options:
-    schema = reader.mapping("schema", example="{min: 1, max: 3}")
-    environment = None
-    if reader.has("environment"):
-        names = reader.items("environment", expected="a list of names of variables", example="[DATABASE_URL]")
-        for index, name in enumerate(names):
-            if not isinstance(name, str):
-                reader.fault(f"environment[{index}]", shown(name), "the name of a variable", "write e.g. DATABASE_URL")
-        environment = tuple(str(name) for name in names)
-    options = Options(
-        name=reader.optional_text("name", expected="the service's name", example="shop"),
-        version=reader.optional_text("version", expected="the version as a text", example='"1.1.0"'),
-        commit=reader.optional_text("commit", expected="a git commit", example="HEAD"),
-        environment=environment,
-        environment_file=reader.optional_text("environment_file", expected="a path", example="env.keys"),
-        migrations=reader.optional_text("migrations", expected="a folder", example="migrations"),
-        schema_min=_limit(schema, "min"),
-        schema_max=_limit(schema, "max"),
-        image_archive=reader.optional_text("image_archive", expected="a path", example="image.tar"),
-        key=reader.optional_text("key", expected="a path", example="~/.config/turnout/release_ed25519"),
-        out=reader.optional_text("out", expected="a folder", example="dist"),
-    )
-    schema.done()
-    reader.done()
-    return options
-
-
-def _limit(schema: Reader, key: str) -> int | None:
-    return schema.whole(key, 0, 10**18, unit="a migration", default=0, example="1") if schema.has(key) else None

@@ -7,34 +7,43 @@ take away, so a release runs only when it was declared to know them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
+
+from turnout.keys import At, Part, key
 
 EXPAND = "expand"
 CONTRACT = "contract"
 KINDS = (EXPAND, CONTRACT)
+HIGHEST = 10**18
+BUILD = "build the release again: turnout release build"
 
 
-@dataclass(frozen=True)
-class Migration:
+def sha256() -> Any:
+    """Return the key of a checksum."""
+    return key("sha256", pattern="[0-9a-f]{64}", expected="64 hex digits in lower case", example="0" * 64, remedy=BUILD)
+
+
+class Migration(Part):
     """One migration that a release carries; `sha256` is of the file that applies it."""
 
-    version: int
-    id: str
-    kind: str
-    sha256: str
-
-    def as_dict(self) -> dict[str, object]:
-        """Return the migration as the manifest carries it."""
-        return {"version": self.version, "id": self.id, "kind": self.kind, "sha256": self.sha256}
+    version: int = key("its number", low=1, high=HIGHEST, unit="the number", example="1")
+    id: str = key("its name", pattern=r"[^\s/]{1,200}", expected="a name", example="0001_init")
+    kind: str = key("whether it only adds", choices=KINDS, example=EXPAND)
+    sha256: str = sha256()
 
 
-@dataclass(frozen=True)
-class SchemaRange:
+class SchemaRange(Part):
     """What a release declares: it needs every migration up to `min`, and knows the contract ones up to `max`."""
 
-    min: int
-    max: int
+    min: int = key("lowest that it needs", high=HIGHEST, unit="the lowest migration", example="0")
+    max: int = key("highest that it knows", high=HIGHEST, unit="the highest migration", example="0")
+
+    def disagreements(self) -> Iterator[At]:
+        """The range has a beginning before its end."""
+        if self.min > self.max:
+            yield At(".min", f"{self.min}, above max ({self.max})", "at most max", "lower min or raise max")
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from turnout.service.model import Service
+if TYPE_CHECKING:
+    from turnout.service.model import Service
 
 # Set by Turnout for every process; a service file may not set them.
 RESERVED = ("PORT", "TURNOUT_COLOR", "TURNOUT_RELEASE", "TURNOUT_SERVICE")

@@ -1,4 +1,4 @@
-"""The values that a service file is made of, with units in their names.
+"""The service file: every key, what it means and what may stand there. All else is made from these declarations.
 
 Whatever may be a secret (environment values, credentials, headers and bodies of smoke tests) is kept out of
 `repr` and out of `Service.public()`.
@@ -6,102 +6,147 @@ Whatever may be a secret (environment values, credentials, headers and bodies of
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
-COLORS = ("blue", "green")
+from turnout.keys import At, Key, Part, key, plain
+from turnout.service import values
+from turnout.service.environment import METRICS_PORT, RESERVED
+from turnout.service.values import COLORS, DAY_S, NAME, Environment
 
+__all__ = ["COLORS", "Environment", "Service"]
 
-class Environment(Mapping[str, str]):
-    """Environment variables. Its `repr` shows the names only: every value counts as a secret."""
-
-    def __init__(self, values: Mapping[str, str] | None = None) -> None:
-        self._values = dict(values or {})
-
-    def __getitem__(self, key: str) -> str:
-        return self._values[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __hash__(self) -> int:
-        return hash(frozenset(self._values.items()))
-
-    def __repr__(self) -> str:
-        """Return the names, never the values."""
-        return f"Environment({', '.join(sorted(self._values))})"
+_WHOLE_TRAFFIC_BP = 10_000
+_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+_STEPS = "[{share_bp: 1000, hold_s: 5}, {share_bp: 10000, hold_s: 5}]"
+_MIGRATE_USER_STEM = 24  # characters of the service's name: users' names have 32 at most
 
 
-@dataclass(frozen=True)
-class S3Access:
+class S3Access(Part):
     """How an S3 bucket is reached. A field that is None is left to boto3's own search (AWS_* variables, profile)."""
 
-    endpoint: str | None = None
-    region: str | None = None
-    ca_file: Path | None = None
-    access_key: str | None = field(default=None, repr=False)
-    secret_key: str | None = field(default=None, repr=False)
-    session_token: str | None = field(default=None, repr=False)
+    endpoint: str | None = key(
+        "address of the server; without one it is Amazon's",
+        None,
+        pattern=r"https?://[^@\s]+",
+        expected="the address of an S3 server, without a user in it",
+        example="https://s3.example.com:8333",
+    )
+    region: str | None = key("the bucket's region", None, expected="a region's name", example="eu-central-1")
+    ca_file: Path | None = values.file("certificate authority of the server", "ca.pem")
+    access_key: str | None = values.vault("the access key")
+    secret_key: str | None = values.vault("the secret key")
+    session_token: str | None = values.vault("the token of a temporary login")
+
+    def disagreements(self) -> Iterator[At]:
+        """A key without its partner opens nothing."""
+        if (self.access_key is None) != (self.secret_key is None):
+            missing = "access_key" if self.access_key is None else "secret_key"
+            yield At(f".{missing}", "absent, and its partner is there", "both keys or none", f"add {missing}")
 
 
-@dataclass(frozen=True)
-class HttpAccess:
+class HttpAccess(Part):
     """How an HTTPS store is reached: a certificate authority of one's own, headers such as Authorization."""
 
-    ca_file: Path | None = None
-    headers: Environment = field(default_factory=Environment)
+    ca_file: Path | None = values.file("certificate authority of the server", "ca.pem")
+    headers: Environment = values.headers()
 
 
-@dataclass(frozen=True)
-class Releases:
+class Releases(Part):
     """Where artifacts come from, whose signature counts, and how many releases a host keeps."""
 
-    source: str
-    allowed_signers: Path
-    s3: S3Access = field(default_factory=S3Access)
-    http: HttpAccess = field(default_factory=HttpAccess)
-    keep: int = 5
-    revoked_signers: Path | None = None
+    source: str = values.source()
+    allowed_signers: Path = key(
+        "file of the keys whose signature counts (`turnout release keygen` makes a key)",
+        expected="the path of an allowed-signers file",
+        example="allowed_signers",
+    )
+    s3: S3Access = key("access to `s3://`; what is left out comes from boto3's usual places", S3Access, example="{}")
+    http: HttpAccess = key("access to `https://`", HttpAccess, example="{}")
+    keep: int = key(
+        "releases kept on a host beside the current and the previous one", 5, low=1, high=100, unit="releases"
+    )
+    revoked_signers: Path | None = values.file(
+        "keys whose signatures no longer count: a list made by `ssh-keygen -k`, or public keys, one a line",
+        "revoked_signers",
+        expected="a text",
+    )
 
 
-@dataclass(frozen=True)
-class Health:
+class Health(Part):
     """The question that tells whether an API process can serve."""
 
-    path: str = "/"
-    status: int = 200
-    timeout_s: float = 2.0
-    deadline_s: int = 60
+    path: str = values.url_path("a path of the API that answers once it can serve", "/")
+    status: int = values.status("the status of that answer")
+    timeout_s: float = values.seconds("seconds for one answer", 2.0, 0.1, 60)
+    deadline_s: int = values.seconds("seconds from start to the first such answer", 60, 1, 3600)
+
+    def disagreements(self) -> Iterator[At]:
+        """One question may not last longer than all of them."""
+        if self.timeout_s > self.deadline_s:
+            observed = f"{self.timeout_s:g} s, longer than deadline_s ({self.deadline_s} s)"
+            yield At(".timeout_s", observed, "at most deadline_s", "lower timeout_s or raise deadline_s")
 
 
-@dataclass(frozen=True)
-class Api:
+class Ports(Part):
+    """One port for each color."""
+
+    blue: int = values.port("8001")
+    green: int = values.port("8002")
+
+
+class MetricsPorts(Part):
+    """The same for metrics."""
+
+    blue: int = values.port("9101")
+    green: int = values.port("9102")
+
+
+class Api(Part):
     """The API process: `drain_s` is the longest request it is given time for when it stops."""
 
-    command: str
-    ports: Mapping[str, int]
-    health: Health = field(default_factory=Health)
-    metrics_path: str | None = None
-    stop_signal: str = "SIGTERM"
-    drain_s: int = 30
+    command: str = values.command(
+        "bin/api --port ${PORT}",
+        "as in systemd's `ExecStart`: no shell; `${PORT}` and other variables are replaced; a first word with a"
+        " slash that is not absolute lies inside the release (of an image: in its `WORKDIR`)",
+    )
+    ports: Mapping[str, int] = key(
+        "one port for each color, on every `api` host", form=Ports, read=asdict, example="{blue: 8001, green: 8002}"
+    )
+    health: Health = key(
+        "what tells that the API can serve; asked on the host before release, and by HAProxy all the time", Health
+    )
+    metrics_path: str | None = values.url_path(
+        "where Prometheus finds metrics; leave it out when there are none", None, "/metrics"
+    )
+    stop_signal: str = values.signal("how the API is told to finish", "SIGTERM")
+    drain_s: int = values.seconds("seconds that it may take to finish: at least your longest answer", 30)
 
 
-@dataclass(frozen=True)
-class Worker:
+class Worker(Part):
     """The worker process, `instances` of it on every worker host."""
 
-    command: str
-    instances: int = 1
-    quiesce_signal: str | None = None
-    resume_signal: str | None = None
-    stop_signal: str = "SIGTERM"
-    drain_s: int = 30
-    metrics_port: Mapping[str, int] | None = None
-    metrics_path: str = "/metrics"
+    command: str = values.command("bin/worker", "as `api.command`")
+    instances: int = key("processes of it on each `worker` host", 1, low=1, high=64, unit="processes on each host")
+    quiesce_signal: str | None = values.signal(
+        "tells a worker to take no new jobs and finish what it holds (asynq: `SIGTSTP`)"
+    )
+    resume_signal: str | None = values.signal("tells a quiesced worker to go on; without it the worker is restarted")
+    stop_signal: str = values.signal("how it is told to finish and exit", "SIGTERM")
+    drain_s: int = values.seconds("seconds that it may take to finish", 30)
+    metrics_port: Mapping[str, int] | None = key(
+        "a port for each color where Prometheus finds metrics, as `METRICS_PORT` in the environment; instance 2 has"
+        " the next one, and so on",
+        None,
+        form=MetricsPorts,
+        read=asdict,
+        example="{blue: 9101, green: 9102}",
+    )
+    metrics_path: str = values.url_path("where on that port", "/metrics", "/metrics")
 
     def metrics_ports(self, color: str) -> tuple[int, ...]:
         """Return the metrics port of every instance of a color: instance k has the declared port + k - 1."""
@@ -109,67 +154,121 @@ class Worker:
             return ()
         return tuple(self.metrics_port[color] + k for k in range(self.instances))
 
+    def disagreements(self) -> Iterator[At]:
+        """Signals that undo each other, and ports beyond the last one."""
+        if self.quiesce_signal == self.stop_signal:
+            observed = f"{self.stop_signal}, which is also stop_signal"
+            remedy = "remove quiesce_signal when the worker has none: stop_signal then does both"
+            yield At(".quiesce_signal", observed, "a signal after which the worker goes on running", remedy)
+        if self.resume_signal is not None and self.quiesce_signal in (None, self.resume_signal):
+            observed = "there is no quiesce_signal, or it is the same one"
+            remedy = "remove resume_signal, or give quiesce_signal one of its own"
+            yield At(".resume_signal", observed, "a signal that undoes quiesce_signal", remedy)
+        highest = 65536 - self.instances
+        for color, port in (self.metrics_port or {}).items():
+            if port > highest:
+                expected = f"a whole number of port from 1024 to {highest}: every instance has one of its own"
+                yield At(f".metrics_port.{color}", f"the number {port}", expected, f"write {color}: 9101")
 
-@dataclass(frozen=True)
-class Scheduler:
+
+class Scheduler(Part):
     """The process that must run exactly once."""
 
-    command: str
-    stop_signal: str = "SIGTERM"
-    drain_s: int = 10
+    command: str = values.command("bin/scheduler", "as `api.command`")
+    stop_signal: str = values.signal("how it is told to finish and exit", "SIGTERM")
+    drain_s: int = values.seconds("seconds that it may take to finish", 10)
 
 
-@dataclass(frozen=True)
-class Migrate:
+class Migrate(Part):
     """The commands that move the schema, and what only they are given."""
 
-    up: str
-    version: str
-    down: str | None = None
-    timeout_s: int = 300
-    environment: Environment = field(default_factory=Environment)
-    user: str = ""
-    """System user that they run as: never the service's, which could read their environment in /proc."""
+    up: str = values.command("bin/migrate up", "applies all that is pending")
+    version: str = values.command("bin/migrate version", "prints the highest migration that is applied")
+    down: str | None = values.command("bin/migrate down", "takes the last migration back; only rehearsals use it", None)
+    timeout_s: int = values.seconds("seconds that one of these commands may take", 300, 1)
+    environment: Environment = values.variables(
+        "variables that only migrations get, such as the address with the role that may change the schema",
+        reserved=False,
+    )
+    user: str = values.user(
+        "system user that migrations run as: not the service's, which could read the owner's password in `/proc`",
+        "`<name>-migrate`",
+        "shop-migrate",
+    )
 
 
-@dataclass(frozen=True)
-class Bucket:
+class Bucket(Part):
     """What keeps a user on one color: a header, a cookie, or (neither) the source address."""
 
-    header: str | None = None
-    cookie: str | None = None
+    header: str | None = values.header("a header that tells users apart", "a header's name", "Authorization")
+    cookie: str | None = values.header("a cookie that tells users apart", "a cookie's name", "session")
+
+    def disagreements(self) -> Iterator[At]:
+        """Users are told apart in one way."""
+        if self.header and self.cookie:
+            yield At("", "both header and cookie", "one of them, or {}", "remove one")
+
+    def plain(self, *, secrets: bool) -> dict[str, str]:  # noqa: ARG002 - there is none here
+        """Return what is set."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
-@dataclass(frozen=True)
-class SmokeTest:
+class SmokeTest(Part):
     """One request that a candidate must answer before any user's request reaches it."""
 
-    path: str
-    method: str = "GET"
-    status: int = 200
-    contains: str | None = None
-    body: str | None = field(default=None, repr=False)
-    headers: Environment = field(default_factory=Environment)
+    path: str = values.url_path("where it goes")
+    method: str = key("HTTP method", "GET", choices=_METHODS, expected=f"one of {', '.join(_METHODS)}", example="GET")
+    status: int = values.status("the status that is wanted")
+    contains: str | None = key(
+        "a text that the answer must hold", None, expected="a text that the answer holds", example='"ok"'
+    )
+    body: str | None = key(
+        "a text, or a mapping or list that is sent as JSON",
+        None,
+        secret=True,
+        pattern=r"[\s\S]*",
+        expected="a text, or a mapping sent as JSON",
+        remedy="write it as a text in quotes",
+        json={"type": ["string", "object", "array", "number", "boolean"]},
+    )
+    headers: Environment = values.headers()
+
+    @classmethod
+    def written(cls, value: dict[Any, Any]) -> dict[Any, Any]:
+        """Return the body as text; one that was written as values is sent as JSON, and says so."""
+        if isinstance(value.get("body"), str | None):
+            return value
+        try:
+            value = {**value, "body": json.dumps(value["body"])}
+        except (TypeError, ValueError):
+            return value
+        headers = value.get("headers", {})
+        if isinstance(headers, dict) and not any(str(name).lower() == "content-type" for name in headers):
+            value["headers"] = {**headers, "Content-Type": "application/json"}
+        return value
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(Part):
     """A share of traffic in basis points, and how long it is held before the next."""
 
-    share_bp: int
-    hold_s: float
+    share_bp: int = key(
+        "the candidate's share in basis points: growing, the last one 10000",
+        low=1,
+        high=_WHOLE_TRAFFIC_BP,
+        unit="basis points",
+        example="500",
+    )
+    hold_s: float = values.seconds("seconds until the next one; counts where no judge decides", 5)
 
 
-@dataclass(frozen=True)
-class Guard:
+class Guard(Part):
     """When HAProxy's own counters end a release: at least `min_5xx` and more than `max_5xx_ratio` in a step."""
 
-    max_5xx_ratio: float = 0.02
-    min_5xx: int = 3
+    max_5xx_ratio: float = key("5xx per request above which it is", 0.02, low=0, high=1, unit="5xx per request")
+    min_5xx: int = key("5xx below which it is not", 3, low=1, high=1_000_000, unit="answers")
 
 
-@dataclass(frozen=True)
-class Judge:
+class Judge(Part):
     """What decides over a release: the SLOs in the folder `slos`, read from `prometheus`, a URL.
 
     A step that neither promotes nor can be judged for `patience_s` ends as undecided. After 100 % the watch lasts
@@ -177,134 +276,187 @@ class Judge:
     requests a second go through every edge to each color, 0 for none.
     """
 
-    prometheus: str
-    slos: Path
-    patience_s: float = 600.0
-    bake_s: float = 300.0
-    fastest_window_s: float = 300.0
-    probes_per_s: float = 0.0
+    prometheus: str = key(
+        "address of the Prometheus that judges the releases",
+        pattern=r"https?://[^@\s?#]+",
+        expected="the address of a Prometheus, without a user in it",
+        example="http://10.0.0.41:9090",
+        hidden=True,  # an address may hold a password
+    )
+    slos: Path = values.file(
+        "folder of the SLO files, from the inventory's folder; `examples/slos/` has one for an application without"
+        " metrics",
+        "slos",
+        Path("slos"),
+        "the path of a folder of SLO files",
+    )
+    patience_s: float = values.seconds(
+        "seconds in one step without a decision, or without sight, after which everything is put back", 600, 1
+    )
+    bake_s: float = values.seconds(
+        "seconds of watching at 100 % before the release is confirmed; at least `fastest_window_s`",
+        300,
+        1,
+        7 * DAY_S,
+    )
+    fastest_window_s: float = values.seconds(
+        "shortest window of the alerts on these SLOs; 300 for those of `turnout slo rules`", 300, 1
+    )
+    probes_per_s: float = key(
+        "synthetic requests a second through every edge to each color while a release is judged: the requests of"
+        " `smoke`, in turn",
+        0,
+        high=100,
+        unit="requests a second",
+    )
 
 
-@dataclass(frozen=True)
-class Watch:
+class Watch(Part):
     """What guards the release in service between deploys: with `rollback_on_page` a page on its SLOs takes it back."""
 
-    rollback_on_page: bool = False
+    rollback_on_page: bool = key(
+        "with true, `turnout watch` lays a guard of the release between deploys: a page on its SLOs takes it back"
+        " while the one before it is warm",
+        False,
+    )
 
 
-@dataclass(frozen=True)
-class Service:
+class Service(Part):
     """A whole service file, checked, with its defaults filled in."""
 
-    name: str
-    user: str
-    releases: Releases
-    api: Api
-    packages: tuple[str, ...] = ()
-    worker: Worker | None = None
-    scheduler: Scheduler | None = None
-    migrate: Migrate | None = None
-    environment: Environment = field(default_factory=Environment)
-    bucket: Bucket = field(default_factory=Bucket)
-    smoke: tuple[SmokeTest, ...] = ()
-    steps: tuple[Step, ...] = ()
-    guard: Guard = field(default_factory=Guard)
-    judge: Judge | None = None
-    warm_s: int = 3600
-    watch: Watch = field(default_factory=Watch)
+    name: str = key(
+        "lower-case letters, digits and dashes; user, folders and units are named after it",
+        pattern=NAME,
+        expected="a name of 1 to 31 lower-case letters, digits and inner hyphens, a letter first",
+        example="shop",
+    )
+    releases: Releases = key("where releases come from", example="{source: ...}")
+    api: Api = key("the API, blue and green", example='{command: "bin/api", ports: {...}}')
+    user: str = values.user("system user that the processes run as", "`name`", "shop")
+    packages: tuple[str, ...] = key(
+        "Debian packages that your release needs on its hosts (an interpreter, a library)",
+        (),
+        expected="a list of Debian packages",
+        example="[libpq5]",
+        item=Key(pattern=r"[a-z0-9][a-z0-9+.-]+", expected="the name of a Debian package", example="libpq5"),
+    )
+    worker: Worker | None = key("leave it out when there is none", None)
+    scheduler: Scheduler | None = key("for a process that must run exactly once; leave it out when there is none", None)
+    migrate: Migrate | None = key("commands of your migration tool; leave it out when there is none", None)
+    environment: Environment = values.variables(
+        "variables of every process. Values are secrets: use Ansible Vault, they are never shown"
+    )
+    bucket: Bucket = key(
+        "what keeps one user on one color while the share grows: `{header: Authorization}` or `{cookie: session}`",
+        Bucket,
+        by_default="source address",
+    )
+    smoke: tuple[SmokeTest, ...] = key(
+        "requests that must succeed through every edge before any user's request reaches the candidate",
+        (),
+        expected="a list of requests",
+        example="[{path: /api/health/, status: 200}]",
+        by_default="the health check",
+    )
+    steps: tuple[Step, ...] = key(
+        "shares of traffic that the candidate gets, one after the other",
+        (Step(500, 5), Step(2500, 5), Step(_WHOLE_TRAFFIC_BP, 5)),
+        expected="a list of steps",
+        example=_STEPS,
+        by_default="5 %, 25 %, 100 %, 5 s each",
+    )
+    guard: Guard = key("when HAProxy's own count of the candidate's 5xx sends an edge back", Guard)
+    judge: Judge | None = key(
+        "leave it out, and steps go by the clock, guarded by HAProxy's own counts alone ([judge.md](judge.md))",
+        None,
+        example="{prometheus: ...}",
+    )
+    warm_s: int = values.seconds(
+        "seconds after a release was confirmed in which the one before it is warm: `watch` may go back to it",
+        3600,
+        high=30 * DAY_S,
+    )
+    watch: Watch = key("what guards the release in service", Watch)
 
     def processes(self) -> tuple[str, ...]:
         """Return the kinds of process that this service has, the API first."""
         optional = (("worker", self.worker), ("scheduler", self.scheduler))
         return ("api", *(name for name, value in optional if value is not None))
 
-    def public(self) -> dict[str, object]:
+    def public(self) -> dict[str, Any]:
         """Return the service without any secret: names of variables and headers instead of their values."""
-        return _as_dict(self, secrets=False)
+        return dict(plain(self, secrets=False))
 
-    def full(self) -> dict[str, object]:
+    def full(self) -> dict[str, Any]:
         """Return the service with its secrets; only for parameters that Ansible never shows."""
-        return _as_dict(self, secrets=True)
+        return dict(plain(self, secrets=True))
 
+    def completed(self, *, smoke: bool) -> Service:
+        """Return the service with the defaults that follow from other keys; with `smoke` the health check is one."""
+        user = self.user or self.name
+        migrate = self.migrate
+        if migrate is not None and not migrate.user:
+            migrate = replace(migrate, user=f"{self.name[:_MIGRATE_USER_STEM]}-migrate")
+        health = self.api.health
+        tests = (SmokeTest(health.path, status=health.status),) if smoke else self.smoke
+        return replace(self, user=user, migrate=migrate, smoke=tests)
 
-def _as_dict(service: Service, *, secrets: bool) -> dict[str, object]:
-    def variables(values: Environment) -> object:
-        return dict(values) if secrets else sorted(values)
+    def disagreements(self) -> Iterator[At]:
+        """Users, ports and variables that do not go together."""
+        user = self.user or self.name
+        if user == "root":
+            yield At(".user", "root", "a user of the service's own", f"write user: {self.name}, or remove the key")
+        if self.migrate is not None and self.migrate.user in ("root", user):
+            yield At(
+                ".migrate.user",
+                self.migrate.user,
+                "a user of the migrations' own: the service's user could read the owner's password in /proc",
+                f"write user: {self.name[:_MIGRATE_USER_STEM]}-migrate, or remove the key",
+            )
+        yield from self._growing()
+        yield from self._port_clashes()
+        measured = self.worker is not None and self.worker.metrics_port is not None
+        for name in self.environment:
+            if name in (*RESERVED, *([METRICS_PORT] if measured else ())):
+                yield At(f".environment.{name}", *values.set_by_turnout(name, "service.environment"))
+        yield from self._unset_variables({METRICS_PORT} if measured else set())
 
-    def fields(part: object | None, *names: str) -> dict[str, object] | None:
-        return None if part is None else {name: getattr(part, name) for name in names}
+    def _growing(self) -> Iterator[At]:
+        steps = self.steps
+        if not steps or steps[-1].share_bp != _WHOLE_TRAFFIC_BP:
+            last = f"the last share is {steps[-1].share_bp} bp" if steps else "no step"
+            yield At(".steps", last, "a last step of 10000 bp, which is all traffic", f"write steps: {_STEPS}")
+        for index, (one, two) in enumerate(itertools.pairwise(steps), start=1):
+            if two.share_bp <= one.share_bp:
+                observed = f"{two.share_bp} bp after {one.share_bp} bp"
+                remedy = "put the steps in growing order, each share once"
+                yield At(f".steps[{index}].share_bp", observed, "shares that grow from step to step", remedy)
 
-    def path(value: Path | None) -> str | None:
-        return None if value is None else str(value)
+    def _port_clashes(self) -> Iterator[At]:
+        taken: dict[int, str] = {}
+        uses = [(f"api.ports.{color}", port) for color, port in self.api.ports.items()]
+        if self.worker is not None:
+            uses += [
+                (f"worker.metrics_port.{color}", port) for color in COLORS for port in self.worker.metrics_ports(color)
+            ]
+        for where, port in uses:
+            other = taken.setdefault(port, where)
+            if other != where:
+                expected = "a port of its own for every process in every color"
+                observed = f"port {port}, which service.{other} has too"
+                yield At(f".{where}", observed, expected, f"change {where} or {other}")
 
-    releases, api, worker, migrate = service.releases, service.api, service.worker, service.migrate
-    judge = service.judge
-    s3: dict[str, object] = {
-        "endpoint": releases.s3.endpoint,
-        "region": releases.s3.region,
-        "ca_file": path(releases.s3.ca_file),
-    }
-    if secrets:
-        s3 |= {name: getattr(releases.s3, name) for name in ("access_key", "secret_key", "session_token")}
-    worker_fields = fields(worker, "command", "instances", "quiesce_signal", "resume_signal", "stop_signal", "drain_s")
-    if worker is not None and worker_fields is not None:
-        worker_fields["metrics_path"] = worker.metrics_path
-        worker_fields["metrics_port"] = None if worker.metrics_port is None else dict(worker.metrics_port)
-    migrate_fields = fields(migrate, "up", "down", "version", "timeout_s", "user")
-    if migrate is not None and migrate_fields is not None:
-        migrate_fields["environment"] = variables(migrate.environment)
-    return {
-        "name": service.name,
-        "user": service.user,
-        "packages": list(service.packages),
-        "releases": {
-            "source": releases.source,
-            "allowed_signers": str(releases.allowed_signers),
-            "revoked_signers": path(releases.revoked_signers),
-            "s3": s3,
-            "http": {"ca_file": path(releases.http.ca_file), "headers": variables(releases.http.headers)},
-            "keep": releases.keep,
-        },
-        "api": {
-            "command": api.command,
-            "ports": dict(api.ports),
-            "health": fields(api.health, "path", "status", "timeout_s", "deadline_s"),
-            "metrics_path": api.metrics_path,
-            "stop_signal": api.stop_signal,
-            "drain_s": api.drain_s,
-        },
-        "worker": worker_fields,
-        "scheduler": fields(service.scheduler, "command", "stop_signal", "drain_s"),
-        "migrate": migrate_fields,
-        "environment": variables(service.environment),
-        "bucket": {
-            name: value
-            for name, value in (("header", service.bucket.header), ("cookie", service.bucket.cookie))
-            if value is not None
-        },
-        "smoke": [
-            {
-                "path": test.path,
-                "method": test.method,
-                "status": test.status,
-                "contains": test.contains,
-                "headers": variables(test.headers),
-                **({"body": test.body} if secrets else {"has_body": test.body is not None}),
-            }
-            for test in service.smoke
-        ],
-        "steps": [{"share_bp": step.share_bp, "hold_s": step.hold_s} for step in service.steps],
-        "guard": fields(service.guard, "max_5xx_ratio", "min_5xx"),
-        "judge": None
-        if judge is None
-        else {
-            "prometheus": judge.prometheus,
-            "slos": str(judge.slos),
-            "patience_s": judge.patience_s,
-            "bake_s": judge.bake_s,
-            "fastest_window_s": judge.fastest_window_s,
-            "probes_per_s": judge.probes_per_s,
-        },
-        "warm_s": service.warm_s,
-        "watch": fields(service.watch, "rollback_on_page"),
-    }
+    def _unset_variables(self, measured: set[str]) -> Iterator[At]:
+        """Tell variables that nobody sets (systemd would put nothing there) and those that look like secrets."""
+        common = {*values.GIVEN_VARIABLES, *self.environment, *(name for name in RESERVED if name != "PORT")}
+        rows = [("api.command", self.api.command, {*common, "PORT"})]
+        if self.worker is not None:
+            rows.append(("worker.command", self.worker.command, common | measured))
+        if self.scheduler is not None:
+            rows.append(("scheduler.command", self.scheduler.command, common))
+        if self.migrate is not None:
+            known = common | set(self.migrate.environment)
+            texts = (("up", self.migrate.up), ("down", self.migrate.down), ("version", self.migrate.version))
+            rows += [(f"migrate.{name}", text, known) for name, text in texts if text is not None]
+        for name, command, known in rows:
+            yield from values.unset_variables(f".{name}", command, known)

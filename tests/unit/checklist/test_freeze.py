@@ -9,7 +9,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from turnout.checklist.freeze import DAYS, Once, Weekly, closes, opens, read
+from turnout import keys
+from turnout.checklist.config import Checklist
+from turnout.checklist.freeze import DAYS, Once, Weekly, Window, closes, opens
+from turnout.faults import Fault
 
 # Both changes of 2026 in three zones: north, south (the other way round), and one with a change of half an hour.
 CHANGES = {
@@ -18,6 +21,12 @@ CHANGES = {
     "Australia/Lord_Howe": (datetime(2026, 10, 3, 15, 30, tzinfo=UTC), datetime(2026, 4, 4, 15, 0, tzinfo=UTC)),
 }
 ZONES = sorted(CHANGES)
+
+
+def read(items: list[dict[str, Any]]) -> tuple[list[Window], list[Fault]]:
+    faults: list[Fault] = []
+    found = keys.read(Checklist, {"freeze": items}, "checklist", faults)
+    return [] if faults or found is None else list(found.freeze), faults
 
 
 def wall(moment: datetime, zone: str) -> datetime:

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from turnout import keys
 from turnout.checklist import waivers
-from turnout.checklist.catalog import NAMES
+from turnout.checklist.config import Checklist
 from turnout.checklist.model import Result, Verdict, Waiver
+from turnout.faults import Fault
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 GOOD: dict[str, Any] = {
@@ -24,8 +26,9 @@ GOOD: dict[str, Any] = {
 
 def read(**changes: Any) -> tuple[list[Waiver], list[str]]:
     item = {key: value for key, value in {**GOOD, **changes}.items() if value is not None}
-    found, faults = waivers.read([item], known=NAMES)
-    return found, [fault.path for fault in faults]
+    faults: list[Fault] = []
+    found = keys.read(Checklist, {"waivers": [item]}, "checklist", faults)
+    return [] if faults or found is None else list(found.waivers), [fault.path for fault in faults]
 
 
 def test_a_whole_waiver_is_read() -> None:

@@ -96,6 +96,32 @@ def test_the_smallest_service_gets_the_documented_defaults():
     assert service.releases.allowed_signers == Path("/etc/signers")
 
 
+def test_a_default_folder_is_taken_from_the_inventory_too():
+    value = full()
+    del value["judge"]["slos"]
+    assert loaded(value).judge.slos == Path("/inventory/slos")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["environment", "migrate.environment", "releases.http.headers", "releases.s3", "judge.prometheus"],
+)
+@pytest.mark.parametrize("value", ["DATABASE_URL=s3cr3t@", ["s3cr3t"]])
+def test_what_stands_in_place_of_secrets_is_not_shown(path: str, value: object):
+    with pytest.raises(FaultsError) as caught:
+        loaded(changed(path, value))
+    assert "s3cr3t" not in str(caught.value)
+
+
+def test_one_wrong_variable_does_not_make_the_others_unknown():
+    value = changed("environment.LINES", "two\nlines")
+    value["api"]["command"] = "bin/api --port ${PORT} --workers ${WORKERS} ${LINES} ${MISSING}"
+    assert faults_of(value) == {
+        "service.environment.LINES": "a text of several lines",
+        "service.api.command": "${MISSING}, which nobody sets",
+    }
+
+
 def test_migrations_have_a_user_of_their_own():
     service = loaded(full())
     assert service.migrate.user == "shop-migrate"

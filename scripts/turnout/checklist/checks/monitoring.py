@@ -97,11 +97,11 @@ def _alerts(config: Checklist, situation: Situation, asker: str | None) -> Resul
     pages = [
         alert
         for alert in data["alerts"]
-        if alert["state"] == "firing" and alert["labels"].get("severity") in config.alert_severities
+        if alert["state"] == "firing" and alert["labels"].get("severity") in config.alerts.severities
     ]
     firing = [alert for alert in pages if not _ignored(config, str(alert["labels"].get("alertname")))]
     passed_over = sorted({str(alert["labels"].get("alertname")) for alert in pages if alert not in firing})
-    severities = "/".join(config.alert_severities)
+    severities = "/".join(config.alerts.severities)
     if not firing:
         evidence = f"no {severities} fires ({len(data['alerts'])} alerts in all)"
         evidence += f"; fire and are ignored here: {', '.join(passed_over)}" if passed_over else ""
@@ -117,7 +117,7 @@ def _alerts(config: Checklist, situation: Situation, asker: str | None) -> Resul
 
 
 def _ignored(config: Checklist, name: str) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in config.alert_ignore)
+    return any(fnmatchcase(name, pattern) for pattern in config.alerts.ignore)
 
 
 def scalar(data: Facts) -> float | None:

@@ -80,7 +80,7 @@ def _environment(config: Checklist, situation: Situation) -> Iterator[Result]:
     problems = [f"{key} is required by {situation.release} and not in the inventory" for key in _s(required - declared)]
     evidence = f"{len(declared)} variables in the inventory, {len(required)} required by {situation.release}"
     if required:
-        unknown = declared - required - set(config.environment_extra)
+        unknown = declared - required - set(config.environment.extra)
         problems += [f"{key} is in the inventory and {situation.release} does not ask for it" for key in _s(unknown)]
     elif declared:
         # A team that names no keys when it builds has not said which ones are too many.

@@ -1,0 +1,264 @@
+"""The kinds of value that a service file has: what may stand there, and what a person is told otherwise."""
+
+from __future__ import annotations
+
+import re
+import signal as signals
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, replace
+from typing import Any
+
+from turnout.faults import kind_of, nearest, shown
+from turnout.keys import At, Key, Wrong, key
+from turnout.service import commands
+from turnout.service.environment import KEY, RESERVED, value_fault
+
+COLORS = ("blue", "green")
+DAY_S = 86_400
+NAME = r"[a-z]([a-z0-9-]{0,29}[a-z0-9])?"
+HEADER_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,80}"  # a header's or cookie's name, RFC 9110
+
+_SIGNALS = sorted(s.name for s in signals.Signals if s.name not in ("SIGKILL", "SIGSTOP"))
+_REALTIME = r"SIGRTMIN(\+([1-9]|[12]\d|30))?"
+
+GIVEN_VARIABLES = frozenset(
+    [
+        *("CACHE_DIRECTORY", "CONFIGURATION_DIRECTORY", "CREDENTIALS_DIRECTORY", "HOME", "INVOCATION_ID", "LANG"),
+        *("LOGNAME", "LOGS_DIRECTORY", "MAINPID", "PATH", "RUNTIME_DIRECTORY", "SHELL", "STATE_DIRECTORY", "USER"),
+    ]
+)
+"""Variables that systemd or the login sets; a command may use them without declaring them."""
+# A command line is visible to every user of a host, so what is called like this must not be put into one.
+_SECRET_NAME = re.compile(
+    r"PASSWORD|PASSWD|SECRET|TOKEN|CREDENTIAL|PRIVATE|API_?KEY|ACCESS_?KEY|DSN|DATABASE_URL|REDIS_URL"
+)
+
+
+class Environment(Mapping[str, str]):
+    """Environment variables. Its `repr` shows the names only: every value counts as a secret."""
+
+    def __init__(self, values: Mapping[str, str] | None = None) -> None:
+        self._values = dict(values or {})
+
+    def __getitem__(self, key: str) -> str:
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._values.items()))
+
+    def __repr__(self) -> str:
+        """Return the names, never the values."""
+        return f"Environment({', '.join(sorted(self._values))})"
+
+    def plain(self, *, secrets: bool) -> dict[str, str] | list[str]:
+        """Return the variables, or only their names."""
+        return dict(self._values) if secrets else sorted(self._values)
+
+
+def port(example: str) -> Any:
+    """Return the key of a port."""
+    return key("1024 or above", low=1024, high=65535, unit="port", example=example)
+
+
+def file(means: str, example: str, default: Any = None, expected: str = "the path of a file") -> Any:
+    """Return the key of a file or folder."""
+    return key(means, default, example=example, expected=expected)
+
+
+def user(means: str, by_default: str, example: str) -> Any:
+    """Return the key of a system user."""
+    expected = "the name of a system user"
+    return key(means, "", pattern="[a-z_][a-z0-9_-]{0,30}", expected=expected, example=example, by_default=by_default)
+
+
+def url_path(means: str, default: Any = MISSING, example: str = "/api/health/") -> Any:
+    """Return the key of a path in a URL."""
+    return key(
+        means, default, pattern=r"/[^\s]*", expected="a path that begins with / and has no blank", example=example
+    )
+
+
+def status(means: str) -> Any:
+    """Return the key of an HTTP status."""
+    return key(means, 200, low=100, high=599, unit="HTTP status")
+
+
+def seconds(means: str, default: Any, low: float = 0, high: float = DAY_S) -> Any:
+    """Return the key of a time."""
+    return key(means, default, low=low, high=high, unit="seconds")
+
+
+def header(means: str, expected: str, example: str) -> Any:
+    """Return the key of a header's or a cookie's name."""
+    return key(means, None, pattern=HEADER_NAME, expected=expected, example=example)
+
+
+def vault(means: str) -> Any:
+    """Return the key of a secret."""
+    expected = "a text, best from Ansible Vault"
+    return key(f"{means}, best from Ansible Vault", None, expected=expected, example='"{{ vault_... }}"', secret=True)
+
+
+# Commands and signals ---------------------------------------------------------------------------------------------
+
+
+def command(example: str, means: str, default: Any = MISSING) -> Any:
+    """Return the key of a command line."""
+    expected = "a command in systemd's ExecStart syntax"
+    pattern = r"[\s\S]*\S[\s\S]*"
+    return key(means, default, pattern=pattern, expected=expected, example=f'"{example}"', check=_command)
+
+
+def _command(text: str | None) -> str | None:
+    if text is None:
+        return None
+    if "\n" in text.strip("\n"):
+        raise Wrong("a text of several lines", "a command in systemd's ExecStart syntax, on one line")
+    text = text.strip()
+    try:
+        commands.check_program(text)
+    except commands.CommandError as error:
+        raise Wrong(str(error)) from None
+    strange = [letter for letter in commands.specifiers(text) if not letter.isalpha()]
+    if strange:
+        remedy = f"write %% where the program is to get one %: ... %%{strange[0]}"
+        raise Wrong(f"%{strange[0]}, which systemd cannot resolve", "%% or a specifier of systemd", remedy)
+    return text
+
+
+def unset_variables(where: str, text: str, known: set[str]) -> Iterator[At]:
+    """Yield what is wrong with the variables of a command."""
+    for name in commands.variables(text):
+        if name not in known:
+            likely = nearest(name, known)
+            remedy = f"write ${{{likely}}}" if likely else f"add {name} to service.environment"
+            yield At(where, f"${{{name}}}, which nobody sets", "variables that are set", f"{remedy}; $$ is one $")
+        elif _SECRET_NAME.search(name):
+            yield At(
+                where,
+                f"${{{name}}}, by its name a secret, on a command line, which every user of the host can read",
+                "secrets in the environment only",
+                f"let the program read {name} from its environment",
+            )
+
+
+def signal(means: str, default: str | None = None) -> Any:
+    """Return the key of a signal."""
+    expected = "the name of a signal that a process can catch, such as SIGTERM or SIGUSR1"
+    pattern = f"^(?:{'|'.join(_SIGNALS)}|{_REALTIME})$"
+    return key(means, default, expected=expected, read=_signal, json={"type": "string", "pattern": pattern})
+
+
+def _signal(value: Any) -> str:
+    if isinstance(value, str) and (value in _SIGNALS or re.fullmatch(_REALTIME, value)):
+        return value
+    likely = nearest(f"SIG{value.upper().removeprefix('SIG')}", _SIGNALS) if isinstance(value, str) else None
+    raise Wrong(shown(value), example=likely or "SIGTERM")
+
+
+# Variables and headers --------------------------------------------------------------------------------------------
+
+
+def set_by_turnout(name: str, path: str) -> tuple[str, str, str]:
+    """Return what is told of a variable that Turnout sets itself."""
+    return "a variable that Turnout sets itself", "another name", f"remove {name} from {path}"
+
+
+def _not_reserved(name: str) -> str:
+    if name in RESERVED:
+        raise Wrong(*set_by_turnout(name, "service.migrate.environment"))
+    return name
+
+
+def _variable(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return str(value)
+    if not isinstance(value, str):
+        remedy = 'write "" for an empty value' if value is None else "write it as one text, in quotes"
+        raise Wrong(kind_of(value), remedy=remedy)
+    fault = value_fault(value)
+    if fault is not None:
+        remedy = "encode it (base64, or \\n written as two characters) and decode it in the program"
+        raise Wrong(fault, "a text of one line", remedy)
+    return value
+
+
+def _header(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise Wrong(kind_of(value), "a text", "write it in quotes")
+    if not str(value).isprintable():
+        raise Wrong("a text with line ends or control characters", "a text of one line", "remove them")
+    return str(value)
+
+
+_NAME_OF = Key(
+    pattern=KEY.pattern,
+    observed="a name that is no variable of systemd and Turnout",
+    expected="capital letters, digits and _, no digit first",
+    remedy="rename it, e.g. DATABASE_URL",
+)
+_VALUE = Key(
+    expected="a text, a number or a boolean",
+    read=_variable,
+    hidden=True,
+    json={"type": ["string", "number", "boolean"]},
+)
+_HEADER_NAME = Key(
+    pattern=HEADER_NAME, observed="a name that no header can have", expected="a header's name", remedy="rename it"
+)
+_HEADER = Key(expected="a text", read=_header, hidden=True, json={"type": ["string", "number"]})
+
+
+def variables(means: str, *, reserved: bool = True) -> Any:
+    """Return the key of variables; without `reserved` those that Turnout sets are refused by their names."""
+    names = _NAME_OF if reserved else replace(_NAME_OF, check=_not_reserved)
+    return key(means, Environment, names=names, item=_VALUE, read=Environment, example="{KEY: value}")
+
+
+def headers() -> Any:
+    """Return the key of headers."""
+    means = "headers that are sent along; values are secrets"
+    return key(means, Environment, names=_HEADER_NAME, item=_HEADER, read=Environment, example="{Accept: text/html}")
+
+
+# Where releases come from -----------------------------------------------------------------------------------------
+
+
+def _source(source: str) -> str:
+    # Only the scheme is shown: the rest of an address may hold a password.
+    if source.startswith("/"):
+        return source
+    try:
+        url = urllib.parse.urlsplit(source)
+    except ValueError:
+        raise Wrong("an address that cannot be read") from None
+    if url.scheme not in ("s3", "http", "https"):
+        raise Wrong(f"a text that begins with {source[:8]!r}")
+    if "@" in url.netloc:
+        raise Wrong(
+            "an address with a user or password in it", remedy="put them into releases.s3 or releases.http.headers"
+        )
+    if not url.netloc:
+        raise Wrong(f"a {url.scheme} address without a bucket or host")
+    if url.query or url.fragment:
+        raise Wrong("an address with ? or #", remedy="remove what follows the path")
+    return source
+
+
+def source() -> Any:
+    """Return the key of the place that releases come from."""
+    return key(
+        "a folder on the controller, `https://…` or `s3://bucket/prefix`",
+        expected="s3://bucket/prefix, https://host/path, or an absolute folder",
+        example="s3://releases/shop",
+        check=_source,
+    )
