@@ -30,6 +30,7 @@ GROUPS: dict[str, tuple[str, str, str]] = {
         "Judge recorded releases again, and report them.",
     ),
     "release": ("turnout.release.cli", "release", "Build, sign, publish and verify releases."),
+    "schema": ("turnout.key_docs", "command", "Print the JSON Schema of a file that people write, for editors."),
     "slo": ("turnout.slo.cli", "slo", "Check SLOs, and write Prometheus rules from them."),
 }
 if importlib.util.find_spec("turnout.lab") is not None:  # in a checkout: the lab is no part of what is installed
