@@ -19,7 +19,9 @@ from turnout.faults import Fault, FaultsError
 from turnout.init import vault
 from turnout.init.answers import PURPOSES, Answers, Host, check
 from turnout.inventory_check import check as check_inventory
+from turnout.key_docs import schema
 from turnout.service import load
+from turnout.service.model import Service
 
 VAULT_PASSWORD = PurePosixPath(".vault-password")
 _IN_ROOT = {
@@ -36,6 +38,7 @@ _IN_INVENTORY = {
     "group_vars/all/recovery.yml": "recovery.yml",
     "slos/api-availability.yml": "slo.yml",
 }
+_SCHEMA = "service.schema.json"  # named in the template of the service file
 _PRIVATE, _PUBLIC = 0o600, 0o644
 
 
@@ -53,6 +56,7 @@ def render(answers: Answers) -> dict[PurePosixPath, File]:
     values = _values(answers)
     place = PurePosixPath("inventories", answers.environment)
     made = {PurePosixPath(path): File(_fill(name, values)) for path, name in _IN_ROOT.items()}
+    made[PurePosixPath(_SCHEMA)] = File(json.dumps(schema(Service, "service"), indent=2, ensure_ascii=False) + "\n")
     made |= {place / path: File(_fill(name, values)) for path, name in _IN_INVENTORY.items()}
     variables = place / "group_vars" / "all"
     example = {**values, "example": True, "secret": str}

@@ -19,11 +19,14 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from jsonschema import Draft202012Validator
 from turnout.cli import cli
 from turnout.drill import objectives
 from turnout.errors import TurnoutError
 from turnout.faults import FaultsError
 from turnout.init import repository
+from turnout.key_docs import schema
+from turnout.service.model import Service
 from turnout.slo import parse
 
 ROOT = Path(__file__).parents[3]
@@ -220,6 +223,17 @@ def test_the_example_names_every_secret_and_holds_none(tmp_path: Path) -> None:
     assert named <= set(re.findall(r"vault_[a-z_]+", text)) | {"vault_"}
 
 
+def test_an_editor_finds_the_schema_of_the_service_file_and_nothing_wrong_in_it(tmp_path: Path) -> None:
+    folder = made(tmp_path / "ops", *WHOLE)
+    file = inventory(folder) / "group_vars" / "all" / "service.yml"
+    named = re.findall(r"\$schema=(\S+)", file.read_text().splitlines()[0])
+    written = json.loads((file.parent / named[0]).read_text())
+    assert written == schema(Service, "service")
+    assert [
+        str(error.json_path) for error in Draft202012Validator(written).iter_errors(yaml.safe_load(file.read_text()))
+    ] == []
+
+
 # What the repository holds -----------------------------------------------------------------------------------------
 
 
@@ -228,7 +242,7 @@ def test_the_version_is_pinned_and_nothing_of_turnouts_code_is_copied(tmp_path: 
     assert f"turnout=={version('turnout')}" in (folder / "requirements.txt").read_text().splitlines()
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert names == {
-        ".gitignore", ".vault-password", "ansible.cfg", "ci/check.yml", "requirements.txt",
+        ".gitignore", ".vault-password", "ansible.cfg", "ci/check.yml", "requirements.txt", "service.schema.json",
         "inventories/live/hosts.yml", "inventories/live/slos/api-availability.yml",
         *(f"inventories/live/group_vars/all/{name}" for name in (
             "backup.yml", "recovery.yml", "service.yml", "site.yml", "vault.yml", "vault.yml.example")),
