@@ -62,7 +62,9 @@ def carry_out(edge: Edge, who: Who, action: str, before: State, after: State, *,
     touch_live = after.green_bp != before.green_bp or action in ("move", "apply", "adopt")
     after = stamped(edge, before, after)
     facts = {**facts, "before": before.summary(), "after": after.summary()}
-    in_place = not touch_live or edge.live()["green_bp"] == edge.disk_bp() == after.green_bp
+    # Where users are, which is not what the state says after a rollback that could not be written to the disk.
+    was_live_bp = edge.live()["green_bp"] if touch_live else None
+    in_place = not touch_live or was_live_bp == edge.disk_bp() == after.green_bp
     if before == after and in_place:
         return answer(who, action, False, message, **facts)
     if touch_live:
@@ -79,7 +81,8 @@ def carry_out(edge: Edge, who: Who, action: str, before: State, after: State, *,
             edge.write_map(after.green_bp)
             facts["older_workers"] = edge.haproxy.set_green_bp(after.green_bp)
     except (OSError, Unreachable, Disobeyed) as fault:
-        raise put_back(edge, who, action, before, cause=fault, touch_live=touch_live, facts=facts) from fault
+        live_bp = (before.green_bp if was_live_bp is None else was_live_bp) if touch_live else None
+        raise put_back(edge, who, action, before, cause=fault, live_bp=live_bp, facts=facts) from fault
     edge.tell_peers(after)
     try:
         note(edge, who, "result", action, state=after.as_json())
@@ -107,19 +110,19 @@ def require_haproxy(edge: Edge) -> None:
 
 
 def put_back(
-    edge: Edge, who: Who, action: str, before: State, *, cause: Exception, touch_live: bool, facts: Json
+    edge: Edge, who: Who, action: str, before: State, *, cause: Exception, live_bp: int | None, facts: Json
 ) -> Trouble:
-    """Undo a change that did not take; returns the error to raise."""
+    """Undo a change that did not take; returns the error to raise. `live_bp` is what HAProxy held, None: leave it."""
     faults = []
     try:
         edge.write_state(before)
-        if touch_live:
+        if live_bp is not None:
             edge.write_map(before.green_bp)
     except OSError as fault:
         faults.append(f"the disk ({fault.strerror or fault})")
-    if touch_live:
+    if live_bp is not None:
         try:
-            edge.haproxy.set_green_bp(before.green_bp)
+            edge.haproxy.set_green_bp(live_bp)
         except (Unreachable, Disobeyed) as fault:
             faults.append(f"the running HAProxy ({fault})")
     why = f"{action} did not take: {cause}"
@@ -138,14 +141,14 @@ def put_back(
     )
 
 
-def checked_backend(edge: Edge, color: str, patience_s: float = 1.5) -> Json:
+def checked_backend(edge: Edge, color: str, patience_s: float = 1.5, *, alone: bool = False) -> Json:
     """Return a color's backend; right after HAProxy's start, wait for its first health checks.
 
-    Raises Unreachable.
+    Raises Unreachable, or Trouble where HAProxy does not have both backends, with `alone` not this one.
     """
     deadline = time.monotonic() + patience_s
     while True:
-        backend = edge.haproxy.backends()[color]
+        backend = (edge.haproxy.backends([color]) if alone else edge.haproxy.backends())[color]
         if not any(server["pending"] for server in backend["servers"]) or time.monotonic() > deadline:
             return backend
         time.sleep(0.05)

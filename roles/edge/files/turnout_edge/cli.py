@@ -35,7 +35,7 @@ from .holding import (
     command_lock_release,
     command_lock_take,
 )
-from .request import Who
+from .request import Who, as_characters
 from .rollback import command_rollback
 from .shapes import FORMAT
 from .show import command_show, table
@@ -111,6 +111,10 @@ ENDLESS = {
 
 COMMON_WITH_VALUE = ("--config", "--run", "--actor", "--phase")
 COMMON_FLAGS = ("--dry-run", "--human", "--quiet")
+
+
+# Names of files, and JSON that says by itself what is wrong with it; every other word is kept as characters.
+VERBATIM = ("config", "peers", "release", "json")
 
 
 # The options of each command: name, and settings of argparse.
@@ -207,13 +211,17 @@ def parse(words: list[str]) -> tuple[str, argparse.Namespace]:
         parser.add_argument(option, action="store_true")
     for option, settings in OPTIONS.get(name, []):
         parser.add_argument(option, **settings)
-    return name, parser.parse_args(rest)
+    options = parser.parse_args(rest)
+    for option, value in vars(options).items():
+        if isinstance(value, str) and option not in VERBATIM:
+            setattr(options, option, as_characters(value))
+    return name, options
 
 
 def default_actor() -> str:
     """Return who is logged in, as user@host."""
     user = os.environ.get("SUDO_USER") or os.environ.get("LOGNAME") or os.environ.get("USER") or f"uid{os.getuid()}"
-    return f"{user}@{socket.gethostname()}"
+    return as_characters(f"{user}@{socket.gethostname()}")
 
 
 class Uninterrupted:

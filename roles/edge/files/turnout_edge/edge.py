@@ -211,7 +211,7 @@ class Edge:
 
     def write_state(self, state: State) -> None:
         """Put the state on the disk."""
-        data = json.dumps(state.as_json(), indent=1, ensure_ascii=False).encode() + b"\n"
+        data = json.dumps(state.as_json(), indent=1, ensure_ascii=False).encode(errors="replace") + b"\n"
         self.files.replace(self._path("state.json"), data)
 
     def tell_peers(self, state: State) -> None:
@@ -229,7 +229,7 @@ class Edge:
             now = self.clock.mark()
             doubt = in_doubt(state.word())
             text = exposition(state, self.load_lease(), now, doubt=doubt, peers=self.hear_peers())
-            self.files.replace(self.config.textfile, text.encode(), mode=0o644, durable=False)
+            self.files.replace(self.config.textfile, text.encode(errors="replace"), mode=0o644, durable=False)
 
     def disk_bp(self) -> int | None:
         """Return green's share as the map file has it: what HAProxy will read at its next start."""

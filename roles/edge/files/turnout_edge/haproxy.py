@@ -5,10 +5,12 @@ from __future__ import annotations
 import socket
 
 from .errors import EXIT_USAGE, Trouble
-from .state import WHOLE_BP
+from .state import COLORS, WHOLE_BP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .errors import Json
 
 
@@ -121,11 +123,12 @@ class HAProxy:
                 return color
         return None
 
-    def backends(self) -> dict[str, Json]:
+    def backends(self, colors: Iterable[str] = COLORS) -> dict[str, Json]:
         """Return status and counters of each color's backend; raises Unreachable, or Trouble for an unknown name."""
         rows = parse_stat(self.ask("show stat"))
         found = {}
-        for color, name in self.backend_names.items():
+        for color in colors:
+            name = self.backend_names[color]
             mine = [row for row in rows if row.get("pxname") == name]
             total = next((row for row in mine if row.get("svname") == "BACKEND"), None)
             if total is None:
@@ -182,8 +185,8 @@ def older_workers(listing: str) -> list[int]:
     for line in listing.splitlines():
         if line.startswith("#"):
             section = line.strip("# ").lower()
-        elif section == "old workers" and line.split()[:1]:
-            pids.append(int(line.split()[0]))
+        elif section == "old workers" and (pid := number(next(iter(line.split()), None))) > 0:
+            pids.append(pid)
     return pids
 
 
@@ -198,7 +201,8 @@ def parse_stat(text: str) -> list[dict[str, str]]:
 
 def number(text: str | None) -> int:
     """Return a counter; HAProxy leaves out those that do not apply."""
-    return int(text) if text and text.lstrip("-").isdigit() else 0
+    digits = (text or "").removeprefix("-")
+    return int(text or "") if digits.isascii() and digits.isdigit() and len(digits) < 20 else 0
 
 
 def read_server(row: dict[str, str]) -> Json:

@@ -143,8 +143,11 @@ class Journal:
 
 
 def encode_line(line: Json) -> bytes:
-    """Return one line of a journal. The compact form is relied upon by the scans above."""
-    return json.dumps(line, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    """Return one line of a journal. The compact form is relied upon by the scans above.
+
+    What is no character (a word from a terminal that does not speak UTF-8) becomes a question mark.
+    """
+    return json.dumps(line, separators=(",", ":"), ensure_ascii=False).encode(errors="replace") + b"\n"
 
 
 def parse_line(raw: bytes) -> Json | None:

@@ -32,6 +32,11 @@ def read_json(text: str, option: str) -> Json:
     return data
 
 
+def as_characters(text: str) -> str:
+    """Return a word of the command line as it can be written: bytes that are no UTF-8 become question marks."""
+    return text.encode(errors="replace").decode()
+
+
 def split_names(text: str) -> list[str]:
     """Return the names in a list with commas."""
     return [name.strip() for name in text.split(",") if name.strip()]

@@ -167,6 +167,7 @@ def command_rollback(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
         # Its playbook goes on to the processes of the hosts, so it needs the lock and a number of its own.
         if takes_lock and not who.dry_run:
             way.warnings += take_lock(edge, who, lock, ends_others=way.ends_others)
+            tell_no_lock_that_is_not_held(edge, way)
         return answer(who, "nothing", entered, way.message(), **way.facts(), warnings=way.warnings)
     changed = way.moves or way.before != way.after or takes_lock or recovered is not None
     if who.dry_run or not changed:
@@ -185,9 +186,12 @@ def newer_words(entry: Json) -> str:
 def target_backend(edge: Edge, color: str) -> Json | None:
     """Return the backend that the users go back to, or None when HAProxy does not answer."""
     try:
-        return checked_backend(edge, color)
+        return checked_backend(edge, color, alone=True)  # what became of the other one keeps nobody from going back
     except Unreachable:
         return None
+    except Trouble as fault:
+        fault.remedy += '; or go back all the same: turnout-edge rollback --force --reason "..."'
+        raise
 
 
 def let_stand(edge: Edge, who: Who, state: State, *, told: bool) -> State:
@@ -222,8 +226,9 @@ def quarantine(edge: Edge, way: WayBack, why: str | None) -> bool:
         new = held is None or held.get("run") != way.who.run
         if new:
             edge.ledger.append({**head, **names, "why": why, "share_bp": way.before.share_bp})
-    except OSError as fault:
-        way.warnings.append(f"NOT in quarantine, the ledger could not be written: {fault.strerror or fault}")
+    except Exception as fault:  # whatever it is, it keeps nobody from going back
+        why_not = (fault.strerror if isinstance(fault, OSError) else "") or f"{type(fault).__name__} {fault}"
+        way.warnings.append(f"NOT in quarantine, the ledger could not be written: {why_not}")
         return False
     way.quarantined = True
     return new
@@ -290,6 +295,20 @@ def take_lock(edge: Edge, who: Who, lock: Json, *, ends_others: bool) -> list[st
     return []
 
 
+def tell_no_lock_that_is_not_held(edge: Edge, way: WayBack) -> None:
+    """Say nothing of a lock that was taken over where its file, for whatever reason, says otherwise."""
+    if way.took_over is None:
+        return
+    try:
+        holder = edge.load_lock()["holder"]
+    except Exception:
+        holder = None
+    if holder is None or holder["run"] != way.who.run:
+        run, purpose, owner = (way.took_over[key] for key in ("run", "purpose", "owner"))
+        way.warnings.append(f"the lock is still run {run}'s ({purpose}, {owner})")
+        way.took_over = None
+
+
 def carry_back(edge: Edge, way: WayBack, lock: Json, *, keep_lock: bool, started: float) -> Json:
     """Make a rollback true wherever it can be: no step that fails keeps the next from being tried."""
     unwritten: list[str] = []
@@ -305,6 +324,7 @@ def carry_back(edge: Edge, way: WayBack, lock: Json, *, keep_lock: bool, started
     who = way.who
     way.after = stamped(edge, way.before, way.after)
     attempt("lock", edge.write_lock, lock_of_rollback(edge, who, lock))  # first: the old holder may not move
+    tell_no_lock_that_is_not_held(edge, way)
     target = way.after.as_json()
     attempt(
         "journal", note, edge, who, "intent", "rollback", target=target, took_over=way.taken_from(), fence=way.fence

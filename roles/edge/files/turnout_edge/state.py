@@ -298,7 +298,9 @@ def parse_map(text: str) -> int | None:
     if len(entries) != 1 or len(entries[0]) != 2 or entries[0][0] != "green":
         return None
     value = entries[0][1]
-    return int(value) if value.isascii() and value.isdigit() and int(value) <= WHOLE_BP else None
+    # No more digits than a share can have: Python makes no number of thousands of them.
+    is_share = value.isascii() and value.isdigit() and len(value) < 10
+    return int(value) if is_share and int(value) <= WHOLE_BP else None
 
 
 def choose_recovered(lines: list[Json], live_bp: int | None, service: str) -> State | None:
