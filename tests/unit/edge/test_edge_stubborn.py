@@ -216,6 +216,24 @@ def test_the_watchdog_leaves_a_rollback_that_is_true_in_haproxy_only(monkeypatch
     assert edge.shares()["blue"] == 10_000
     look(edge)
     assert edge.shares()["blue"] == 10_000
+    assert "taken over" not in caught.value.expected
+
+
+def test_a_rollback_that_is_true_in_haproxy_only_says_how_it_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    edge = edge_confirmed()
+    with monkeypatch.context() as full:
+        fill(edge, full, lambda path: True)
+        with pytest.raises(Trouble) as caught:
+            edge.run("rollback")
+    stop, again, start = (
+        caught.value.remedy.index(words)
+        for words in ("systemctl stop turnout-edge-watch", "turnout-edge rollback again", "systemctl start")
+    )
+    assert stop < again < start
+    edge.run("rollback")  # the disk has room, and no watchdog looked between
+    look(edge)
+    assert edge.shares()["blue"] == 10_000
+    assert edge.agrees()
 
 
 def test_a_change_that_did_not_take_leaves_users_where_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,6 +244,8 @@ def test_a_change_that_did_not_take_leaves_users_where_they_were(monkeypatch: py
         edge.run("move --run A --share-bp 5000")
     assert caught.value.exit_code == EXIT_PUT_BACK
     assert edge.proxy.green == 1000
+    assert "mend the disk" in caught.value.remedy
+    assert "reload" not in caught.value.remedy, "it would read the share of a disk that may be behind"
 
 
 def test_a_change_that_did_not_take_puts_back_a_share_where_haproxy_had_none(monkeypatch: pytest.MonkeyPatch) -> None:

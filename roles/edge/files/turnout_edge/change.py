@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from .edge import Edge
-from .errors import EXIT_PUT_BACK, EXIT_REFUSED, Trouble, refusal
+from .errors import EXIT_PUT_BACK, EXIT_REFUSED, EXIT_USAGE, Trouble, refusal
 from .haproxy import Disobeyed, Unreachable
 from .request import Who
 from .state import State
@@ -61,6 +61,11 @@ def carry_out(edge: Edge, who: Who, action: str, before: State, after: State, *,
     """Make a change true on disk and in HAProxy, or put everything back and say so (exit 5)."""
     touch_live = after.green_bp != before.green_bp or action in ("move", "apply", "adopt")
     after = stamped(edge, before, after)
+    if faults := after.faults():
+        expected = "a state that can be read back"
+        raise Trouble(
+            "unsound", EXIT_USAGE, f"{action} would leave that {'; '.join(faults)}", expected, "mend the words"
+        )
     facts = {**facts, "before": before.summary(), "after": after.summary()}
     # Where users are, which is not what the state says after a rollback that could not be written to the disk.
     was_live_bp = edge.live()["green_bp"] if touch_live else None
@@ -131,12 +136,17 @@ def put_back(
         note(edge, who, "result", action, failed=f"{why}; {outcome}", state=before.as_json())
     except OSError:
         outcome += " (and the journal could not be written)"
+    expected = "HAProxy holding what it was told"
+    remedy = "journalctl -u haproxy; systemctl reload haproxy; then turnout-edge apply"
+    if isinstance(cause, OSError):  # a reload would read the share of a disk that may be behind
+        expected = "a disk with room that may be written"
+        remedy = "mend the disk (df -h; df -i; mount), then the same again; where traffic is: turnout-edge show --human"
     return Trouble(
         "put-back" if not faults else "half-done",
         EXIT_PUT_BACK,
         f"{why}; {outcome}",
-        "HAProxy holding what it was told",
-        "journalctl -u haproxy; systemctl reload haproxy; then turnout-edge apply",
+        expected,
+        remedy,
         **{**facts, "after": before.summary(), "changed": bool(faults)},
     )
 

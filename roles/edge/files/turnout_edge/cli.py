@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -46,7 +47,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, TextIO
 
     from .errors import Json
 
@@ -294,23 +295,48 @@ def main(words: list[str]) -> int:
             if version.VERSION
             else "turnout-edge, laid from a checkout without a version"
         )
-        print(f"{name} (protocol {version.PROTOCOL}, formats up to {FORMAT})")
+        tell(f"{name} (protocol {version.PROTOCOL}, formats up to {FORMAT})", sys.stdout)
         return EXIT_DONE
     if not words or words[0] in ("-h", "--help", "help"):
-        print(HELP)
+        tell(HELP, sys.stdout)
         return EXIT_DONE if words else EXIT_USAGE
     code, result, text = answer_to(words)
-    try:
-        if "--human" in words:
-            print(text, file=sys.stdout if code == EXIT_DONE else sys.stderr)
-        elif result:
-            if not (text == "" or "--quiet" in words or result.get("action") == "show"):
-                print(text, file=sys.stderr)
-            print(json.dumps(result, ensure_ascii=False))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody listens any more; what was done is done
+    if "--human" in words:
+        tell(text, sys.stdout if code == EXIT_DONE else sys.stderr)
+    elif result:
+        if not (text == "" or "--quiet" in words or result.get("action") == "show"):
+            tell(text, sys.stderr)
+        tell(answer_for(sys.stdout, result), sys.stdout)
     return code
+
+
+def answer_for(stream: TextIO | None, result: Json) -> str:
+    """Return an answer as JSON in the characters that a stream knows."""
+    text = json.dumps(result, ensure_ascii=False)
+    try:
+        text.encode(encoding_of(stream))
+    except UnicodeEncodeError:
+        return json.dumps(result)
+    return text
+
+
+def encoding_of(stream: TextIO | None) -> str:
+    """Return the encoding of a stream, which may be closed."""
+    return (stream.encoding if stream is not None else None) or "utf-8"
+
+
+def tell(text: str, stream: TextIO | None) -> None:
+    """Print words. Where nobody listens, or the disk is full: what was done is done, and its exit code is kept."""
+    if stream is None:
+        return  # whoever started it closed it
+    encoding = encoding_of(stream)
+    try:
+        print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):  # what is still in it must not fail again at the end
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
 
 
 def internal_error(fault: Exception) -> tuple[int, Json, str]:

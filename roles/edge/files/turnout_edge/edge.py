@@ -55,16 +55,16 @@ class Config:
         remedy = "apply the edge role (ansible-playbook turnout.ops.site), or name another file with --config"
         expected = f"a JSON object with {', '.join(cls.KEYS[:5])}"
         try:
-            with open(path, encoding="utf-8") as stream:
-                data = json.load(stream)
+            with open(path, "rb") as stream:
+                data = decode(stream.read(LARGEST_BYTES + 1))
         except FileNotFoundError as fault:
             raise Trouble("config", EXIT_USAGE, f"there is no {path}", expected, remedy) from fault
         except PermissionError as fault:
             raise not_root(path) from fault
-        except (OSError, ValueError, RecursionError) as fault:
+        except (OSError, Unreadable) as fault:
             raise Trouble("config", EXIT_USAGE, f"{path} cannot be read: {fault}", expected, remedy) from fault
         faults = config_faults(data)
-        if faults:
+        if faults or not isinstance(data, dict):
             raise Trouble("config", EXIT_USAGE, f"{path}: {'; '.join(faults)}", expected, remedy)
         return cls(data)
 

@@ -16,6 +16,7 @@ import time
 
 from .errors import EXIT_DONE, EXIT_USAGE, Trouble
 from .peers import LINE_LIMIT, read_object
+from .shapes import is_number
 from .store import Files
 
 TYPE_CHECKING = False
@@ -37,7 +38,7 @@ def said_here(config: Config) -> Json:
     """Return what this edge says of itself, and how many seconds ago its watchdog (or a command) said it."""
     data = read_object(Files().read(config.told_file, LINE_LIMIT) if config.told_file else None)
     at = data.pop("boot", None)
-    known = isinstance(at, int | float) and not isinstance(at, bool)
+    known = isinstance(at, int | float) and is_number(at)
     return {**data, "age_s": round(boot_s() - at, 3) if known else None}
 
 
@@ -108,7 +109,7 @@ class Follower:
         """Keep one line of a peer; tells whether it said anything."""
         said = read_object(line if len(line) < LINE_LIMIT else None)
         age_s = said.pop("age_s", None)
-        if isinstance(age_s, bool) or not isinstance(age_s, int | float) or age_s < 0:
+        if not isinstance(age_s, int | float) or not is_number(age_s):
             return False
         with self.guard:
             self.heard[name] = {"boot": round(boot_s() - age_s, 3), "said": said}
@@ -130,6 +131,8 @@ class Follower:
                 self.follow_once(name, ssh_words(peer))
             except OSError as fault:
                 self.say(name, str(fault))
+            except Exception as fault:  # a peer that is followed no more would never be heard again
+                self.say(name, f"internal: {type(fault).__name__} {fault}; it is followed on; remedy: report this line")
             time.sleep(AGAIN_AFTER_S)
 
     def follow_once(self, name: str, words: list[str]) -> None:

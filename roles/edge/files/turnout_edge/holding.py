@@ -8,6 +8,7 @@ from .errors import EXIT_LOCKED, EXIT_USAGE, Trouble, refusal
 from .lock import check_lock, describe_lock, fence_of, lock_is_fresh, mark_age_s
 from .request import Who, required_run
 from .resolve import CONFIRMED, READY
+from .shapes import LONGEST_LEASE_S, LONGEST_S, is_count, is_number
 from .show import show_lock
 
 TYPE_CHECKING = False
@@ -43,8 +44,12 @@ def release_lock(edge: Edge, who: Who) -> None:
 def command_lock_take(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
     """Take the lock; from a holder that shows no life any more, or with --break from anybody."""
     run = required_run(who)
-    if options.fence < 0:
-        raise Trouble("fence", EXIT_USAGE, f"--fence {options.fence}", "a number from 0 on", "mend the number")
+    if not is_count(options.fence):
+        expected = "a whole number from 0 to 2^63 - 1"
+        raise Trouble("fence", EXIT_USAGE, f"--fence {options.fence}", expected, "mend the number")
+    if not is_number(options.ttl_s):
+        expected = f"a number of seconds from 0 to {LONGEST_S:g}"
+        raise Trouble("ttl", EXIT_USAGE, f"--ttl-s {options.ttl_s:g}", expected, "mend the number")
     now = edge.clock.mark()
     lock = edge.load_lock()
     holder = lock["holder"]
@@ -153,8 +158,11 @@ def command_lock_break(edge: Edge, who: Who, options: argparse.Namespace) -> Jso
 
 def arm_lease(edge: Edge, who: Who, lease_s: float) -> Json:
     """Arm or renew the lease of this run."""
-    if lease_s <= 0:
-        raise Trouble("lease", EXIT_USAGE, f"--lease-s {lease_s:g}", "a positive number of seconds", "mend the number")
+    if not is_number(lease_s, most=LONGEST_LEASE_S) or lease_s <= 0:
+        # A longer one could not be read back, and the watchdog would end it at once.
+        expected = f"a positive number of seconds, at most {LONGEST_LEASE_S:.0f}"
+        remedy = "mend the number: --lease-s, or lease_s in edge.json (edge_lease_s of the edge role)"
+        raise Trouble("lease", EXIT_USAGE, f"a lease of {lease_s:g} s", expected, remedy)
     if edge.config.require_watch and not edge.watch_is_alive():
         raise refusal(
             "watch-down",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 from .resolve import Word
-from .shapes import FORMAT, is_newer, is_number
+from .shapes import FORMAT, Unreadable, decode_object, is_newer, is_number
 from .state import State, is_handover
 
 TYPE_CHECKING = False
@@ -33,13 +31,12 @@ def told(state: State, lease: Json, boot: float) -> Json:
     }
 
 
-def read_object(raw: bytes | str | None) -> Json:
+def read_object(raw: bytes | None) -> Json:
     """Return a JSON object; an empty one for anything else."""
     try:
-        data = json.loads(raw or "{}")
-    except (ValueError, RecursionError):
+        return decode_object(raw) if raw else {}
+    except Unreadable:
         return {}
-    return data if isinstance(data, dict) else {}
 
 
 def heard(raw: bytes | None, name: str, service: str, boot: float) -> Json | None:

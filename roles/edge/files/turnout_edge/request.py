@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 from .errors import EXIT_USAGE, Trouble
+from .shapes import Unreadable, decode_object
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,12 +23,10 @@ class Who:
 def read_json(text: str, option: str) -> Json:
     """Return the JSON object that an option holds; raises Trouble."""
     try:
-        data = json.loads(text)
-    except ValueError as fault:
-        raise Trouble("json", EXIT_USAGE, f"{option} is no JSON: {fault}", "a JSON object", "mend it") from fault
-    if not isinstance(data, dict):
-        raise Trouble("json", EXIT_USAGE, f"{option} is {text}", "a JSON object", "mend it")
-    return data
+        return decode_object(text.encode(errors="surrogateescape"))
+    except (Unreadable, UnicodeEncodeError) as fault:
+        seen = f"{option} is no JSON that can be read back: {as_characters(str(fault))[:200]}"
+        raise Trouble("json", EXIT_USAGE, seen, "a JSON object", "mend it") from fault
 
 
 def as_characters(text: str) -> str:

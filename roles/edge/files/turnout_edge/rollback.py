@@ -400,7 +400,10 @@ def half_rollback(way: WayBack, live_fault: str | None, unwritten: list[str]) ->
             EXIT_LIVE_ONLY,
             f"MOVED IN THE RUNNING HAPROXY, BUT NOT WRITTEN TO DISK: {', '.join(unwritten)}",
             f"{way.message()}; on disk too: a reload of HAProxy would bring the old share back",
-            "do not reload haproxy; mend the disk (df -h; mount), then turnout-edge rollback again",
+            # The watchdog knows only what the disk says, and makes it true as soon as the disk takes a change again.
+            "systemctl stop turnout-edge-watch (it would bring the old share back as soon as the disk has room), and "
+            "do not reload haproxy; mend the disk (df -h; df -i; mount), then turnout-edge rollback again, and "
+            "systemctl start turnout-edge-watch",
             **facts,
         )
     return Trouble(

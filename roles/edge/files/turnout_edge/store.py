@@ -138,6 +138,37 @@ def sync_folder(folder: str) -> None:
         os.close(descriptor)
 
 
+def no_state_folder(path: str, fault: OSError) -> Trouble:
+    """Return the error for a file of the state folder that can be neither made nor opened."""
+    folder = os.path.dirname(path)
+    observed, remedy = f"there is no {folder}", f"mkdir -m 700 {folder}"
+    if os.path.isdir(folder) or not os.path.isdir(os.path.dirname(folder)):
+        observed = f"{path} cannot be opened: {fault.strerror or fault}"
+        remedy = f"see what is there, and whether the disk has room: ls -ld {folder} {path}; df -h {folder}"
+    elif os.path.lexists(folder):
+        observed = f"{folder} is no folder"
+        remedy = f"mv {folder} {folder}.aside && mkdir -m 700 {folder}"
+    return Trouble("state-dir", EXIT_USAGE, observed, "the state folder of edge.json", remedy)
+
+
+def holder_of(path: str) -> int | None:
+    """Return the process that holds a file locked, by what the kernel says; None where it does not tell.
+
+    Not by what stands in the file: on a full disk the holder could not write its own number.
+    """
+    path = os.path.realpath(path)
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            for descriptor in os.listdir(f"/proc/{pid}/fd"):
+                if os.readlink(f"/proc/{pid}/fd/{descriptor}") == path:
+                    with open(f"/proc/{pid}/fdinfo/{descriptor}", encoding="ascii") as stream:
+                        if "\nlock:" in stream.read():
+                            return int(pid)
+        except OSError:
+            continue  # it has ended, or is not this user's to look at
+    return None
+
+
 class FileLock:
     """The one lock under which everything is done, held for milliseconds."""
 
@@ -156,14 +187,9 @@ class FileLock:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    holder = self._holder()
+                    number = os.fstat(self.descriptor).st_ino
                     os.close(self.descriptor)
-                    raise refusal(
-                        "busy",
-                        f"another turnout-edge (pid {holder or 'unknown'}) has worked for more than {self.WAIT_S:g} s",
-                        "at most a few milliseconds",
-                        f"look at it (ps -fp {holder}), and end it if it hangs: kill {holder}",
-                    ) from None
+                    raise self._busy(holder_of(self.path), number) from None
                 time.sleep(0.005)
         try:
             os.ftruncate(self.descriptor, 0)
@@ -172,28 +198,30 @@ class FileLock:
             pass  # a full or read-only disk: the name of the holder is a courtesy
         return self
 
-    def _holder(self) -> str:
-        try:
-            return os.pread(self.descriptor, 64, 0).decode(errors="replace").strip()
-        except OSError:
-            return ""
+    def _busy(self, pid: int | None, number: int) -> Trouble:
+        # SIGTERM waits until it has ended its work. A stopped one goes on with CONT; KILL leaves what a power cut does.
+        remedy = (
+            f"look at it (ps -fp {pid}), and end it if it hangs: kill -CONT {pid}; kill -9 {pid}"
+            if pid
+            else f"grep :{number} /proc/locks names the process in its fifth column; look at it with ps -fp"
+        )
+        return refusal(
+            "busy",
+            f"another turnout-edge (pid {pid or 'unknown'}) has worked for more than {self.WAIT_S:g} s",
+            "at most a few milliseconds",
+            remedy,
+        )
 
     def _open(self) -> int:
         try:
             return os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         except PermissionError as fault:
             raise not_root(self.path) from fault
-        except FileNotFoundError as fault:
-            folder = os.path.dirname(self.path)
-            raise Trouble(
-                "state-dir",
-                EXIT_USAGE,
-                f"there is no {folder}",
-                "the state folder of edge.json",
-                f"mkdir -m 700 {folder}",
-            ) from fault
-        except OSError:
-            return os.open(self.path, os.O_RDONLY)  # a disk that went read-only must not keep a rollback out
+        except OSError as fault:
+            try:
+                return os.open(self.path, os.O_RDONLY)  # a disk that went read-only must not keep a rollback out
+            except OSError:
+                raise no_state_folder(self.path, fault) from fault
 
     def __exit__(self, *_: object) -> None:
         os.close(self.descriptor)

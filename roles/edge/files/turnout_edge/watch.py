@@ -20,6 +20,7 @@ from .lock import lease_has_run_out, lock_is_fresh
 from .request import Who
 from .resolve import BACK, COMMITTED, CONFIRMED, PATIENCE_S, READY, Word, in_doubt, resolve
 from .rollback import command_rollback
+from .store import no_state_folder
 from .transitions import commit, confirm, forward
 
 TYPE_CHECKING = False
@@ -296,8 +297,11 @@ def run_watch(edge: Edge) -> int:
     signal.signal(signal.SIGINT, lambda *_: stopping.append(1))
     try:
         descriptor = os.open(edge.watch_path(), os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError:  # a disk that went read-only, or a folder in its place
-        descriptor = os.open(edge.watch_path(), os.O_RDONLY)
+    except OSError as fault:  # a disk that went read-only, or a folder in its place
+        try:
+            descriptor = os.open(edge.watch_path(), os.O_RDONLY)
+        except OSError:
+            raise no_state_folder(edge.watch_path(), fault) from fault
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
