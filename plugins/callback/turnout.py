@@ -319,12 +319,16 @@ class Record:
                 events.write(json.dumps({"ts": now(), "event": kind, **more}, default=str) + "\n")
 
     def write(self, name, text):
-        """Write a small file in one step, so that the keeper never reads half of it."""
-        if self._ready():
-            with contextlib.suppress(OSError):
-                draft = self.folder / f".{name}.tmp"
-                draft.write_text(text, encoding="utf-8")
-                draft.rename(self.folder / name)
+        """Write a small file in one step, so that the keeper never reads half of it; tell whether it was written."""
+        if not self._ready():
+            return False
+        try:
+            draft = self.folder / f".{name}.tmp"
+            draft.write_text(text, encoding="utf-8")
+            draft.rename(self.folder / name)
+        except OSError:
+            return False
+        return True
 
     def has(self, name):
         """Tell whether the folder holds a file of this name."""
@@ -568,10 +572,11 @@ class CallbackModule(CallbackBase):
 
     def _end(self, how):
         self._ctrl_c.ending()
-        self._record.write("ended", how)
+        told = self._record.write("ended", how)
         self._record.event("end", how=how, seconds=round(time.monotonic() - self._started, 3))
         if self._record.has("keeper.json") and how == "failed":
-            self._show_put_back()
+            # A keeper that cannot be told sees that this process is gone: waiting for it, it would wait for the keeper.
+            self._show_put_back() if told else self._leave_put_back()
         if how == "failed" and self._causes:
             self._print_first_cause()
         self._report()
@@ -630,6 +635,15 @@ class CallbackModule(CallbackBase):
                 "to bring the rest back: ansible-playbook turnout.ops.rollback",
                 C.COLOR_WARN,
             )
+
+    def _leave_put_back(self):
+        """Say where to look for a put-back that begins when this process has ended."""
+        self._print(
+            f"\n  the disk of this machine does not take how this run ended: everything is put back once this command "
+            f"is gone, and is not shown here\n  expected: room for {self._record.folder}; to mend: df -h "
+            f"{self._record.folder}; to see how it ends: ansible-playbook turnout.ops.status",
+            C.COLOR_WARN,
+        )
 
     def _start_keeper(self):
         """Start a keeper for the put-back alone; tell whether there is one."""

@@ -227,3 +227,28 @@ def test_without_any_such_variable_the_system_knows_who(plugin: ModuleType, monk
     for name in ("SUDO_USER", "LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.delenv(name, raising=False)
     assert plugin.actor() not in ("", "unknown")
+
+
+UNTOLD = """
+from ansible_collections.turnout.ops.plugins.callback import turnout
+plugin = turnout.CallbackModule()
+plugin._record.write("phase", "6/9 users")
+folder = plugin._record.folder
+(folder / "keeper.json").write_text('{"run": "r"}')
+(folder / "keeper.pid").write_text("KEEPER")
+(folder / ".ended.tmp").mkdir()  # as a full disk: the file cannot be written
+plugin._causes.append(("6/9 users", "judge", "edge1", "the judge says rollback"))
+plugin._end("failed")
+plugin._finished = True
+"""
+
+
+def test_a_playbook_that_cannot_tell_its_keeper_how_it_ended_does_not_wait_for_it(run: Run, tmp_path: Path) -> None:
+    """The keeper waits for that word, or for the playbook's own end."""
+    env = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), "TURNOUT_RUN": "r"}
+    code = UNTOLD.replace("KEEPER", (run.folder / "keeper.pid").read_text())
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=30, check=True)
+    assert "is put back once this command is gone" in done.stdout
+    assert "turnout.ops.status" in done.stdout
+    assert "the judge says rollback" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
