@@ -84,7 +84,21 @@ def kept_record(places: Places, color: str) -> dict | None:
         record = json.loads((places.displaced(color) / "slot.json").read_bytes())
     except (OSError, ValueError):
         return None
-    return record if isinstance(record, dict) else None
+    return record if is_kept(record) else None
+
+
+def is_kept(record: object) -> bool:
+    """Tell whether that is a whole record of what was kept aside: a damaged one counts as none."""
+    if not isinstance(record, dict) or not isinstance(record.get("files"), dict) or "release_id" not in record:
+        return False
+    release_id = record["release_id"]
+    if release_id is not None and not (isinstance(release_id, str) and RELEASE_ID.fullmatch(release_id)):
+        return False
+    return all(
+        isinstance(file, dict) and isinstance(file.get("copy"), str)
+        and isinstance(file.get("mode"), int) and isinstance(file.get("gid"), int)
+        for file in record["files"].values()
+    )  # fmt: skip
 
 
 def keep_aside(places: Places, color: str, slot: Slot, candidate: str) -> None:

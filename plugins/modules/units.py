@@ -82,6 +82,10 @@ home:
   description: The newest record of the scheduler's home on this host - C(host), C(fence) and C(run); null for none.
   returned: success
   type: dict
+fenced_by:
+  description: The newest run that changed this host, as C(run) and C(fence); null where none is known.
+  returned: success, and where an older run is refused
+  type: dict
 code:
   description: A short word for the failure, where another program may want to know it.
   returned: failure of the fence
@@ -387,6 +391,17 @@ def settle_home(fence, home, options):
         return home.write(options["service"], record, ROOT)
 
 
+def tell_figures(wanted, fence, service):
+    """Tell the node exporter what ought to run. Figures that cannot be written keep no process from running."""
+    try:
+        wanted.tell(service, ROOT)
+    except OSError as error:
+        fence.notes.append(
+            f"{error.filename or wanted.FIGURES_DIR}: {error.strerror}; expected: a file that root can write, which tells "
+            f"the alerts what ought to run; to mend: df -h /{wanted.FIGURES_DIR}; ls -ld /{wanted.FIGURES_DIR}"
+        )
+
+
 def options_of(given):
     """Return the task's options with their defaults; raises UnitError for one that makes no sense."""
     options = {name: value for name, value in given.items() if not name.startswith("_ansible_")}
@@ -445,18 +460,19 @@ def perform(options, check_mode):
         if state == "homed" and not check_mode:
             changed = settle_home(fence, home, options)
         if not check_mode and state in ("started", "steady", "stopped"):
-            wanted.tell(options["service"], ROOT)
+            tell_figures(wanted, fence, options["service"])
         if state == "steady" and not check_mode:
             wait_steady(units, fence, options["steady_s"])
         after = {unit.name: unit.show() for unit in units}
     except library.FenceError as refused:
         return {
             "failed": True, "msg": refused.message(), **refused.fields, "changed": changed, "warnings": fence.notes,
+            "fenced_by": library.recorded(options["service"], ROOT),
         }  # fmt: skip
     except (UnitError, OSError) as error:
         return {"failed": True, "msg": str(error), "changed": changed, "warnings": fence.notes}
     return {
-        "changed": changed, "units": after, "home": home.read(options["service"], ROOT),
+        "changed": changed, "units": after, "fenced_by": library.recorded(options["service"], ROOT), "home": home.read(options["service"], ROOT),
         "diff": {"before": before, "after": after}, "warnings": fence.notes,
     }  # fmt: skip
 

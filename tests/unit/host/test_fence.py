@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import tempfile
 import threading
 import time
@@ -145,11 +147,65 @@ def test_no_record_makes_the_program_fall(text: bytes) -> None:
 
 
 def test_a_record_that_cannot_be_written_stops_the_change(tmp_path: Path) -> None:
-    file = tmp_path / "var/lib/turnout-slots/shop/fence.json"
-    (file / "inside").mkdir(parents=True)
+    folder = tmp_path / "var/lib/turnout-slots"
+    folder.mkdir(parents=True)
+    (folder / "shop").touch()
     with pytest.raises(FenceError) as refused:
         Fence("shop", "r1", 1, str(tmp_path)).check()
     assert refused.value.fields["code"] == "host-files"
+
+
+@pytest.mark.parametrize("name", ["fence.json", ".fence.json.turnout-new", "fence.lock"])
+def test_what_is_no_file_where_one_is_to_be_is_moved_aside(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "var/lib/turnout-slots/shop"
+    (folder / name / "inside").mkdir(parents=True)
+    assert code_of(tmp_path, "r1", 1) is None
+    assert recorded("shop", str(tmp_path)) == {"fence": 1, "run": "r1"}
+    (aside,) = folder.glob(f"{name}.not-a-file-*")
+    assert (aside / "inside").is_dir()
+
+
+def full(monkeypatch: pytest.MonkeyPatch, number: int, *, lock: bool) -> None:
+    """Have the disk take no record any more, nor a new lock file; what is below /run is memory."""
+    replace, hold = library.atomic.replace, library.Lock._hold
+
+    def refuse(path: str) -> None:
+        if "/run/" not in path:
+            raise OSError(number, os.strerror(number), path)
+
+    def no_record(path: str, content: bytes, mode: int) -> None:
+        refuse(path)
+        replace(path, content, mode)
+
+    def no_lock(self: library.Lock, path: str, deadline: float) -> None:
+        refuse(path)
+        hold(self, path, deadline)
+
+    monkeypatch.setattr(library.atomic, "replace", no_record)
+    if lock:
+        monkeypatch.setattr(library.Lock, "_hold", no_lock)
+
+
+@pytest.mark.parametrize("lock", [False, True])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
+def test_a_run_on_a_full_disk_is_recorded_in_memory_and_the_greater_record_counts(
+    tmp_path: Path, number: int, lock: bool
+) -> None:
+    root = str(tmp_path)
+    Fence("shop", "a", 3, root).check()
+    with pytest.MonkeyPatch.context() as patch:
+        full(patch, number, lock=lock)
+        fence = Fence("shop", "b", 5, root)
+        with fence.held():
+            pass
+        (note,) = fence.notes
+        assert "run/turnout/fence/shop/fence.json" in note and "df -h" in note
+        assert code_of(tmp_path, "a", 4) == "fence"
+    assert record_of(tmp_path)["fence"] == 3
+    assert recorded("shop", root) == {"fence": 5, "run": "b"}
+    assert code_of(tmp_path, "a", 4) == "fence"
+    assert code_of(tmp_path, "c", 6) is None
+    assert recorded("shop", root) == {"fence": 6, "run": "c"} and record_of(tmp_path)["fence"] == 6
 
 
 def test_a_lock_that_is_never_given_back_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -222,6 +222,54 @@ def test_it_looks_now_and_then_and_at_once_when_the_host_stood_still(
     assert looks == ([0.0, 15.0, 30.0] if 18.0 not in pauses else [0.0, 19.0])
 
 
+WHOLE = {
+    "host": "app1",
+    "user": "u",
+    "key": "/k",
+    "known_hosts": "/h",
+    "edges": {"edge1": {"address": "::1", "port": 22}},
+}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", "{}", json.dumps({**WHOLE, "edges": []}), json.dumps({**WHOLE, "edges": {"e": {}}}), None],
+)
+def test_a_host_whose_list_of_edges_is_damaged_asks_again_and_says_what_mends_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, text: str | None
+) -> None:
+    path = tmp_path / "etc/turnout-host/shop.json"
+    path.parent.mkdir(parents=True)
+    path.mkdir() if text is None else path.write_text(text)
+    assert home.main(["shop", "shop-scheduler@blue.service"], str(tmp_path)) == ASK_AGAIN
+    said = capsys.readouterr().err
+    assert str(path) in said and "turnout.ops.site --tags service_host" in said and "Traceback" not in said
+    monkeypatch.setattr(watch, "running", lambda _: ["shop-scheduler@blue.service"])
+    with pytest.raises(home.ConfigError, match="expected: the edges"):
+        watch.look("shop", str(tmp_path))
+
+
+@pytest.mark.parametrize("error", [home.ConfigError("damaged"), ValueError("x"), KeyError("host"), OSError(28, "full")])
+def test_the_watch_goes_on_whatever_a_look_meets(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    looks: list[str] = []
+
+    def look(service: str, root: str) -> list[str]:
+        looks.append(service)
+        if len(looks) > 2:
+            raise KeyboardInterrupt
+        raise error
+
+    clock = itertools.count(0.0, watch.ASK_EVERY_S)
+    monkeypatch.setattr(watch, "look", look)
+    monkeypatch.setattr(watch.time, "clock_gettime", lambda _: next(clock))
+    monkeypatch.setattr(watch.time, "sleep", lambda _: None)
+    with pytest.raises(KeyboardInterrupt):
+        watch.main("shop")
+    assert capsys.readouterr().err.count("could not be seen") == 2
+
+
 # Where a rollback starts it -----------------------------------------------------------------------------------------
 
 

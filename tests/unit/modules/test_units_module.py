@@ -141,6 +141,25 @@ def test_a_unit_that_does_not_run_and_is_stopped_on_purpose_does_not_start_with_
     assert (systemd.at_boot(), systemd.do("stopped")["changed"]) == ([], False)
 
 
+def test_figures_that_cannot_be_written_keep_no_process_from_running(systemd: Systemd) -> None:
+    systemd.unit("shop-worker@blue")
+    (systemd.folder / "root/var/lib/prometheus/node-exporter").unlink()
+    (systemd.folder / "root/var/lib/prometheus/node-exporter").symlink_to("/proc/self")
+    answer = systemd.do("started", processes=["worker"])
+    assert not answer.get("failed"), answer
+    assert answer["units"]["shop-worker@blue.service"]["active"] == "active"
+    (warning,) = answer["warnings"]
+    assert "node-exporter" in warning and "to mend: df -h" in warning
+
+
+def test_an_answer_tells_the_newest_run_of_the_host_also_where_it_refuses(systemd: Systemd) -> None:
+    newer = {"fence": 9, "run": "r9"}
+    assert systemd.do("fenced", check=True)["fenced_by"] is None
+    assert systemd.do("fenced", run="r9", fence=9)["fenced_by"] == newer
+    refused = systemd.do("fenced", check=True)
+    assert (refused["code"], refused["fenced_by"]) == ("fence", newer)
+
+
 def test_the_exporter_is_told_what_ought_to_run(systemd: Systemd) -> None:
     systemd.unit("shop-api@blue")
     systemd.unit("shop-worker@blue")

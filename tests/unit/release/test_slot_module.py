@@ -549,6 +549,35 @@ def test_an_empty_color_becomes_empty_again(host):
     assert host.picture() == before
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda record: record.pop("release_id"),
+        lambda record: record.pop("files"),
+        lambda record: record.update(release_id=7),
+        lambda record: record.update(release_id="../../x"),
+        lambda record: record.update(files=[]),
+        lambda record: next(iter(record["files"].values())).pop("copy"),
+        lambda record: next(iter(record["files"].values())).update(mode="0640"),
+        lambda record: next(iter(record["files"].values())).pop("gid"),
+    ],
+)
+def test_a_damaged_record_of_what_was_displaced_counts_as_none(host, damage):
+    old, new = host.lay("1.0.0"), host.lay("1.1.0")
+    host.activate(old)
+    host.do("settled", color="green")
+    host.activate(new)
+    path = host.root / "var/lib/turnout-slots/shop/green.displaced/slot.json"
+    record = json.loads(path.read_text())
+    damage(record)
+    path.write_text(json.dumps(record))
+    before = host.picture()
+    assert host.do("restored", color="green", release_id=new)["release_id"] == new
+    assert host.picture() == before
+    assert host.do("info")["colors"]["green"]["unfinished"] in (True, False)
+    assert host.activate(old)["displaced"] == new
+
+
 def test_restoring_where_nothing_was_activated_changes_nothing(host):
     assert host.do("restored", color="green")["changed"] is False
 

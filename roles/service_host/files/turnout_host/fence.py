@@ -12,6 +12,7 @@ was overtaken meanwhile.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from typing import IO
 
 STATE_DIR = "var/lib/turnout-slots"
+# Where the disk takes nothing: the record and its lock, until the next reboot. The greater record of both counts.
+SPARE_DIR = "run/turnout/fence"
+DISK_FULL = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 LOCK_WAIT_S = 30.0
 RUN_LENGTH = 200
 
@@ -56,6 +60,7 @@ class Fence:
         self._folder = os.path.join(root, STATE_DIR, service)
         self._lock = Lock(service, root)
         self._path = os.path.join(self._folder, "fence.json")
+        self._spare = os.path.join(root, SPARE_DIR, service, "fence.json")
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -88,13 +93,16 @@ class Fence:
             f"run {self.run} (fence {self.number}) was overtaken by run {run} (fence {number})",
             "a run that holds the lock, which is newer than every one that changed this host",
             "ansible-playbook turnout.ops.status, then deploy or rollback again; "
-            f"only where the edges were set up anew and count from the beginning: rm {self._path} on this host",
+            f"only where the edges were set up anew and count from the beginning: rm -f {self._path} {self._spare} on this host",
         )
 
     def _read(self) -> tuple[int, str] | None:
+        return max(filter(None, (self._read_at(self._path), self._read_at(self._spare))), default=None)
+
+    def _read_at(self, path: str) -> tuple[int, str] | None:
         newer = None
         try:
-            with open(self._path, "rb") as stream:
+            with open(path, "rb") as stream:
                 text = stream.read()
             record, newer = parse(text), newer_format(text)
         except FileNotFoundError:
@@ -104,12 +112,12 @@ class Fence:
         if newer is not None:
             known = "its number counts" if isinstance(record, tuple) else "it counts as unknown"
             self._note(
-                f"{self._path} is of format {newer}, written by a newer turnout_host than this, which reads "
+                f"{path} is of format {newer}, written by a newer turnout_host than this, which reads "
                 f"{atomic.FORMAT}: {known}, and run {self.run} goes on; to mend: ansible-playbook turnout.ops.site "
                 "--tags service_host, by the Turnout that wrote it"
             )
         elif isinstance(record, str):
-            self._note(f"{self._path} was damaged ({record}) and counts as unknown: run {self.run} goes on")
+            self._note(f"{path} was damaged ({record}) and counts as unknown: run {self.run} goes on")
         return record if isinstance(record, tuple) else None
 
     def _note(self, text: str) -> None:
@@ -118,27 +126,56 @@ class Fence:
 
     def _write(self) -> None:
         record: Record = {"format": atomic.FORMAT, "fence": self.number, "run": self.run, "at": time.time()}
+        text = json.dumps(record).encode() + b"\n"
         try:
-            atomic.replace(self._path, json.dumps(record).encode() + b"\n", 0o600)
+            atomic.replace(self._path, text, 0o600)
+            return
         except OSError as error:
-            raise _unwritable(self._path, error) from None
+            if error.errno not in DISK_FULL:
+                raise _unwritable(self._path, error) from None
+            full = error
+        try:
+            os.makedirs(os.path.dirname(self._spare), mode=0o700, exist_ok=True)
+            atomic.replace(self._spare, text, 0o600)
+        except OSError as error:
+            raise _unwritable(self._spare, error) from None
+        self._note(
+            f"{self._path}: {full.strerror}: the run is recorded in {self._spare}, until a reboot of this host; to mend: "
+            f"df -h {self._folder}; mount | grep 'ro,'"
+        )
 
 
 class Lock:
     """The lock under which what runs of a service on this host is changed. Raises FenceError where it is not had."""
 
     def __init__(self, service: str, root: str = "/") -> None:
-        self._folder = os.path.join(root, STATE_DIR, service)
+        self._folders = [os.path.join(root, folder, service) for folder in (STATE_DIR, SPARE_DIR)]
         self._stream: IO[str] | None = None
 
     def __enter__(self) -> None:
-        path = os.path.join(self._folder, "fence.lock")
+        paths = [os.path.join(folder, "fence.lock") for folder in self._folders]
+        deadline = time.monotonic() + LOCK_WAIT_S
         try:
-            os.makedirs(self._folder, mode=0o700, exist_ok=True)
+            self._hold(paths[0], deadline)
+        except OSError as error:
+            if error.errno not in DISK_FULL:
+                raise _unwritable(paths[0], error) from None
+            # A file that was there before can be locked on a full disk; without one, all that come meet in the spare.
+            try:
+                self._hold(paths[1], deadline)
+            except OSError as other:
+                raise _unwritable(paths[1], other) from None
+
+    def _hold(self, path: str, deadline: float) -> None:
+        """Open the file and lock it. Raises OSError where it cannot be opened, FenceError where it is not had."""
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        atomic.clear_way(path)
+        try:
             stream = open(path, "a", encoding="ascii")
         except OSError as error:
-            raise _unwritable(path, error) from None
-        deadline = time.monotonic() + LOCK_WAIT_S
+            if error.errno != errno.EROFS:
+                raise
+            stream = open(path, encoding="ascii")  # it is only locked
         while True:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -186,12 +223,12 @@ def newer_format(text: bytes) -> int | None:
 
 def recorded(service: str, root: str = "/") -> Record | None:
     """Return {fence, run} of the newest run that changed this host, None when that is not known."""
-    try:
-        with open(os.path.join(root, STATE_DIR, service, "fence.json"), "rb") as stream:
+    known = []
+    for folder in (STATE_DIR, SPARE_DIR):
+        with contextlib.suppress(OSError), open(os.path.join(root, folder, service, "fence.json"), "rb") as stream:
             found = parse(stream.read())
-    except OSError:
-        return None
-    return {"fence": found[0], "run": found[1]} if isinstance(found, tuple) else None
+            known += [found] if isinstance(found, tuple) else []
+    return {"fence": max(known)[0], "run": max(known)[1]} if known else None
 
 
 def _number_of(number: object) -> int:

@@ -29,6 +29,10 @@ ASK_S = 5
 Record = dict[str, object]
 
 
+class ConfigError(Exception):
+    """Whom this host asks cannot be read; carries the message for a person."""
+
+
 def path_of(service: str, root: str = "/") -> str:
     """Return the path of the record, which everybody may read: edges tell it to a user without rights."""
     return os.path.join(root, HOMES_DIR, f"{service}.json")
@@ -108,12 +112,28 @@ def ask(edge: Mapping[str, object], config: Mapping[str, object]) -> tuple[bool,
 
 
 def config_of(service: str, root: str = "/") -> dict[str, Mapping[str, object]] | None:
-    """Return whom this host asks and as whom; None where the inventory has no edges."""
+    """Return whom this host asks and as whom; None where the inventory has no edges. Raises ConfigError."""
+    path = os.path.join(root, CONFIG_DIR, f"{service}.json")
     try:
-        with open(os.path.join(root, CONFIG_DIR, f"{service}.json"), encoding="utf-8") as stream:
-            return json.load(stream)
+        with open(path, encoding="utf-8") as stream:
+            config = json.load(stream)
+        texts = all(isinstance(config[name], str) for name in ("host", "user", "key", "known_hosts"))
+        whole = texts and all(edge["address"] and edge["port"] for edge in config["edges"].values())
+        fault = None if whole else "it lacks what is needed to ask the edges"
     except FileNotFoundError:
         return None
+    except OSError as error:
+        fault = error.strerror or "unreadable"
+    except (ValueError, RecursionError):
+        fault = "it is not JSON"
+    except (KeyError, TypeError, AttributeError):
+        fault = "it lacks what is needed to ask the edges"
+    if fault is not None:
+        raise ConfigError(
+            f"observed: {path} cannot be used ({fault}); expected: the edges that this host asks where the scheduler's "
+            "home is; to mend: ansible-playbook turnout.ops.site --tags service_host"
+        )
+    return config
 
 
 def ask_all(config: Mapping[str, Mapping[str, object]]) -> dict[str, tuple[bool, Record | None]]:
@@ -147,7 +167,11 @@ def main(words: list[str], root: str = "/") -> int:
     service, unit = words
     if os.path.exists(seen_path(unit, root)):
         return START
-    config = config_of(service, root)
+    try:
+        config = config_of(service, root)
+    except ConfigError as error:
+        print(f"{unit}: {error}", file=sys.stderr)
+        return ASK_AGAIN
     if config is None:
         return START  # an inventory without edges
     answers = ask_all(config)

@@ -6,6 +6,7 @@ when it finds that the host stood still, and every few seconds otherwise, as lon
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -49,7 +50,8 @@ def look(service: str, root: str = "/") -> list[str]:
                 file=sys.stderr,
             )
         home.write(service, known, root)
-        wanted.tell(service, root)
+        with contextlib.suppress(OSError):
+            wanted.tell(service, root)
     return units
 
 
@@ -61,8 +63,9 @@ def main(service: str, root: str = "/") -> None:
         if now - seen > STOOD_STILL_S or now - asked >= ASK_EVERY_S:
             try:
                 look(service, root)
-            except (OSError, fence.FenceError) as error:
-                print(f"it could not be seen where the scheduler's home is: {error}", file=sys.stderr)
+            except Exception as error:  # what nobody foresaw keeps nobody from looking again either
+                words = error.message() if isinstance(error, fence.FenceError) else str(error) or type(error).__name__
+                print(f"it could not be seen where the scheduler's home is: {words}", file=sys.stderr)
             asked = now = time.clock_gettime(time.CLOCK_BOOTTIME)
         seen = now
         time.sleep(POLL_S)
