@@ -88,12 +88,16 @@ options:
   owner: {description: "For lock_take: who holds it, for people.", type: str}
   pid: {description: "For lock_take: the process on the controller.", type: int}
   purpose: {description: "For lock_take: what for.", type: str}
-  ttl_s: {description: "For lock_take: seconds without a beat after which another run may take the lock.", type: float}
+  ttl_s:
+    description:
+      - "For lock_take: seconds without a beat after which another run may take the lock."
+      - "For lock_beat: the same, where it is longer than what O(run) has."
+    type: float
   break_lock: {description: "For lock_take: also from a living holder.", type: bool}
   fence:
     description:
-      - "For lock_take: the least fencing number that the lock is to have, also where O(run) holds it already: the
-        number that it has on another edge."
+      - "For lock_take and lock_beat: the least fencing number that the lock is to have, also where O(run) holds it
+        already: the number that it has on another edge. lock_beat gives it to the lock of O(run) only."
     type: int
   event: {description: "For journal: what is told.", type: str, choices: [start, end, intent, result, note]}
   action: {description: "For journal: of which action.", type: str}

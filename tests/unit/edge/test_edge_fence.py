@@ -186,3 +186,33 @@ def test_a_disk_that_takes_nothing_keeps_no_rollback_from_its_number() -> None:
         edge.run("rollback --run R")
     assert seen.value.exit_code == 7
     assert seen.value.facts["fence"] == 2
+
+
+def test_a_run_raises_number_and_time_of_its_own_lock_and_of_no_other() -> None:
+    """What a rollback does once it knows its hosts; one that slept since then raises nothing."""
+    edge = edge_confirmed()
+    edge.run("lock release --run A")
+    edge.run("rollback --run R")
+    assert edge.run("lock beat --run R --fence 9 --ttl-s 200")["fence"] == 9
+    shown = edge.run("show")["lock"]
+    assert (shown["fence"], shown["ttl_s"]) == (9, 200.0)
+    assert edge.run("lock beat --run R --fence 4 --ttl-s 10")["fence"] == 9, "it never falls"
+    edge.time.advance(199)
+    with pytest.raises(Trouble):
+        edge.run("lock take --run B")
+    assert edge.run("show")["lock"] | {"age_s": 0, "beat_at": 0} == shown | {"age_s": 0, "beat_at": 0}
+    edge.time.advance(2)
+    edge.run("lock take --run B")
+    with pytest.raises(Trouble) as seen:
+        edge.run("lock beat --run R --fence 30")
+    assert seen.value.exit_code == 4
+    assert edge.run("show")["lock"]["fence"] == 10
+
+
+@pytest.mark.parametrize("option", ["--fence=-1", "--fence=x", "--ttl-s=-1", "--ttl-s=inf", "--ttl-s=nan"])
+def test_a_beat_with_a_number_that_is_none_is_refused(option: str) -> None:
+    edge = ModelEdge()
+    edge.run("lock take --run A")
+    with pytest.raises(Trouble) as seen:
+        edge.run(f"lock beat --run A {option}")
+    assert seen.value.exit_code == 2

@@ -33,6 +33,7 @@ from .holding import (
     command_lease_renew,
     command_lock_beat,
     command_lock_break,
+    command_lock_keep,
     command_lock_release,
     command_lock_take,
 )
@@ -87,7 +88,7 @@ COMMANDS: dict[str, Callable[[Edge, Who, argparse.Namespace], Json]] = {
     "ledger": command_ledger,
     "beat": command_lock_beat,
     "lock take": command_lock_take,
-    "lock beat": command_lock_beat,
+    "lock beat": command_lock_keep,
     "lock release": command_lock_release,
     "lock break": command_lock_break,
     "lease arm": command_lease_arm,
@@ -172,6 +173,7 @@ OPTIONS: dict[str, list[tuple[str, Json]]] = {
         ("--break", {"action": "store_true", "dest": "break_lock"}),
         ("--fence", {"type": int, "default": 0}),
     ],
+    "lock beat": [("--fence", {"type": int, "default": 0}), ("--ttl-s", {"type": float, "default": 0.0})],
     "lock break": [("--reason", {})],
     "lease arm": [("--lease-s", {"type": float})],
 }

@@ -114,6 +114,23 @@ def command_lock_beat(edge: Edge, who: Who, options: argparse.Namespace) -> Json
     return answer(who, "lock-beat", False, "renewed", lease_renewed=bool(mine), took_over=None)
 
 
+def command_lock_keep(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
+    """Show life; give this run's lock, and no other, a greater fencing number or a longer time to live.
+
+    A rollback does that once it knows the hosts: how far they count, and how long they may take.
+    """
+    if options.fence < 0 or not 0 <= options.ttl_s < float("inf"):
+        observed = f"--fence {options.fence} --ttl-s {options.ttl_s:g}"
+        raise Trouble("usage", EXIT_USAGE, observed, "numbers from 0 on", "mend the number")
+    lock = edge.load_lock()
+    holder = check_lock(lock, who.run, edge.clock.mark())
+    raise_fence(edge, who, lock, max(fence_of(lock, str(who.run)), options.fence))
+    lock = lock if who.dry_run else edge.load_lock()
+    if options.ttl_s > holder["ttl_s"] and not who.dry_run:
+        edge.write_lock({**lock, "holder": {**lock["holder"], "ttl_s": options.ttl_s}})
+    return {**command_lock_beat(edge, who, options), "fence": max(fence_of(lock, str(who.run)), options.fence)}
+
+
 def command_lock_release(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
     """Release the lock if it is this run's; harmless if it is not."""
     del options
