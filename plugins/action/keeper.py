@@ -11,9 +11,11 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 from turnout import keeper
-from turnout.ansible_options import options, questions
+from turnout.ansible_options import options, program, questions
+from turnout.errors import TurnoutError
 
 TOLD = ("taken", "releasing", "released", "committed")  # states that are files in the run's folder
+ENDS = (*TOLD, "ended", "keeper.done")  # what only a run leaves that has begun before
 
 
 class ActionModule(ActionBase):
@@ -37,6 +39,22 @@ class ActionModule(ActionBase):
                 "--become-password-file or --connection-password-file"
             )
 
+    def _check_unused(self, folder: Path) -> None:
+        left = [name for name in ENDS if (folder / name).exists()]
+        if left:
+            raise AnsibleActionFail(
+                f"error[run-used]: observed: {folder} is of a run that has begun before (it left {', '.join(left)}); "
+                "expected: a run with a name of its own, for its keeper would believe what the other one left; "
+                "to mend: unset TURNOUT_RUN TURNOUT_RUN_FOLDER, or set them anew for each command "
+                "(an id of a CI job that is exported once is none)"
+            )
+
+    def _program(self) -> str:
+        try:
+            return program()
+        except TurnoutError as missing:
+            raise AnsibleActionFail(str(missing)) from None
+
     def run(self, tmp=None, task_vars=None):
         """Start the keeper; the result's `keeper_pid` and `playbook_pid` are process ids on the controller."""
         result = super().run(tmp, task_vars)
@@ -49,6 +67,8 @@ class ActionModule(ActionBase):
             keeper.write(folder / state, f"{keeper.boottime() if state == 'taken' else args['run']}\n")
             return {**result, "changed": False}
         self._check_unattended()
+        self._check_unused(folder)
+        ansible = self._program()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         parent = os.getppid()
         extra = load_extra_vars(self._loader) if context.CLIARGS.get("extra_vars") else {}
@@ -64,6 +84,7 @@ class ActionModule(ActionBase):
             "cwd": os.getcwd(),
             "edges": list(args.get("edges") or []),
             "boottime": keeper.boottime(),
+            "program": ansible,
         }
         keeper.write(folder / "keeper.json", json.dumps(plan))
         return {**result, "changed": False, "keeper_pid": keeper.start(folder), "playbook_pid": parent}

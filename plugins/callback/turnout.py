@@ -380,6 +380,7 @@ class CallbackModule(CallbackBase):
         self._started = time.monotonic()
         self._phase = ""
         self._plays = 0
+        self._used = False
         self._task = None
         self._task_started = 0.0
         self._hosts = {}
@@ -403,6 +404,8 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_start(self, playbook):
         """Note which playbook runs."""
+        # No keeper starts in a folder that another playbook has used: what lies there is that one's.
+        self._used = any(map(self._record.has, ("taken", "releasing", "ended", "keeper.done")))
         self._story = os.path.splitext(os.path.basename(playbook._file_name))[0]
         self._record.write("playbook.pid", f"{self._pid} {started(self._pid)}")
         self._record.event("start", playbook=self._story, run=self._run)
@@ -574,7 +577,7 @@ class CallbackModule(CallbackBase):
         self._ctrl_c.ending()
         told = self._record.write("ended", how)
         self._record.event("end", how=how, seconds=round(time.monotonic() - self._started, 3))
-        if self._record.has("keeper.json") and how == "failed":
+        if self._record.has("keeper.json") and how == "failed" and not self._used:
             # A keeper that cannot be told sees that this process is gone: waiting for it, it would wait for the keeper.
             self._show_put_back() if told else self._leave_put_back()
         if how == "failed" and self._causes:

@@ -397,8 +397,8 @@ def tell_figures(wanted, fence, service):
         wanted.tell(service, ROOT)
     except OSError as error:
         fence.notes.append(
-            f"{error.filename or wanted.FIGURES_DIR}: {error.strerror}; expected: a file that root can write, which tells "
-            f"the alerts what ought to run; to mend: df -h /{wanted.FIGURES_DIR}; ls -ld /{wanted.FIGURES_DIR}"
+            f"{error.filename or wanted.FIGURES_DIR}: {error.strerror}; expected: a file that root can write, which "
+            f"tells the alerts what ought to run; to mend: df -h /{wanted.FIGURES_DIR}; ls -ld /{wanted.FIGURES_DIR}"
         )
 
 
@@ -472,7 +472,8 @@ def perform(options, check_mode):
     except (UnitError, OSError) as error:
         return {"failed": True, "msg": str(error), "changed": changed, "warnings": fence.notes}
     return {
-        "changed": changed, "units": after, "fenced_by": library.recorded(options["service"], ROOT), "home": home.read(options["service"], ROOT),
+        "changed": changed, "units": after, "home": home.read(options["service"], ROOT),
+        "fenced_by": library.recorded(options["service"], ROOT),
         "diff": {"before": before, "after": after}, "warnings": fence.notes,
     }  # fmt: skip
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from turnout.errors import TurnoutError
 
 # Options of ansible-playbook that say how hosts are found and reached.
 _VALUE_OPTIONS = {
@@ -18,6 +23,20 @@ _VALUE_OPTIONS = {
     "become_password_file": "--become-password-file",
     "connection_password_file": "--connection-password-file",
 }
+
+
+def program() -> str:
+    """Return the `ansible-playbook` that belongs to this Python. Raises TurnoutError where there is none."""
+    beside = Path(sys.executable).with_name("ansible-playbook")
+    found = str(beside) if beside.exists() else shutil.which("ansible-playbook")
+    if not found:
+        raise TurnoutError(
+            "ansible-missing",
+            observed=f"no ansible-playbook beside {sys.executable} or on PATH",
+            expected="ansible-core in the Python environment that Turnout is installed in",
+            remedy=f"{sys.executable} -m pip install 'ansible-core>=2.20,<2.22'",
+        )
+    return found
 
 
 def options(arguments: Mapping[str, Any]) -> list[str]:

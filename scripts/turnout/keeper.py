@@ -51,6 +51,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from turnout.ansible_options import program
 from turnout.keeping import (
     Action,
     Answer,
@@ -94,6 +95,7 @@ class KeeperPlan:
     cwd: str
     edges: list[str] = field(default_factory=list)
     boottime: float = 0.0
+    program: str = ""
 
     @classmethod
     def read(cls, folder: Path) -> KeeperPlan:
@@ -435,7 +437,7 @@ class Keeper:
         why = f"{why} in phase {phase}" if phase else why
         self.log("put-back", why=why)
         argv = [
-            str(Path(sys.executable).with_name("ansible-playbook")),
+            self.plan.program or program(),
             self.plan.playbook,
             *self.plan.ansible_options,
             "-e",
@@ -450,15 +452,19 @@ class Keeper:
         except OSError:
             log = os.open(os.devnull, os.O_WRONLY)
         with os.fdopen(log, "ab") as output:
-            done = subprocess.run(
-                argv,
-                cwd=self.plan.cwd,
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                check=False,
-            )
+            try:
+                done = subprocess.run(
+                    argv,
+                    cwd=self.plan.cwd,
+                    env=env,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    check=False,
+                )
+            except OSError as error:
+                self.log("put-back-error", error=str(error))
+                return 127  # as a shell: each edge goes back by itself, and the outcome says that it is not all
         return done.returncode
 
     def do(self, action: Action) -> list[Action]:

@@ -18,7 +18,6 @@ import contextlib
 import json
 import os
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -31,9 +30,9 @@ from types import FrameType
 from typing import Any
 
 from turnout import keeper
+from turnout.ansible_options import program
 from turnout.command import progress
 from turnout.command.progress import Screen
-from turnout.errors import TurnoutError
 
 END_LIMIT_S = 5.0  # until a run that was told to end is killed
 LEAVE_LIMIT_S = 2.0  # the same, for somebody who pressed Ctrl-C twice
@@ -56,20 +55,6 @@ def runs_home(environment: Mapping[str, str]) -> Path:
     """Return the folder that holds the folders of this user's runs."""
     base = environment.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
     return Path(base) / "turnout" / "runs"
-
-
-def program() -> str:
-    """Return the `ansible-playbook` that belongs to this Python. Raises TurnoutError where there is none."""
-    beside = Path(sys.executable).with_name("ansible-playbook")
-    found = str(beside) if beside.exists() else shutil.which("ansible-playbook")
-    if not found:
-        raise TurnoutError(
-            "ansible-missing",
-            observed=f"no ansible-playbook beside {sys.executable} or on PATH",
-            expected="ansible-core in the Python environment that Turnout is installed in",
-            remedy=f"{sys.executable} -m pip install 'ansible-core>=2.20,<2.22'",
-        )
-    return found
 
 
 def environment_of(parent: Mapping[str, str]) -> dict[str, str]:

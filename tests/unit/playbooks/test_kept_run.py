@@ -62,7 +62,7 @@ class Run:
 
     lease_s = LEASE_S
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **more: str) -> None:
         self.folder = folder
         self.write()
         env = {key: value for key, value in os.environ.items() if not key.startswith("TURNOUT_")}
@@ -72,7 +72,7 @@ class Run:
                 str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(folder / "hosts.yml"),
                 str(folder / "deploy.yml"), "-e", "password=canary", "-vvv",
             ],
-            cwd=ROOT, env={**env, "PYTHONUNBUFFERED": "1"}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            cwd=ROOT, env={**env, "PYTHONUNBUFFERED": "1", **more}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip
 
@@ -162,6 +162,23 @@ def test_a_killed_playbook_is_put_back_and_leaves_no_secret(run: Run) -> None:
     time.sleep(1.5)
     assert (run.folder / "done").read_text() == done, "a worker went on without its playbook"
     assert canaries(run) == []
+
+
+@pytest.mark.parametrize("left", ["ended", "releasing", "keeper.done", "taken"])
+def test_a_run_whose_name_was_used_before_is_refused_before_it_takes_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
+    """As with the id of a CI job that is exported once: its keeper would believe what the other run left."""
+    folder = tmp_path / "state/turnout/runs/ci-42"
+    folder.mkdir(parents=True)
+    (folder / left).write_text("ok")
+    (folder / "keeper.json").write_text('{"run": "ci-42"}')
+    (folder / "keeper.done").write_text('{"outcome": "nothing to do"}') if left == "ended" else None
+    run = Run(tmp_path, TURNOUT_RUN="ci-42")
+    said = run.ends()
+    assert "run-used" in said and left in said and "unset TURNOUT_RUN" in said
+    assert "putting everything back" not in said
+    assert not (folder / "keeper.pid").exists() and not (tmp_path / "done").exists()
 
 
 def test_what_playbook_and_keeper_left_when_both_were_killed_a_later_run_removes(run: Run) -> None:

@@ -113,7 +113,6 @@ def test_the_put_back_is_rollback_yml_for_this_run(
     fake = tmp_path / "ansible-playbook"
     fake.write_text(FAKE.format(python=sys.executable, out=str(out)))
     fake.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     for name, value in {"TURNOUT_RUN": "r", "TURNOUT_RUN_FOLDER": "/r", "ANSIBLE_VERBOSITY": "3", "X": "y"}.items():
         monkeypatch.setenv(name, value)
     folder = tmp_path / "run"
@@ -122,7 +121,8 @@ def test_the_put_back_is_rollback_yml_for_this_run(
     if committed:
         (folder / "committed").write_text("r\n")
     plan = KeeperPlan(
-        folder=folder, **{**told(folder, os.getpid()), "cwd": str(tmp_path), "ansible_options": ["-i", "hosts"]}
+        folder=folder,
+        **{**told(folder, os.getpid()), "cwd": str(tmp_path), "ansible_options": ["-i", "hosts"], "program": str(fake)},
     )
     assert Keeper(plan).put_back("an edge is gone") == 3
     argv, environment, cwd = json.loads(out.read_text())
@@ -141,6 +141,29 @@ def test_the_put_back_is_rollback_yml_for_this_run(
     log = folder / "put-back.log"
     assert log.read_text() == "a line of the put-back\n"
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
+def test_a_put_back_whose_program_is_gone_ends_and_says_so(tmp_path: Path) -> None:
+    """It was there when the run began. The keeper ends all the same, and leaves its word."""
+    for name, text in (("ended", "failed"), ("taken", str(keeper.boottime()))):
+        (tmp_path / name).write_text(text)
+    process = subprocess.Popen(["true"])
+    process.wait()
+    plan = {**told(tmp_path, process.pid), "parent_started": 1, "program": str(tmp_path / "gone")}
+    Keeper(KeeperPlan(folder=tmp_path, **plan)).run()
+    assert json.loads((tmp_path / "keeper.done").read_text()) == {"outcome": "put back, not everywhere", "code": 127}
+    assert "put-back-error" in (tmp_path / "keeper.log").read_text()
+
+
+def test_the_put_back_finds_ansible_where_the_command_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where pip installs into Debian's own Python: beside it there is none."""
+    fake = tmp_path / "ansible-playbook"
+    fake.write_text("#!/bin/sh\nexit 7\n")
+    fake.chmod(0o755)
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python3"))
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert Keeper(KeeperPlan(folder=tmp_path, **{**told(tmp_path, 1), "cwd": "/"})).put_back("why") == 7
 
 
 def test_a_plan_is_what_was_written(tmp_path: Path) -> None:

@@ -93,7 +93,8 @@ class Fence:
             f"run {self.run} (fence {self.number}) was overtaken by run {run} (fence {number})",
             "a run that holds the lock, which is newer than every one that changed this host",
             "ansible-playbook turnout.ops.status, then deploy or rollback again; "
-            f"only where the edges were set up anew and count from the beginning: rm -f {self._path} {self._spare} on this host",
+            "only where the edges were set up anew and count from the beginning: "
+            f"rm -f {self._path} {self._spare} on this host",
         )
 
     def _read(self) -> tuple[int, str] | None:
@@ -140,8 +141,8 @@ class Fence:
         except OSError as error:
             raise _unwritable(self._spare, error) from None
         self._note(
-            f"{self._path}: {full.strerror}: the run is recorded in {self._spare}, until a reboot of this host; to mend: "
-            f"df -h {self._folder}; mount | grep 'ro,'"
+            f"{self._path}: {full.strerror}: the run is recorded in {self._spare}, until a reboot of this host; "
+            f"to mend: df -h {self._folder}; mount | grep 'ro,'"
         )
 
 
@@ -171,11 +172,11 @@ class Lock:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         atomic.clear_way(path)
         try:
-            stream = open(path, "a", encoding="ascii")
+            stream = open(path, "a", encoding="ascii")  # noqa: SIM115
         except OSError as error:
             if error.errno != errno.EROFS:
                 raise
-            stream = open(path, encoding="ascii")  # it is only locked
+            stream = open(path, encoding="ascii")  # noqa: SIM115 - it is only locked
         while True:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
