@@ -19,6 +19,7 @@ from turnout_host import atomic
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from typing import Any
 
 HOMES_DIR = "var/lib/turnout-homes"
 CONFIG_DIR = "etc/turnout-host"
@@ -111,12 +112,12 @@ def ask(edge: Mapping[str, object], config: Mapping[str, object]) -> tuple[bool,
     return done.returncode in (0, 1), parse(done.stdout) if done.returncode == 0 else None
 
 
-def config_of(service: str, root: str = "/") -> dict[str, Mapping[str, object]] | None:
+def config_of(service: str, root: str = "/") -> dict[str, Any] | None:
     """Return whom this host asks and as whom; None where the inventory has no edges. Raises ConfigError."""
     path = os.path.join(root, CONFIG_DIR, f"{service}.json")
     try:
         with open(path, encoding="utf-8") as stream:
-            config = json.load(stream)
+            config: dict[str, Any] = json.load(stream)
         texts = all(isinstance(config[name], str) for name in ("host", "user", "key", "known_hosts"))
         whole = texts and all(edge["address"] and edge["port"] for edge in config["edges"].values())
         fault = None if whole else "it lacks what is needed to ask the edges"
