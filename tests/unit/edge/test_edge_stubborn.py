@@ -248,9 +248,12 @@ def test_a_change_that_did_not_take_leaves_users_where_they_were(monkeypatch: py
     assert "reload" not in caught.value.remedy, "it would read the share of a disk that may be behind"
 
 
-def test_a_change_that_did_not_take_puts_back_a_share_where_haproxy_had_none(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("rubbish", [None, 10_001])
+def test_a_change_that_did_not_take_puts_back_a_share_where_haproxy_had_none(
+    rubbish: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     edge = edge_in_flight(2500)
-    edge.proxy.green = None
+    edge.proxy.green = rubbish
     fill(edge, monkeypatch, lambda path: path == MAP)
     with pytest.raises(Trouble):
         edge.run("move --run A --share-bp 5000")

@@ -8,7 +8,7 @@ from .edge import Edge
 from .errors import EXIT_PUT_BACK, EXIT_REFUSED, EXIT_USAGE, Trouble, refusal
 from .haproxy import Disobeyed, Unreachable
 from .request import Who
-from .state import State
+from .state import WHOLE_BP, State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,7 +86,8 @@ def carry_out(edge: Edge, who: Who, action: str, before: State, after: State, *,
             edge.write_map(after.green_bp)
             facts["older_workers"] = edge.haproxy.set_green_bp(after.green_bp)
     except (OSError, Unreachable, Disobeyed) as fault:
-        live_bp = (before.green_bp if was_live_bp is None else was_live_bp) if touch_live else None
+        sound = was_live_bp is not None and was_live_bp <= WHOLE_BP
+        live_bp = (was_live_bp if sound else before.green_bp) if touch_live else None
         raise put_back(edge, who, action, before, cause=fault, live_bp=live_bp, facts=facts) from fault
     edge.tell_peers(after)
     try:
