@@ -37,8 +37,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ansible import constants as C
+from ansible import context
 from ansible.plugins.callback import CallbackBase
 from ansible.plugins.loader import action_loader, connection_loader, filter_loader, shell_loader, test_loader
+from ansible.template import Templar
 
 RUNS_KEPT = 100  # folders of past runs on the controller
 PUT_BACK_LIMIT_S = 600  # how long the screen waits for a put-back; the keeper itself has no such limit
@@ -58,6 +60,9 @@ QUIET_ACTIONS = (  # what they do is seen in what follows them; they are told on
 )
 # What most tasks run through; others are loaded when they are needed.
 ACTIONS = ("ansible.builtin.normal", "ansible.builtin.validate_argument_spec", "ansible.builtin.assert")
+NOTHING_DONE = 2  # the exit code of a run in which no task ran
+_EVERY_TAG = frozenset(("all", "tagged", "untagged"))  # words of --tags that are no tag of a task
+_UNDEFINED = re.compile(r"'(\w+)' is undefined")
 ANY_FILTER = "turnout.ops.service"  # to find one, Ansible loads all of the collection
 _PHASE = re.compile(r"^(?P<story>[\w ]+?) \| (?P<number>\d+/\d+) \| (?P<what>.+)$")
 
@@ -277,6 +282,14 @@ def _leave(_signal, frame):
     os._exit(130)
 
 
+def _inventory_folder():
+    """Return where the inventory's group_vars are."""
+    for source in (*(context.CLIARGS.get("inventory") or ()), *(C.DEFAULT_HOST_LIST or ())):
+        path = Path(str(source))
+        return str(path if path.is_dir() else path.parent)
+    return "INVENTORY"
+
+
 def _load_for_every_worker(plays):
     """Load in the main process what each of its workers would load anew: a worker lives for one task on one host.
 
@@ -379,6 +392,9 @@ class CallbackModule(CallbackBase):
         self._gate = Gate(self._record.folder)
         self._started = time.monotonic()
         self._phase = ""
+        self._next_phase = ""  # of a play that has not had a task yet
+        self._play = None
+        self._play_for = ""
         self._plays = 0
         self._used = False
         self._task = None
@@ -386,7 +402,14 @@ class CallbackModule(CallbackBase):
         self._hosts = {}
         self._causes = []
         self._finished = False
+        self._nothing = ""  # why no task ran
         self._silent = False
+        self._ended_badly = False
+        # Whether anything was done at all: an empty run of Ansible's ends as a good one does.
+        self._worked = False
+        self._prepared = False
+        self._matched = False
+        self._for_nobody = []
         # `turnout deploy` on a terminal shows phases and tasks in a line that changes, from the events. What this run
         # starts itself, its put-back above all, writes its lines as ever.
         self._line_elsewhere = os.environ.pop("TURNOUT_PROGRESS", "") == "line"
@@ -399,8 +422,9 @@ class CallbackModule(CallbackBase):
     # What is printed -------------------------------------------------------------------------------------------
 
     def _print(self, text, color=None):
-        if not self._silent:
-            self._display.display(text, color=color)
+        # Where JSON was asked for, it stands alone on stdout; why there may be none of it goes to stderr.
+        if not self._silent or self._ended_badly:
+            self._display.display(text, color=color, stderr=self._silent)
 
     def v2_playbook_on_start(self, playbook):
         """Note which playbook runs."""
@@ -411,14 +435,28 @@ class CallbackModule(CallbackBase):
         self._record.event("start", playbook=self._story, run=self._run)
 
     def v2_playbook_on_play_start(self, play):
-        """Print the phase that begins."""
+        """Note the phase that may begin: one in which no host is left has no task, and is not told."""
         self._flush_task()
         self._plays += 1
         name = play.get_name().strip()
         if play.get_variable_manager().extra_vars.get("format") == "json":
             self._silent = True
         match = _PHASE.match(name)
-        self._phase = f"{match['number']} {match['what']}" if match else name
+        self._next_phase = f"{match['number']} {match['what']}" if match else name
+        hosts = play.hosts if isinstance(play.hosts, str) else ":".join(map(str, play.hosts))
+        self._play, self._play_for = play, hosts
+        self._matched = True
+
+    def v2_playbook_on_no_hosts_matched(self):
+        """Note a play that was for nobody."""
+        self._for_nobody.append(self._play_for)
+        self._matched = len(self._for_nobody) < self._plays
+
+    def _begin_phase(self):
+        """Print the phase whose first task begins."""
+        if not self._next_phase:
+            return
+        self._phase, self._next_phase = self._next_phase, ""
         self._record.write("phase", self._phase)
         self._record.event("phase", phase=self._phase)
         if not self._line_elsewhere:
@@ -430,6 +468,7 @@ class CallbackModule(CallbackBase):
     def v2_playbook_on_task_start(self, task, is_conditional):
         """Begin to collect the hosts of a task."""
         self._flush_task()
+        self._begin_phase()
         self._pass_gate()
         self._task = task
         self._task_started = time.monotonic()
@@ -495,14 +534,28 @@ class CallbackModule(CallbackBase):
             self._clean_results(values, result.task.action)
             self._print(f"{'':9}{result.host.get_name()}: {self._dump_results(values)}")
 
+    def _count(self, result):
+        """Note that a task had its turn on a host.
+
+        What only prepares others does not count: facts and checks that run whatever --tags says, and checks on the
+        controller before plays that turn out to be for nobody.
+        """
+        task, tags = result.task, set(context.CLIARGS.get("tags") or ()) - {"all"}
+        always = "always" in task.tags and tags and not tags & ({"always"} | set(task.tags) | _EVERY_TAG)
+        before = task.action in QUIET_ACTIONS and result.host.get_name() == "localhost"
+        self._prepared |= before
+        self._worked |= not always and not before
+
     def v2_runner_on_ok(self, result):
         """Collect a host that did its part."""
+        self._count(result)
         self._handle_warnings_and_exception(result)
         self._hosts[result.host.get_name()] = "changed" if result.result.get("changed") else "ok"
         self._say(result)
 
     def v2_runner_on_skipped(self, result):
         """Collect a host that had nothing to do."""
+        self._count(result)
         self._hosts[result.host.get_name()] = "skipped"
 
     def v2_runner_on_failed(self, result, ignore_errors=False):
@@ -524,30 +577,53 @@ class CallbackModule(CallbackBase):
             self._print(f"{'':9}{host}: {self._dump_results(values)}")
 
     def _message(self, values):
-        """Return what a failed result says to a person."""
+        """Return what a failed result says to a person, and what mends it where Ansible alone speaks."""
+        message = self._told(values)
+        if _UNDEFINED.search(message) and "to mend" not in message:
+            message += (
+                f"\nexpected: a variable of the inventory; to mend: set it in {_inventory_folder()}/group_vars/all "
+                "(secrets: vault.yml), or run in the folder of ansible.cfg"
+            )
+        return message
+
+    def _told(self, values):
         if values.get("results"):
             faults = [item for item in values["results"] if item.get("failed")]
             if faults:
-                return "\n".join(dict.fromkeys(self._message(item) for item in faults))
+                return "\n".join(dict.fromkeys(self._told(item) for item in faults))
         message = str(values.get("msg") or values.get("censored") or "the task gave no reason")
         for stream in ("stderr", "module_stderr"):
             if values.get(stream) and "non-zero" in message:
                 message += f"\n{str(values[stream]).strip()[-800:]}"
         return message
 
+    def _asked(self, result):
+        """Return the host that a task was to run on: another one than it is for where it is delegated."""
+        host, delegate = result.host.get_name(), result.task.delegate_to
+        if not delegate:
+            return host
+        try:  # Ansible tells it with a result, but not where the host is silent
+            variables = self._play.get_variable_manager().get_vars(play=self._play, host=result.host, task=result.task)
+            return str(Templar(loader=None, variables=variables).template(delegate)) or host
+        except Exception:  # a loop's item, for one: the task's own host is what is known
+            return host
+
     def v2_runner_on_unreachable(self, result):
         """Print a host that could not be reached."""
         host, message = result.host.get_name(), self._message(result.result)
         self._hosts[host] = "UNREACHABLE"
+        # A task that is delegated fails on another host than the one that it is for.
+        silent = self._asked(result)
+        called = host if silent == host else f"{silent} (asked for {host})"
         remedy = (
-            f"{host} could not be reached: {message.strip()}\nexpected: a host that answers Ansible; "
-            f"to mend: bring it back (see: ansible {host} -m ping), or take it out of the inventory"
+            f"{called} could not be reached: {message.strip()}\nexpected: a host that answers Ansible; "
+            f"to mend: bring it back (see: ansible {silent} -m ping), or take it out of the inventory"
         )
         ignored = bool(result.task.ignore_unreachable)
-        self._record.event("unreachable", phase=self._phase, host=host, ignored=ignored, message=message)
+        self._record.event("unreachable", phase=self._phase, host=silent, ignored=ignored, message=message)
         if not ignored:
-            self._causes.append((self._phase, result.task.get_name(), host, remedy))
-        self._print(f"{'':9}{host} UNREACHABLE: {message.strip()}", C.COLOR_UNREACHABLE)
+            self._causes.append((self._phase, result.task.get_name(), silent, remedy))
+        self._print(f"{'':9}{called} UNREACHABLE: {message.strip()}", C.COLOR_UNREACHABLE)
 
     def v2_runner_item_on_failed(self, result):
         """Leave a failed item to its task's own result."""
@@ -558,8 +634,37 @@ class CallbackModule(CallbackBase):
         """Tell the keeper how the playbook ended, wait for it, and print the first cause last."""
         self._flush_task()
         failed = bool(stats.dark or stats.failures) and bool(self._causes)
-        self._end("failed" if failed else "ok")
+        # Every host that failed had its turn too.
+        nothing = not (self._worked or stats.dark or stats.failures or (self._prepared and not self._for_nobody))
+        self._nothing = self._why_nothing() if nothing else ""
+        self._end("failed" if failed or nothing else "ok")
         self._finished = True
+        if nothing:
+            sys.exit(NOTHING_DONE)  # Ansible itself would end well
+
+    def _why_nothing(self):
+        """Return why no task ran, and what mends it."""
+        limit, tags = context.CLIARGS.get("subset"), [tag for tag in context.CLIARGS.get("tags") or () if tag != "all"]
+        skipped = list(context.CLIARGS.get("skip_tags") or ())
+        inventory = ", ".join(map(str, context.CLIARGS.get("inventory") or C.DEFAULT_HOST_LIST or ()))
+        hosts = ", ".join(dict.fromkeys(self._for_nobody))
+        chosen = " ".join([*(f"--tags {tag}" for tag in tags), *(f"--skip-tags {tag}" for tag in skipped)])
+        if self._matched and chosen:
+            seen, expected = f"no task that does the work is chosen by {chosen}", "tags of tasks of this playbook"
+            remedy = f"take {chosen} away (see: ansible-playbook turnout.ops.{self._story} --list-tags)"
+        elif limit:
+            seen, expected = f"no host of {hosts or self._play_for} is in --limit {limit}", "hosts of these"
+            remedy = f"take --limit {limit} away, or name others (see: ansible-inventory --graph)"
+        elif self._for_nobody:
+            seen, expected = (
+                f"no host of the inventory {inventory} is in {hosts}",
+                "a host in each group that is needed",
+            )
+            remedy = "name groups and hosts as they are (see: ansible-inventory --graph), or -i INVENTORY"
+        else:
+            seen, expected = f"the playbook {self._story} has no task to run", "a task"
+            remedy = f"see: ansible-playbook turnout.ops.{self._story} --list-tasks"
+        return f"error[nothing-done]: no task ran: {seen}\n  expected: {expected}\n  to mend:  {remedy}"
 
     def _at_exit(self):
         """Reached without `stats` when the playbook was interrupted: Ansible says nothing more, the story must."""
@@ -576,6 +681,7 @@ class CallbackModule(CallbackBase):
     def _end(self, how):
         self._ctrl_c.ending()
         told = self._record.write("ended", how)
+        self._ended_badly = how != "ok"
         self._record.event("end", how=how, seconds=round(time.monotonic() - self._started, 3))
         if self._record.has("keeper.json") and how == "failed" and not self._used:
             # A keeper that cannot be told sees that this process is gone: waiting for it, it would wait for the keeper.
@@ -583,6 +689,8 @@ class CallbackModule(CallbackBase):
         if how == "failed" and self._causes:
             self._print_first_cause()
         self._report()
+        if self._nothing:
+            self._print(f"\nNOT done: {self._nothing}", C.COLOR_ERROR)
         outcome = "done" if how == "ok" else "NOT done"
         self._print(f"\n{self._seconds():>7}  {outcome}   events: {self._record.folder}/events.jsonl")
         if not runs_still_keeper(self._record.folder):

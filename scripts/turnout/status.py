@@ -13,6 +13,7 @@ from turnout import tables
 Facts = Mapping[str, Any]
 
 _LEDGER_ROWS = 5
+NOT_KNOWN = "not known (no edge answered)"
 
 
 def collect(
@@ -27,7 +28,8 @@ def collect(
     first: Facts = next(iter(answered.values()), {})
     return {
         "service": first.get("service"),
-        "agree": len(truth) <= 1 and all(edge.get("agree") for edge in answered.values()),
+        # None: nobody knows.
+        "agree": len(truth) <= 1 and all(edge.get("agree") for edge in answered.values()) if answered else None,
         "stable": first.get("stable"),
         "previous": first.get("previous"),
         "candidate": first.get("candidate"),
@@ -110,7 +112,9 @@ def render(status: Facts) -> str:
         shares = [_share(edge, color) for edge in status["edges"].values()]
         rows.append((color, record.get("release") or "-", _role(status, color), *shares, _servers(status, color)))
     lines += ["", *columns(rows)]
-    if not status["agree"]:
+    if status["agree"] is None:
+        lines.append("  !! no edge answered: what serves is not known")
+    elif not status["agree"]:
         lines.append(
             "  !! the edges do not agree with each other, or HAProxy with its edge: "
             "run ansible-playbook turnout.ops.rollback"
@@ -124,7 +128,8 @@ def render(status: Facts) -> str:
         slots = [_slot(host["colors"].get(color)) for color in ("blue", "green")]
         rows.append((name, *slots, " ".join(running) or "none"))
     lines += ["", *columns(rows), ""]
-    lines.append(f"lock        {_lock(status.get('lock') or {})}")
+    known = status["agree"] is not None
+    lines.append(f"lock        {_lock(status.get('lock') or {}) if known else NOT_KNOWN}")
     schema = status.get("schema")
     if schema:
         lines.append(f"schema      version {schema['version']}, last contract migration {schema['last_contract']}")
@@ -145,8 +150,10 @@ def render(status: Facts) -> str:
         f"{(entry.get('last') or {}).get('event')} {(entry.get('last') or {}).get('action')}"
         for entry in status["unfinished"]
     ]
-    lines += _block("unfinished", unfinished or ["none"])
-    lines += _block("ledger", [_entry(entry) for entry in reversed(status["ledger"])] or ["empty"])
+    lines += _block("unfinished", unfinished or ["none" if known else NOT_KNOWN])
+    lines += _block(
+        "ledger", [_entry(entry) for entry in reversed(status["ledger"])] or ["empty" if known else NOT_KNOWN]
+    )
     if status["unreachable"]:
         lines.append(f"unreachable {', '.join(status['unreachable'])}")
     return "\n".join(lines)

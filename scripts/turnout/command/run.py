@@ -14,6 +14,7 @@ Where this process is killed itself, Ansible is killed by the kernel, and the ke
 
 from __future__ import annotations
 
+import configparser
 import contextlib
 import json
 import os
@@ -33,6 +34,8 @@ from turnout import keeper
 from turnout.ansible_options import program
 from turnout.command import progress
 from turnout.command.progress import Screen
+from turnout.command.words import given
+from turnout.errors import TurnoutError
 
 END_LIMIT_S = 5.0  # until a run that was told to end is killed
 LEAVE_LIMIT_S = 2.0  # the same, for somebody who pressed Ctrl-C twice
@@ -298,8 +301,40 @@ def _wakes() -> Iterator[tuple[int, Callable[[], object]]]:
         os.close(writing)
 
 
+# Options by which a person names an inventory, or asks for nothing that needs one.
+WITH_INVENTORY = ("-i", "--inventory", "--inventory-file")
+WITHOUT_INVENTORY = ("-h", "--help", "--version", "--syntax-check", "--list-tags", "--list-tasks")
+ELSEWHERE = (Path("~/.ansible.cfg"), Path("/etc/ansible/ansible.cfg"))  # where Ansible looks after the present folder
+
+
+def refuse_nowhere(environment: Mapping[str, str], options: Sequence[str]) -> None:
+    """Raise TurnoutError where nothing names an inventory: Ansible would run for no host, and end well."""
+    if given(options, *WITH_INVENTORY, *WITHOUT_INVENTORY):
+        return
+    if any(environment.get(name) for name in ("ANSIBLE_CONFIG", "ANSIBLE_INVENTORY")) or Path("ansible.cfg").exists():
+        return
+    if any(_names_inventory(path) for path in ELSEWHERE):
+        return
+    raise TurnoutError(
+        "no-repository",
+        observed=f"no ansible.cfg in {Path.cwd()}",
+        expected="the folder of your operations repository, whose ansible.cfg names the inventory",
+        remedy="cd to your operations repository (turnout init DIR writes one), or -i INVENTORY",
+    )
+
+
+def _names_inventory(path: Path) -> bool:
+    config = configparser.ConfigParser(interpolation=None, strict=False)
+    try:
+        config.read(path.expanduser(), encoding="utf-8")
+    except (configparser.Error, OSError, RuntimeError, ValueError):
+        return False
+    return bool(config.get("defaults", "inventory", fallback=""))
+
+
 def playbook(name: str, options: Sequence[str]) -> int:
-    """Run a playbook with options of ansible-playbook; return its exit code."""
+    """Run a playbook with options of ansible-playbook; return its exit code. Raises TurnoutError."""
+    refuse_nowhere(os.environ, options)
     environment = environment_of(os.environ)
     argv = [program(), name, *options]
     if not progress.wanted(environment, options, sys.stdout.isatty() and sys.stderr.isatty()):

@@ -80,6 +80,16 @@ def values(options: Sequence[str], *names: str) -> list[str]:
     return found
 
 
+def given(options: Sequence[str], *names: str) -> bool:
+    """Tell whether one of these options is there, shortened or with others in a word; a long one by its full name."""
+    return any(
+        form in names
+        for word in options
+        if word.startswith("-")
+        for form in (*_forms(word), _long(word.partition("=")[0]))
+    )
+
+
 def asks_or_tells_all(options: Sequence[str]) -> bool:
     """Tell whether the command line asks a person something, or asks for all of Ansible's own words."""
     if any(name.endswith("@prompt") for name in values(options, "--vault-id")):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ansible.cli.playbook import PlaybookCLI
-from turnout.command.words import FLAGS, VALUE_OPTIONS, asks_or_tells_all, split, values
+from turnout.command.words import FLAGS, VALUE_OPTIONS, asks_or_tells_all, given, split, values
 
 
 def test_the_options_are_those_of_ansibles_own_parser() -> None:
@@ -58,3 +58,10 @@ def test_values_of_an_option_are_found_in_every_form() -> None:
 )
 def test_a_command_line_that_asks_is_known(line: str, talks: bool) -> None:
     assert asks_or_tells_all(line.split()) is talks
+
+
+def test_an_option_is_seen_in_every_form() -> None:
+    for line in ("-i lab", "-ilab", "-vilab", "--inventory lab", "--inventory=lab"):
+        assert given(line.split(), "-i", "--inventory"), line
+    for line in ("", "-e i=lab", "-v", "-l lab"):
+        assert not given(line.split(), "-i", "--inventory"), line

@@ -49,3 +49,13 @@ def test_an_entry_about_no_release_names_none() -> None:
 def test_migrations_whose_end_is_not_recorded_are_told() -> None:
     schema = {"version": 5, "last_contract": 2, "planned": {"version": 7, "last_contract": 7, "run": "A"}}
     assert "run A began migrations up to 7 (last contract 7); how they ended is not recorded" in shown(schema=schema)
+
+
+def test_where_no_edge_answers_nothing_is_known() -> None:
+    status = collect({"edge1": None}, {"app1": None})
+    assert status["agree"] is None
+    text = render(status)
+    for row in ("lock        ", "unfinished  ", "ledger      "):
+        assert f"{row}not known (no edge answered)" in text, text
+    assert "what serves is not known" in text
+    assert "do not agree" not in text
