@@ -8,6 +8,7 @@ from __future__ import annotations
 import turnout.quiet_start  # isort: split
 
 import importlib.util
+import os
 import sys
 
 import click
@@ -85,8 +86,31 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; a `TurnoutError` becomes its message and exit code 2."""
     turnout.quiet_start.over()
+    _open_streams()
     try:
         cli()
     except TurnoutError as error:
         click.echo(str(error), err=True)
         sys.exit(2)
+    except OSError as error:
+        if not error.filename:
+            raise
+        # Of a file that no command looks out for by itself.
+        told = TurnoutError(
+            "file-fault",
+            observed=f"{error.filename}: {error.strerror}",
+            expected="a file or folder that is there, and can be read or written",
+            remedy="check its path, its permissions and the free space, then run the same command again",
+        )
+        click.echo(str(told), err=True)
+        sys.exit(2)
+
+
+def _open_streams() -> None:
+    """Put /dev/null where this process was started with a closed stream: a file opened later would take its place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free: this one
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115 - it stays

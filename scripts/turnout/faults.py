@@ -73,7 +73,10 @@ def table(faults: Iterable[Fault]) -> str:
 
 
 def shown(value: object) -> str:
-    """Return how a value that is no secret appears in a message: its kind, and its start when it is short."""
+    """Return how a value that is no secret appears in a message: its kind, and its start when it is short.
+
+    An address is not shown where a password or a token may stand in it, wherever a person wrote it.
+    """
     if value is None:
         return "nothing (null)"
     if isinstance(value, bool):
@@ -83,9 +86,17 @@ def shown(value: object) -> str:
     if isinstance(value, float):
         return f"the number {value!r}"
     if isinstance(value, str):
-        text = value if len(value) <= _SHOWN_LENGTH else value[: _SHOWN_LENGTH - 1] + "…"
-        return f"the text {str(text)!r}"
+        return _shown_text(value)
     return kind_of(value)
+
+
+def _shown_text(value: str) -> str:
+    if "@" in value and (":" in value or "//" in value):
+        return "an address with a user in it"
+    if ":/" in value and ("?" in value or "#" in value):
+        return "an address with ? or # in it"
+    text = value if len(value) <= _SHOWN_LENGTH else value[: _SHOWN_LENGTH - 1] + "…"
+    return f"the text {str(text)!r}"
 
 
 def kind_of(value: object) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from turnout.faults import nearest
+from turnout.faults import nearest, shown
 from turnout.keys import Key, Part, Wrong, key
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -116,7 +116,7 @@ def _zone(name: str) -> str:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         remedy = "write zone: Europe/Berlin (see timedatectl list-timezones)"
-        raise Wrong(f"no time zone {name!r}", "a name of the IANA time zone database", remedy) from None
+        raise Wrong(f"no time zone: {shown(name)}", "a name of the IANA time zone database", remedy) from None
     return name
 
 

@@ -174,6 +174,11 @@ class PlaybookGroup(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the playbook's command before words that name no other."""
         named = args and (args[0] in self.commands or args[0] == "--help")
-        if not named and not ctx.resilient_parsing:  # not where the shell asks for the names
+        if not named and (args or not ctx.resilient_parsing):  # not where the shell asks for the names
             args = ["run", *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the names of its commands, and the options of the playbook that is run without one."""
+        run = self.commands["run"].shell_complete(ctx, incomplete) if incomplete.startswith("-") else []
+        return [*super().shell_complete(ctx, incomplete), *run]

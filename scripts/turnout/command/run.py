@@ -17,6 +17,7 @@ from __future__ import annotations
 import configparser
 import contextlib
 import json
+import locale
 import os
 import select
 import signal
@@ -51,6 +52,8 @@ ENDED = "ended"
 INTERRUPTED = "interrupted.json"  # why this command ends the run, for the callback plugin to tell
 LEFT = "left"  # nobody waits for the put-back any more
 
+_LOCALE_PARTS = ("LC_CTYPE", "LC_COLLATE", "LC_TIME", "LC_MONETARY", "LC_NUMERIC", "LC_MESSAGES")
+
 Say = Callable[[str], None]
 
 
@@ -65,7 +68,23 @@ def environment_of(parent: Mapping[str, str]) -> dict[str, str]:
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{socket.gethostname()}-{os.getpid()}"
     run = parent.get("TURNOUT_RUN") or name
     told = {"ANSIBLE_STDOUT_CALLBACK": "turnout.ops.turnout", **parent, "TURNOUT_RUN": run}
+    if not _locale_serves(parent):
+        told["LC_ALL"] = "C.UTF-8"
     return told | {"TURNOUT_RUN_FOLDER": parent.get("TURNOUT_RUN_FOLDER") or str(runs_home(parent) / run)}
+
+
+def _locale_serves(environment: Mapping[str, str]) -> bool:
+    """Tell whether Ansible starts in this locale: it takes only one of UTF-8 that this machine has."""
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        for name in _LOCALE_PARTS:
+            wanted = environment.get("LC_ALL") or environment.get(name) or environment.get("LANG") or "C"
+            locale.setlocale(getattr(locale, name), wanted)
+        return (locale.getlocale()[1] or "").lower() in ("utf-8", "utf8")
+    except (locale.Error, ValueError):
+        return False
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
 
 
 def plain(text: str) -> None:
@@ -337,7 +356,7 @@ def playbook(name: str, options: Sequence[str]) -> int:
     refuse_nowhere(os.environ, options)
     environment = environment_of(os.environ)
     argv = [program(), name, *options]
-    if not progress.wanted(environment, options, sys.stdout.isatty() and sys.stderr.isatty()):
+    if not progress.wanted(environment, options, all(each and each.isatty() for each in (sys.stdout, sys.stderr))):
         return Run(argv, environment).run()
     screen = progress.Screen(Path(environment["TURNOUT_RUN_FOLDER"]), progress.story(name))
     return Run(argv, progress.environment_for(environment), screen=screen).run()

@@ -25,6 +25,8 @@ PURPOSES = {
 ONE_HOST = ("postgres", "redis", "monitoring", "drill")
 HOST_FORM = "NAME=ADDRESS such as app1=10.0.0.21, a full DNS name, or the name of a host that was named before"
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+# No name in DNS ends in a number: such a text is an address with a slip in it.
+_NUMBERS = re.compile(r"(^|\.)[0-9]+$")
 _FOLDER = re.compile(r"[a-z][a-z0-9_-]{0,40}")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 # What Ansible would take for a template of its own.
@@ -131,13 +133,13 @@ def readable_hosts(text: str, known: Mapping[str, Host]) -> Iterator[Host]:
 
 def _host(word: str, known: Mapping[str, Host]) -> Host:
     name, equals, address = (part.strip() for part in word.partition("="))
-    if _is_address(name):
+    if _is_address(name) or (not equals and _NUMBERS.search(name) and "." in name):
         raise ValueError(f"{word} has no name")
     if not _HOST.fullmatch(name) or len(name) > 253:
         raise ValueError(f"{word!r} is no name of a host")
     if name in _RESERVED_NAMES:
         raise ValueError(f"{name} is the name of a group")
-    if equals and not (_is_address(address) or _HOST.fullmatch(address)):
+    if equals and not (_is_address(address) or (_HOST.fullmatch(address) and not _NUMBERS.search(address))):
         raise ValueError(f"{address!r} is no address, for host {name}")
     if name in known:
         if address not in ("", known[name].address):
@@ -178,9 +180,7 @@ def _texts(answers: Answers) -> Iterator[Fault]:
     for option, value, fault in rows:
         expected = fault(value)
         if expected:
-            # An address with a user in it may hold a password.
-            observed = "an address with a user in it" if "@" in value and "//" in value else shown(value or None)
-            yield Fault(option, observed, expected, f"give {option} ... (see turnout init --help)")
+            yield Fault(option, shown(value or None), expected, f"give {option} ... (see turnout init --help)")
 
 
 def _groups(answers: Answers) -> Iterator[Fault]:

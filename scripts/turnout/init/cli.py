@@ -13,7 +13,7 @@ import click
 from turnout.faults import Fault, FaultsError
 from turnout.init import answers as known
 from turnout.init.answers import Answers, Host
-from turnout.init.repository import render, write
+from turnout.init.repository import always, refuse_present, render, write
 
 _NEXT = """\
 next, in {folder}:
@@ -62,6 +62,8 @@ def init(folder: Path, *, yes: bool, **options: Any) -> None:
     """
     given = {key: value for key, value in options.items() if value}
     asked = not given and not yes and on_terminal()
+    if asked:
+        refuse_present(folder, always(Answers.environment))  # before somebody has answered it all
     answers = _ask(folder) if asked else _from_options(given)
     made = render(answers)
     write(folder, made)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from importlib.resources import files
@@ -72,15 +72,7 @@ def render(answers: Answers) -> dict[PurePosixPath, File]:
 
 def write(folder: Path, made: Mapping[PurePosixPath, File]) -> None:
     """Write the files; where one of them is there already or cannot be written, nothing is left of the others."""
-    present = [path for path in made if (folder / path).exists() or (folder / path).is_symlink()]
-    if present:
-        raise TurnoutError(
-            "init-present",
-            observed=f"{folder} has {', '.join(map(str, sorted(present)))} already",
-            expected="a folder without these files: nothing of yours is replaced, and nothing was changed",
-            remedy='name another folder; a further inventory of the same service: see "A second '
-            'inventory" in docs/setup.md',
-        )
+    refuse_present(folder, made)
     written: list[Path] = []
     try:
         for path, file in sorted(made.items()):
@@ -95,12 +87,39 @@ def write(folder: Path, made: Mapping[PurePosixPath, File]) -> None:
     except OSError as error:
         for each in reversed(written):
             _remove(each)
+        raise _unwritable(folder, error) from error
+
+
+def always(environment: str) -> list[PurePosixPath]:
+    """Return the files that are made whatever is answered, but for the inventory's name."""
+    place = PurePosixPath("inventories", environment)
+    in_root = [*map(PurePosixPath, (*_IN_ROOT, _SCHEMA)), VAULT_PASSWORD]
+    return [*in_root, *(place / path for path in (*_IN_INVENTORY, "group_vars/all/vault.yml.example"))]
+
+
+def refuse_present(folder: Path, paths: Iterable[PurePosixPath]) -> None:
+    """Raise TurnoutError where one of the files is in the folder already."""
+    try:
+        present = [path for path in paths if (folder / path).exists() or (folder / path).is_symlink()]
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    if present:
         raise TurnoutError(
-            "init-unwritable",
-            observed=f"{error.filename or folder}: {error.strerror}",
-            expected="a folder that can be written; nothing was left in it",
-            remedy="mend that, or name another folder",
-        ) from error
+            "init-present",
+            observed=f"{folder} has {', '.join(map(str, sorted(present)))} already",
+            expected="a folder without these files: nothing of yours is replaced, and nothing was changed",
+            remedy='name another folder; a further inventory of the same service: see "A second '
+            'inventory" in docs/setup.md',
+        )
+
+
+def _unwritable(folder: Path, error: OSError) -> TurnoutError:
+    return TurnoutError(
+        "init-unwritable",
+        observed=f"{error.filename or folder}: {error.strerror}",
+        expected="a folder that can be written; nothing was left in it",
+        remedy="mend that, or name another folder",
+    )
 
 
 def _remove(path: Path) -> None:

@@ -163,11 +163,15 @@ def _commit(recipe: Recipe) -> tuple[str, int | None]:
         return found, int(time) if time is not None and time.isdigit() else None
     if recipe.commit is not None and re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", recipe.commit):
         return recipe.commit, None
+    begin = (
+        f"git init {recipe.source} && git -C {recipe.source} add . && git -C {recipe.source} commit -m {recipe.version}"
+    )
+    in_full = "give it in full: --commit $(git rev-parse HEAD), run where the source's repository is"
     raise TurnoutError(
         "commit-unknown",
         observed=f"{recipe.source} is in no git repository with a commit {wanted}",
         expected="the commit that the release is built from",
-        remedy="give it in full: --commit $(git rev-parse HEAD), run where the source's repository is",
+        remedy=in_full if recipe.commit is not None else f"make one: {begin}; or {in_full}",
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from turnout.errors import TurnoutError
-from turnout.release.manifest import SIGNATURE_SUFFIX, Manifest, parse
+from turnout.release.manifest import SIGNATURE_SUFFIX, SUFFIX, Manifest, parse
 from turnout.release.resolve import check_artifact, verify_files
+from turnout.release.sign import REBUILD
 from turnout.release.store import Store, file_sha256
 
 
@@ -35,13 +37,15 @@ def publish(
 
 
 def _checked(manifest_path: Path, allowed_signers: Path | None, revoked_signers: Path | None) -> Manifest:
+    if os.path.exists(manifest_path) and not manifest_path.name.endswith(SUFFIX):  # noqa: PTH110 - raises nothing
+        raise _no_manifest(manifest_path)
     signature = Path(f"{manifest_path}{SIGNATURE_SUFFIX}")
     if manifest_path.exists() and not signature.exists():
         raise TurnoutError(
             "signature-missing",
             observed=f"there is no {signature}",
             expected="a signed release: hosts take no other",
-            remedy="build it again with --key KEY",
+            remedy=f"build it again with a key: {REBUILD}",
         )
     if allowed_signers is not None:
         return verify_files(manifest_path, allowed_signers, revoked_signers)[0]
@@ -64,3 +68,16 @@ def _checked(manifest_path: Path, allowed_signers: Path | None, revoked_signers:
             remedy=f"rename it to {manifest.file}",
         )
     return manifest
+
+
+def _no_manifest(path: Path) -> TurnoutError:
+    """Return the error for what is there and is no manifest, with those that lie in it or beside it."""
+    near = sorted((path if path.is_dir() else path.parent).glob(f"*{SUFFIX}"))
+    return TurnoutError(
+        "release-unknown",
+        observed=f"{path} is no manifest",
+        expected=f"the manifest that `turnout release build` wrote: a file NAME-VERSION{SUFFIX}",
+        remedy=f"give its path, for example {near[-1]}"
+        if near
+        else f"give the path of the manifest, NAME-VERSION{SUFFIX}",
+    )

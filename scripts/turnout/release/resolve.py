@@ -26,7 +26,7 @@ from turnout.release.manifest import (
     manifest_file,
     parse,
 )
-from turnout.release.sign import Signer, verify
+from turnout.release.sign import REBUILD, Signer, verify
 from turnout.release.store import Store, file_sha256, read_small, unknown_release
 
 _MAX_SIGNATURE_BYTES = 64 << 10
@@ -92,21 +92,14 @@ def verify_files(
     manifest_path: Path, allowed_signers: Path, revoked_signers: Path | None = None
 ) -> tuple[Manifest, Signer]:
     """Verify a release that lies in a folder: manifest, signature beside it, artifact beside it."""
-    try:
-        data = manifest_path.read_bytes()
-    except OSError as error:
-        raise TurnoutError(
-            "release-unknown",
-            observed=f"{manifest_path} cannot be read: {error.strerror}",
-            expected="a release manifest, NAME-VERSION.release.yml",
-            remedy="give the path that `turnout release build` printed",
-        ) from None
     signature_path = Path(f"{manifest_path}{SIGNATURE_SUFFIX}")
+    data = _content(manifest_path)
     if not signature_path.exists():
         raise _no_signature(manifest_path.name, str(manifest_path.parent))
+    signature = _content(signature_path)
     signer = verify(
         data,
-        signature_path.read_bytes(),
+        signature,
         allowed_signers,
         what=manifest_path.name,
         revoked_signers=revoked_signers,
@@ -117,6 +110,18 @@ def verify_files(
         raise _no_artifact(manifest, str(manifest_path.parent))
     check_artifact(manifest, artifact.stat().st_size, file_sha256(artifact))
     return manifest, signer
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise TurnoutError(
+            "release-unknown",
+            observed=f"{path} cannot be read: {error.strerror}",
+            expected="a release manifest, NAME-VERSION.release.yml, its signature and its artifact beside it",
+            remedy="give the path that `turnout release build` printed",
+        ) from None
 
 
 def check_artifact(manifest: Manifest, size: int, sha256: str) -> None:
@@ -171,7 +176,7 @@ def _no_signature(file: str, where: str) -> TurnoutError:
         "signature-missing",
         observed=f"{where} has {file} but not {file}{SIGNATURE_SUFFIX}",
         expected="a signature beside every manifest",
-        remedy="build it with --key and publish all of it: turnout release build --key KEY, turnout release publish",
+        remedy=f"build it with a key and publish all of it: {REBUILD}",
     )
 
 
@@ -180,7 +185,7 @@ def _no_artifact(manifest: Manifest, where: str) -> TurnoutError:
         "artifact-missing",
         observed=f"{where} has the manifest of {manifest.version} but not {manifest.artifact.file}",
         expected="the artifact beside its manifest",
-        remedy="publish the release again: turnout release publish",
+        remedy=f"publish the release again: turnout release publish build/{manifest.file} --to STORE",
     )
 
 

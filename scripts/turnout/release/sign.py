@@ -16,6 +16,10 @@ from pathlib import Path
 from turnout.errors import TurnoutError
 
 NAMESPACE = "turnout-release"
+REBUILD = (
+    "turnout release build FOLDER --name NAME --version VERSION --key KEY --out build; "
+    "turnout release publish build/NAME-VERSION.release.yml --to STORE"
+)
 _TIMEOUT_S = 120  # a hardware key waits for a touch
 _FINGERPRINT = re.compile(r"\bSHA256:[A-Za-z0-9+/]+")
 _PUBLIC_KEY = re.compile(r"(ssh|ecdsa|sk-ssh|sk-ecdsa)-[A-Za-z0-9@.-]+ [A-Za-z0-9+/]+=*( |$)")
@@ -42,24 +46,31 @@ def keygen(key: Path, principal: str, *, passphrase: bool = False) -> str:
     With `passphrase`, ssh-keygen itself asks for one in the terminal. An existing key is never overwritten.
     """
     check_principal(principal)
-    if key.exists():
+    if os.path.exists(key):  # noqa: PTH110 - a folder that may not be looked into is told below
         raise TurnoutError(
             "key-exists",
             observed=f"{key} is there already",
             expected="a new file: a release key is never overwritten",
             remedy=f"choose another --key, or use this one: turnout release build --key {key}",
         )
-    key.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        key.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise _not_made(key, f"{error.filename}: {error.strerror}") from None
     arguments = ["-q", "-t", "ed25519", "-C", principal, "-f", str(key), *([] if passphrase else ["-N", ""])]
     result = _ssh_keygen(arguments, interactive=passphrase)
     if result.returncode != 0:
-        raise TurnoutError(
-            "key-not-made",
-            observed=f"ssh-keygen: {_message(result.stderr)}",
-            expected=f"a new key at {key}",
-            remedy="choose a --key in a folder that you may write to",
-        )
+        raise _not_made(key, f"ssh-keygen: {_message(result.stderr)}")
     return allowed_signers_line(Path(f"{key}.pub"), principal)
+
+
+def _not_made(key: Path, observed: str) -> TurnoutError:
+    return TurnoutError(
+        "key-not-made",
+        observed=observed,
+        expected=f"a new key at {key}",
+        remedy="choose a --key in a folder that you may write to",
+    )
 
 
 def check_principal(principal: str) -> None:
@@ -139,9 +150,9 @@ def verify(
 
     `revoked_signers` is a key revocation list, or a file of public keys, one a line, whose signatures never count.
 
-    Codes: `signers-missing`, `signers-permissions`, `signature-malformed`, `signer-unknown` (a key that the file
-    does not list), `signer-revoked`, `revoked-missing`, `revoked-permissions`, `revoked-malformed`, `signature-wrong`
-    (the content or the namespace is another).
+    Codes: `signers-missing`, `signers-permissions`, `signers-malformed`, `signature-malformed`, `signer-unknown` (a key
+    that the file does not list), `signer-revoked`, `revoked-missing`, `revoked-permissions`, `revoked-malformed`,
+    `signature-wrong` (the content or the namespace is another).
     """
     _check_allowed_signers(allowed_signers)
     if revoked_signers is not None:
@@ -240,8 +251,8 @@ def _principals(data: bytes, signature: Path, allowed_signers: Path, what: str, 
     if result.returncode == 0 and names:
         return names
     message = _message(result.stderr)
+    checked = _ssh_keygen(["-Y", "check-novalidate", "-n", namespace, "-s", str(signature)], data)
     if message.lower().startswith("no principal matched"):
-        checked = _ssh_keygen(["-Y", "check-novalidate", "-n", namespace, "-s", str(signature)], data)
         found = _FINGERPRINT.search((checked.stdout + checked.stderr).decode(errors="replace"))
         key = f" {found[0]}" if found else ""
         raise TurnoutError(
@@ -250,11 +261,19 @@ def _principals(data: bytes, signature: Path, allowed_signers: Path, what: str, 
             expected=f"a signature by one of the keys in {allowed_signers}",
             remedy=f'if you trust it, add a line to {allowed_signers}: NAME namespaces="{namespace}" ssh-ed25519 KEY',
         )
+    if checked.returncode == 0:
+        # The signature can be read, so that it is a line of the other file that cannot.
+        raise TurnoutError(
+            "signers-malformed",
+            observed=f"ssh-keygen cannot read a line of the allowed-signers file: {message}",
+            expected=f'one signer a line: NAME namespaces="{namespace}" ssh-ed25519 KEY',
+            remedy=f"correct that line of {allowed_signers}; `turnout release keygen` prints such lines",
+        )
     raise TurnoutError(
         "signature-malformed",
         observed=f"the signature of {what} cannot be read: {message}",
         expected="a file that `ssh-keygen -Y sign` wrote, and a readable allowed-signers file",
-        remedy="sign it again: turnout release build --key KEY, then turnout release publish",
+        remedy=f"build it again, which signs it: {REBUILD}",
     )
 
 

@@ -24,8 +24,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from turnout.errors import TurnoutError
+from turnout.keys import Wrong
 from turnout.release.manifest import SUFFIX, VERSION, manifest_file
 from turnout.service.model import HttpAccess, Releases, S3Access
+from turnout.service.values import ENDPOINT, checked_source
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -36,6 +38,7 @@ _READ_TIMEOUT_S = 30
 _ATTEMPTS = 3
 _MAX_OBJECT_BYTES = 5 * 10**9  # what S3 takes in one put, which is what can be made conditional
 _SHOWN_VERSIONS = 10
+_AT = " at "  # between an S3 address and its server
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")  # read by boto3 itself
 
 
@@ -64,19 +67,27 @@ def open_store(
     base_dir: Path = Path(),
 ) -> Store:
     """Return the store at `source`: `s3://bucket/prefix`, `https://host/path`, or a folder (from `base_dir`)."""
-    url = urllib.parse.urlsplit(source)
+    if not source.strip():
+        raise _wrong_address("an empty address")
+    if "://" not in source and source.partition(":")[0].lower() not in ("s3", "http", "https"):
+        return FolderStore(base_dir / source)
+    try:
+        url = urllib.parse.urlsplit(checked_source(source))
+    except Wrong as error:
+        raise _wrong_address(error.at.observed) from None
     if url.scheme == "s3":
         return S3Store(url.netloc, url.path.strip("/"), s3 or S3Access())
-    if url.scheme in ("http", "https"):
-        return HttpStore(source.rstrip("/"), http_access or HttpAccess())
-    if "://" in source:
-        raise TurnoutError(
-            "store-address",
-            observed=f"the scheme {url.scheme}://",
-            expected="s3://bucket/prefix, https://host/path, or a folder",
-            remedy="correct the address of the store",
-        )
-    return FolderStore(base_dir / source)
+    return HttpStore(source.rstrip("/"), http_access or HttpAccess())
+
+
+def _wrong_address(observed: str) -> TurnoutError:
+    return TurnoutError(
+        "store-address",
+        observed=observed,
+        expected="s3://bucket/prefix, https://host/path, or a folder",
+        remedy="correct the address of the store (--to, --from, releases.source). Credentials stand beside it: "
+        "releases.s3 or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, releases.http.headers",
+    )
 
 
 def store_of(releases: Releases) -> Store:
@@ -91,10 +102,10 @@ def unknown_release(store: Store, service: str, version: str) -> TurnoutError:
     remedy = "give one that exists: -e release=VERSION"
     if versions is None:
         expected = f"a published release (this store cannot be listed; looked for {manifest_file(service, version)})"
-        remedy = "check the version and releases.source, or publish it: turnout release publish"
+        remedy = f"check the version and releases.source, or publish it: {publishing(store, service, version)}"
     elif not versions:
         expected = f"a published release; there is none of {service} at all"
-        remedy = "check releases.source, or publish one: turnout release publish"
+        remedy = f"check releases.source, or publish one: {publishing(store, service, version)}"
     else:
         close = difflib.get_close_matches(version, versions, n=1, cutoff=0.4)
         more = f" and {len(versions) - _SHOWN_VERSIONS} older" if len(versions) > _SHOWN_VERSIONS else ""
@@ -102,6 +113,12 @@ def unknown_release(store: Store, service: str, version: str) -> TurnoutError:
         if close:
             remedy = f"for example: -e release={close[0]}"
     return TurnoutError("release-unknown", observed=observed, expected=expected, remedy=remedy)
+
+
+def publishing(store: Store, service: str = "NAME", version: str = "VERSION") -> str:
+    """Return the command that publishes a release into the store, as it is typed after `release build --out build`."""
+    to = "FOLDER" if isinstance(store, HttpStore) else store.name.replace(_AT, " --endpoint ")
+    return f"turnout release publish build/{manifest_file(service, version)} --to {to}"
 
 
 def read_small(store: Store, file: str, limit: int) -> bytes:
@@ -194,7 +211,7 @@ class FolderStore:
 
     def put(self, path: Path, file: str) -> bool:
         """Copy the file in: whole, on disk, and only where none of that name is."""
-        with self._faults():
+        with self._faults(absent=True):
             self._folder.mkdir(parents=True, exist_ok=True)
             target = self._folder / file
             descriptor, temporary = tempfile.mkstemp(dir=self._folder, prefix=f".{file}.")
@@ -222,22 +239,24 @@ class FolderStore:
                 "store-missing",
                 observed=f"there is no folder {self._folder}",
                 expected="the folder that holds the releases",
-                remedy=f"correct releases.source, or publish into it: turnout release publish --to {self._folder}",
+                remedy=f"correct releases.source, or publish into it: {publishing(self)}",
             )
         return self._folder
 
     @contextmanager
-    def _faults(self) -> Generator[None]:
+    def _faults(self, *, absent: bool = False) -> Generator[None]:
+        """Turn errors of the file system into ours; with `absent` also that something is not there."""
         try:
             yield
-        except FileNotFoundError:
-            raise
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and not absent:
+                raise
+            there = next(path for path in (self._folder, *self._folder.parents, Path()) if os.path.exists(path))  # noqa: PTH110 - raises for no folder
             raise TurnoutError(
                 "store-unreadable",
                 observed=f"{error.filename or self._folder}: {error.strerror}",
                 expected="a folder that can be read (and written, to publish)",
-                remedy=f"check the permissions and the free space: ls -ld {self._folder}; df {self._folder}",
+                remedy=f"check the permissions and the free space: ls -ld {there}; df {there}",
             ) from error
 
 
@@ -292,7 +311,7 @@ class HttpStore:
             "store-read-only",
             observed=f"{self.name} is an HTTP address",
             expected="a folder or s3://bucket/prefix to publish to",
-            remedy="publish to the folder that the web server serves: turnout release publish --to FOLDER",
+            remedy=f"publish to the folder that the web server serves: {publishing(self)}",
         )
 
     def _http_error(self, status: int, file: str) -> Exception:
@@ -377,7 +396,7 @@ class S3Store:
     @property
     def name(self) -> str:
         """The address, with the endpoint when it is not Amazon's."""
-        at = f" at {self._access.endpoint}" if self._access.endpoint else ""
+        at = f"{_AT}{self._access.endpoint}" if self._access.endpoint else ""
         return f"s3://{self._bucket}/{self._prefix}".rstrip("/") + at
 
     def versions(self, service: str) -> list[str] | None:
@@ -459,6 +478,16 @@ class S3Store:
         from botocore.exceptions import BotoCoreError  # noqa: PLC0415
 
         access = self._access
+        endpoints = (access.endpoint, *map(os.environ.get, _ENDPOINT_VARIABLES))
+        if any(one and not re.fullmatch(ENDPOINT, one) for one in endpoints):
+            # Nothing of it is shown: it may hold a password.
+            raise TurnoutError(
+                "store-address",
+                observed="an S3 endpoint that is no http(s) address, or has a user, ? or # in it",
+                expected="https://s3.example.com:8333",
+                remedy="correct --endpoint, releases.s3.endpoint or AWS_ENDPOINT_URL; keys stand beside it: "
+                "releases.s3.access_key and secret_key, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+            )
         if access.ca_file is not None:
             _tls_context(access.ca_file, "releases.s3.ca_file")
         # Amazon's own servers want the bucket in the host's name, most others in the path.

@@ -32,9 +32,10 @@ class S3Access(Part):
     endpoint: str | None = key(
         "address of the server; without one it is Amazon's",
         None,
-        pattern=r"https?://[^@\s]+",
-        expected="the address of an S3 server, without a user in it",
+        pattern=values.ENDPOINT,
+        expected="the address of an S3 server, without a user, ? or # in it",
         example="https://s3.example.com:8333",
+        hidden=True,  # an address may hold a password
     )
     region: str | None = key("the bucket's region", None, expected="a region's name", example="eu-central-1")
     ca_file: Path | None = values.file("certificate authority of the server", "ca.pem")

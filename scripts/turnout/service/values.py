@@ -17,6 +17,7 @@ from turnout.service.environment import KEY, RESERVED, value_fault
 COLORS = ("blue", "green")
 DAY_S = 86_400
 NAME = r"[a-z]([a-z0-9-]{0,29}[a-z0-9])?"
+ENDPOINT = r"https?://[^@\s?#]+"
 HEADER_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,80}"  # a header's or cookie's name, RFC 9110
 
 _SIGNALS = sorted(s.name for s in signals.Signals if s.name not in ("SIGKILL", "SIGSTOP"))
@@ -233,8 +234,8 @@ def headers() -> Any:
 # Where releases come from -----------------------------------------------------------------------------------------
 
 
-def _source(source: str) -> str:
-    # Only the scheme is shown: the rest of an address may hold a password.
+def checked_source(source: str) -> str:
+    """Return the place that releases come from. Raises `Wrong`, which never holds more of it than the scheme."""
     if source.startswith("/"):
         return source
     try:
@@ -242,7 +243,7 @@ def _source(source: str) -> str:
     except ValueError:
         raise Wrong("an address that cannot be read") from None
     if url.scheme not in ("s3", "http", "https"):
-        raise Wrong(f"a text that begins with {source[:8]!r}")
+        raise Wrong(f"the scheme {url.scheme}://" if "://" in source else "a text that begins with no / and no scheme")
     if "@" in url.netloc:
         raise Wrong(
             "an address with a user or password in it", remedy="put them into releases.s3 or releases.http.headers"
@@ -260,5 +261,5 @@ def source() -> Any:
         "a folder on the controller, `https://…` or `s3://bucket/prefix`",
         expected="s3://bucket/prefix, https://host/path, or an absolute folder",
         example="s3://releases/shop",
-        check=_source,
+        check=checked_source,
     )

@@ -113,9 +113,17 @@ def rules_command(
     written = files(slos, page=page_receiver, ticket=ticket_receiver)
     with tempfile.TemporaryDirectory(prefix="turnout-slo-") as scratch:
         folder = out or Path(scratch)
-        for path, content in written.items():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_text(content, encoding="utf-8")
+        try:
+            for path, content in written.items():
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                (folder / path).write_text(content, encoding="utf-8")
+        except OSError as error:
+            raise TurnoutError(
+                "slo-unwritable",
+                observed=f"{error.filename or folder}: {error.strerror}",
+                expected="a folder that can be written",
+                remedy="name another one: --out DIR, or make room there",
+            ) from error
         if run_tests:
             _promtool(folder, written)
     if out is None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
+from turnout import cli as face
 from turnout.cli import cli
 from turnout.command import run
 from turnout.command.playbooks import ENTRIES, options_for
@@ -131,6 +132,9 @@ def test_the_shell_completes_commands_and_options() -> None:
     ]  # fmt: skip
     assert "--vault-password-file" in completions("deploy", "1.4.2", "--va")
     assert "report" in completions("drill", "re")
+    for words in (("drill", "--li"), ("drill", "-e", "mode=random", "--li"), ("drill", "run", "--li")):
+        assert {"--limit", "--list-hosts"} <= set(completions(*words)), words
+    assert completions("drill", "gate", "--js") == ["--json"]
 
 
 def test_a_folders_own_ansible_cfg_and_program_are_used(tmp_path: Path) -> None:
@@ -162,3 +166,51 @@ def test_without_ansible_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch, tmp
     found.write_text("")
     found.chmod(found.stat().st_mode | stat.S_IXUSR)
     assert run.program() == str(found)
+
+
+def bare_folder(folder: Path) -> dict[str, str]:
+    """Return the environment for a run in a folder with one host, of this machine."""
+    (folder / "ansible.cfg").write_text("[defaults]\ninventory = hosts.yml\n")
+    (folder / "hosts.yml").write_text("edge: {hosts: {edge1: {ansible_connection: local}}}\n")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "TURNOUT_"))}
+    return env | {"XDG_STATE_HOME": str(folder / "state")}
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_closed_ends_nothing(tmp_path: Path, closed: str) -> None:
+    for words in ("status --list-hosts", "init", "slo check absent"):
+        done = subprocess.run(
+            ["bash", "-c", f"{TURNOUT} {words} {closed}"],
+            cwd=tmp_path, env=bare_folder(tmp_path), capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        assert "Traceback" not in done.stdout + done.stderr
+        assert done.returncode == (0 if words.startswith("status") else 2), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("given", [{"LC_ALL": "C"}, {"LC_ALL": "POSIX"}, {"LANG": "xx_YY.UTF-8"}, {"LC_TIME": "xx_YY"}])
+def test_ansible_starts_in_a_locale_that_it_would_refuse(tmp_path: Path, given: dict[str, str]) -> None:
+    env = {name: value for name, value in bare_folder(tmp_path).items() if not name.startswith(("LC_", "LANG"))}
+    done = subprocess.run([TURNOUT, "status", "--list-hosts"], cwd=tmp_path, env=env | given, capture_output=True,
+                          text=True, check=False, timeout=60)  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_locale_that_serves_is_left_as_it_is() -> None:
+    assert "LC_ALL" not in run.environment_of({"LANG": "C.UTF-8"})
+    assert run.environment_of({"LC_ALL": "C.UTF-8", "LANG": "C"})["LC_ALL"] == "C.UTF-8"
+    assert run.environment_of({"LC_ALL": "C", "LANG": "C.UTF-8"})["LC_ALL"] == "C.UTF-8"
+
+
+def test_a_file_that_cannot_be_read_or_written_is_told_by_whatever_command_met_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise PermissionError(13, "Permission denied", "/some/file")
+
+    monkeypatch.setattr(face, "cli", fail)
+    with pytest.raises(SystemExit) as ended:
+        face.main()
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert "error[file-fault]: /some/file: Permission denied" in told
+    assert "to mend:" in told

@@ -344,6 +344,10 @@ def test_where_it_cannot_write_nothing_is_left(tmp_path: Path) -> None:
         ((*SMALLEST, "--edge", "e2"), ["--edge"]),
         ((*SMALLEST, "--edge", "e2=not an address"), ["--edge"]),
         ((*SMALLEST, "--edge", "web"), ["--edge"]),
+        ((*SMALLEST, "--edge", "e2=10.0.0.300"), ["--edge"]),
+        ((*SMALLEST, "--edge", "e2=10.0.0"), ["--edge"]),
+        ((*SMALLEST, "--edge", "e2=app.7"), ["--edge"]),
+        ((*SMALLEST, "--edge", "10.0.0.300"), ["--edge"]),
         ((*SMALLEST, "--edge", "worker=192.0.2.9"), ["--edge"]),
         ((*SMALLEST, "--edge", "e2=192.0.2.1"), ["hosts.e2.ansible_host"]),
         ((*SMALLEST, "--api", "web=192.0.2.9"), ["--api"]),
@@ -362,9 +366,31 @@ def test_answers_that_cannot_be_right_are_all_told_and_nothing_is_written(
     assert not folder.exists()
 
 
-def test_a_secret_in_an_address_is_not_shown(tmp_path: Path) -> None:
-    done = init(tmp_path / "ops", *SMALLEST, "--releases", "https://me:word@example.org/x")
+@pytest.mark.parametrize("place", ["https://me:word@example.org/x", "https://host/x?token=word", "https://host/#word"])
+def test_a_secret_in_an_address_is_not_shown(tmp_path: Path, place: str) -> None:
+    done = init(tmp_path / "ops", *SMALLEST, "--releases", place)
+    assert isinstance(done.exception, FaultsError)
     assert "word" not in str(done.exception)
+
+
+def test_a_folder_that_may_not_be_looked_into_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> bool:
+        raise PermissionError(13, "Permission denied", str(tmp_path / "ops"))
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    done = init(tmp_path / "ops", *SMALLEST)
+    assert isinstance(done.exception, TurnoutError)
+    assert done.exception.code == "init-unwritable"
+
+
+def test_names_that_yaml_would_take_for_other_values_are_names_in_the_inventory(tmp_path: Path) -> None:
+    names = ["no", "1", "null", "true", "1e3", "0x1f", "12-12", "2024-01-01"]
+    words = [word for number, name in enumerate(names) for word in ("--edge", f"{name}=192.0.2.{number + 10}")]
+    folder = made(tmp_path, "--service", "tiny", *words, "--api", "no", "--api", "0x2f=192.0.2.40", *API)
+    seen = json.loads(ansible(folder, "ansible-inventory", "--list"))
+    assert seen["edge"]["hosts"] == names
+    assert seen["api"]["hosts"] == ["no", "0x2f"]
+    assert "fit together" in ansible(folder, "ansible-playbook", "turnout.ops.check")
 
 
 def test_the_templates_of_the_wheel_are_all_used() -> None:
@@ -410,6 +436,14 @@ def test_on_a_terminal_it_asks_few_questions_and_asks_again_after_a_wrong_answer
     assert service["releases"]["source"] == "/srv/releases"
     assert "worker" not in service
     ansible(folder, "ansible-playbook", "turnout.ops.check")
+
+
+def test_on_a_terminal_a_folder_that_is_taken_is_refused_before_a_question(tmp_path: Path) -> None:
+    (tmp_path / "ansible.cfg").write_text("mine")
+    code, seen = typed(tmp_path)
+    assert code == 2
+    assert "error[init-present]" in seen
+    assert "Name of the service" not in seen
 
 
 def test_on_a_terminal_everything_can_be_said(tmp_path: Path) -> None:

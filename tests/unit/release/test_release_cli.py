@@ -152,3 +152,66 @@ def test_environment_values_by_mistake_are_not_shown(source, tmp_path):
         run("build", source, "--name", "shop", "--version", "1", "--commit", COMMIT, "--no-sign",
             "--env-key", "PASSWORD=hunter2", "--out", tmp_path / "dist")  # fmt: skip
     assert "hunter2" not in str(caught.value)
+
+
+def refusal(*arguments: Any) -> TurnoutError:
+    with pytest.raises(TurnoutError) as caught:
+        run(*arguments)
+    return caught.value
+
+
+def test_a_key_in_a_folder_that_cannot_be_made_is_told():
+    assert refusal("keygen", "--key", "/proc/x/key", "--principal", "a@example.com").code == "key-not-made"
+
+
+def test_an_empty_address_publishes_nowhere(built, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert refusal("publish", built.manifest_path, "--to", "").code == "store-address"
+    assert not list(Path().iterdir())
+
+
+def test_what_is_no_manifest_is_told_before_its_signature_is_missed(built, tmp_path):
+    for target in (built.manifest_path.parent, built.artifact_path):
+        error = refusal("publish", target, "--to", tmp_path / "store")
+        assert error.code == "release-unknown"
+        assert str(built.manifest_path) in error.remedy
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "NAME-VERSION.release.yml" in refusal("publish", empty, "--to", tmp_path / "store").remedy
+
+
+def test_a_folder_in_the_place_of_the_signature_is_told(built, keys):
+    built.signature_path.unlink()
+    built.signature_path.mkdir()
+    error = refusal("verify", built.manifest_path, "--allowed-signers", keys.allowed)
+    assert str(built.signature_path) in error.observed
+
+
+@pytest.mark.parametrize("content", ["garbage", "a@b ssh-ed25519 AAAA", '{"a": 1}'])
+def test_a_broken_file_of_signers_is_blamed_and_not_the_signature(built, tmp_path, content):
+    signers = tmp_path / "signers"
+    signers.write_text(f"# mine\n{content}\n")
+    error = refusal("publish", built.manifest_path, "--to", tmp_path / "store", "--allowed-signers", signers)
+    assert error.code == "signers-malformed"
+    assert f"{signers}:2" in error.observed
+    assert "turnout release keygen" in error.remedy
+
+
+def test_a_broken_signature_is_blamed_and_not_the_file_of_signers(built, keys, tmp_path):
+    built.signature_path.write_text("garbage")
+    error = refusal("publish", built.manifest_path, "--to", tmp_path / "store", "--allowed-signers", keys.allowed)
+    assert error.code == "signature-malformed"
+
+
+def test_outside_of_a_repository_the_remedy_makes_one(source, keys, tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    command = ["build", source, "--name", "shop", "--version", "1.0.0", "--key", keys.key, "--out", tmp_path / "out"]
+    error = refusal(*command)
+    assert error.code == "commit-unknown"
+    remedy = error.remedy[error.remedy.index("git init") :]
+    for name in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{name}_NAME", "a")
+        monkeypatch.setenv(f"GIT_{name}_EMAIL", "a@example.com")
+    subprocess.run(["bash", "-ec", remedy.partition(";")[0]], check=True, capture_output=True)
+    assert lines(*command)

@@ -419,3 +419,68 @@ def test_versions_are_sorted_as_people_read_them():
 @given(st.lists(st.from_regex(r"[0-9A-Za-z.+_-]{1,12}", fullmatch=True)))
 def test_any_versions_can_be_sorted(versions):
     assert set(sort_versions(versions)) == set(versions)
+
+
+# Addresses -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "https://me:hidden@host/x",
+        "HTTPS://me:hidden@host/x",
+        "s3://me:hidden@bucket/x",
+        "https:/me:hidden@host/x",
+        "https://host/x?token=hidden",
+        "https://host/x#hidden",
+        "ftp://me:hidden@host/x",
+        "https://[hidden",
+        "s3://",
+        "",
+        " ",
+    ],
+)
+def test_an_address_that_cannot_be_right_is_refused_and_not_shown(source):
+    with pytest.raises(TurnoutError) as caught:
+        open_store(source)
+    assert caught.value.code == "store-address"
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("endpoint", ["https://me:hidden@host", "me:hidden@host", "https://host/?token=hidden"])
+@pytest.mark.parametrize("by", ["option", "variable"])
+def test_an_s3_endpoint_that_may_hold_a_secret_is_refused_and_not_shown(endpoint, by, monkeypatch):
+    if by == "variable":
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    with pytest.raises(TurnoutError) as caught:
+        open_store("s3://bucket", s3=S3Access(endpoint=endpoint if by == "option" else None))
+    assert caught.value.code == "store-address"
+    assert "hidden" not in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    store = open_store("/proc/no-such-folder/x")
+    with pytest.raises(TurnoutError) as caught:
+        store.put(file_of(tmp_path, b"one"), "file")
+    assert caught.value.code == "store-unreadable"
+    assert "ls -ld /proc;" in caught.value.remedy
+
+
+def test_what_is_to_be_published_is_told_as_a_command_that_can_be_typed(tmp_path):
+    folder = tmp_path / "store"
+    with pytest.raises(TurnoutError) as caught:
+        read(open_store(str(folder)), "x")
+    assert f"turnout release publish build/NAME-VERSION.release.yml --to {folder}" in caught.value.remedy
+    folder.mkdir()
+    unknown = unknown_release(open_store(str(folder)), "shop", "1.0.0")
+    assert f"turnout release publish build/shop-1.0.0.release.yml --to {folder}" in unknown.remedy
+    unknown = unknown_release(open_store("https://host/x"), "shop", "1.0.0")
+    assert "turnout release publish build/shop-1.0.0.release.yml --to FOLDER" in unknown.remedy
+
+
+def test_the_command_to_publish_names_the_s3_server(s3: S3Server, bucket):
+    unknown = unknown_release(open_store(f"s3://{bucket}", s3=s3.access()), "shop", "1.0.0")
+    wanted = (
+        f"turnout release publish build/shop-1.0.0.release.yml --to s3://{bucket} --endpoint {s3.access().endpoint}"
+    )
+    assert wanted in unknown.remedy

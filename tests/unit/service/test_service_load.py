@@ -2,14 +2,17 @@
 
 import copy
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from service_examples import SECRET, full, small
-from turnout.faults import FaultsError
+from turnout.checklist.config import Checklist
+from turnout.faults import Fault, FaultsError
+from turnout.keys import Key, Place, read
 from turnout.service import Service, load
 from turnout.service.model import Judge, SmokeTest, Step
 
@@ -448,3 +451,34 @@ def test_whatever_stands_there_is_read_or_refused_but_never_crashes(key, value):
         loaded(candidate)
     except FaultsError as error:
         assert error.faults
+
+
+def texts(place: Place, path: str = "") -> Iterator[str]:
+    """Yield the path of every text that a declaration has."""
+    for name, inner in place.keys.items():
+        is_list = get_origin(inner.kind) is tuple
+        here = inner.inside(0) if is_list else inner
+        below = f"{path}{name}" + (".0" if is_list else "")
+        if here.kind in (str, Path):
+            yield below
+        yield from texts(here, f"{below}.")
+
+
+@pytest.mark.parametrize("address", [f"https://me:{SECRET}@host ", f"https://host/ p?token={SECRET}", f"me:{SECRET}@h"])
+@pytest.mark.parametrize("declared", [Service, Checklist])
+def test_no_address_that_may_hold_a_secret_is_shown_whatever_key_it_stands_at(declared: Any, address: str) -> None:
+    paths = list(texts(Place(declared, Key())))
+    assert "releases.s3.endpoint" in paths or "prometheus.url" in paths
+    for path in paths:
+        value: Any = address
+        for step in reversed(path.split(".")):
+            value = [value] if step == "0" else {step: value}
+        faults: list[Fault] = []
+        read(declared, value, "file", faults)
+        assert SECRET not in str([fault.as_dict() for fault in faults]), path
+
+
+@pytest.mark.parametrize("address", ["https://me:word@host", "https://host/?a=b", "https://host/#a"])
+def test_an_s3_server_has_no_user_and_no_query_in_its_address(address: str) -> None:
+    value = changed("releases.s3", {"endpoint": address})
+    assert faults_of(value) == {"service.releases.s3.endpoint": "a text"}

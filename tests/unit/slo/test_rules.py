@@ -212,3 +212,12 @@ def test_selectors_that_no_series_can_be_made_up_for_are_an_error(tmp_path):
         write(tmp_path)
     assert caught.value.code == "slo-untestable"
     assert "odd.yml:9" in caught.value.observed
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "x", Path("/proc/no-such-folder")):
+        with pytest.raises(TurnoutError) as caught:
+            write(SHIPPED[1], "--out", out)
+        assert caught.value.code == "slo-unwritable"
+        assert str(out) in caught.value.observed
