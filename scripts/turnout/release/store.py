@@ -213,6 +213,7 @@ class FolderStore:
         """Copy the file in: whole, on disk, and only where none of that name is."""
         with self._faults(absent=True):
             self._folder.mkdir(parents=True, exist_ok=True)
+        with self._faults():
             target = self._folder / file
             descriptor, temporary = tempfile.mkstemp(dir=self._folder, prefix=f".{file}.")
             try:
