@@ -90,6 +90,12 @@ def shown(value: object) -> str:
     return kind_of(value)
 
 
+def quoted(text: str) -> str:
+    """Return a text as a message shows it: in quotes, unless it is an address that may hold a secret."""
+    seen = shown(text)
+    return repr(text) if seen.startswith("the text ") else seen
+
+
 def _shown_text(value: str) -> str:
     if "@" in value and (":" in value or "//" in value):
         return "an address with a user in it"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from turnout.faults import nearest, shown
+from turnout.faults import nearest, quoted, shown
 from turnout.keys import Key, Part, Wrong, key
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -101,13 +101,13 @@ def _bound(text: str) -> str:
         try:
             datetime.fromisoformat(text)
         except ValueError:
-            raise Wrong(repr(text), "a date of the calendar", "write e.g. 2026-12-23 18:00") from None
+            raise Wrong(quoted(text), "a date of the calendar", "write e.g. 2026-12-23 18:00") from None
         return text
     found = _CLOCK.fullmatch(text)
     if found is None or found["day"] not in DAYS:
         day = found["day"] if found else text.partition(" ")[0]
         likely = nearest(str(day), DAYS)
-        raise Wrong(repr(text), remedy="correct it" + (f' (write "{likely} 16:00")' if likely else ""))
+        raise Wrong(quoted(text), remedy="correct it" + (f' (write "{likely} 16:00")' if likely else ""))
     return text
 
 
@@ -136,14 +136,16 @@ class Written(Part):
         dates = [re.fullmatch(_DATE, end) is not None for end in (self.from_, self.to)]
         if any(dates) and not all(dates):
             where = ".from" if dates[0] else ".to"
-            raise Wrong(repr(self.from_ if dates[0] else self.to), _BOTH, "give both ends in the same way", where=where)
+            raise Wrong(
+                quoted(self.from_ if dates[0] else self.to), _BOTH, "give both ends in the same way", where=where
+            )
         if all(dates):
             begins, ends = datetime.fromisoformat(self.from_), datetime.fromisoformat(self.to)
             if ends <= begins:
-                raise Wrong(repr(self.to), f"a moment after {self.from_}", "correct it", where=".to")
+                raise Wrong(quoted(self.to), f"a moment after {self.from_}", "correct it", where=".to")
             return Once(self.name, self.zone, begins, ends)
         if self.from_ == self.to:
-            raise Wrong(f"{self.to!r}, which is also from", "an end after the start", "correct it", where=".to")
+            raise Wrong(f"{quoted(self.to)}, which is also from", "an end after the start", "correct it", where=".to")
         return Weekly(self.name, self.zone, _weekday(self.from_), _weekday(self.to))
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from turnout.checklist.catalog import NAMES
 from turnout.checklist.model import Result, Waiver
-from turnout.faults import Fault, shown
+from turnout.faults import Fault, quoted, shown
 from turnout.keys import Key, Part, Wrong, key
 
 MIN_REASON = 10
@@ -20,7 +20,7 @@ LONGEST = timedelta(days=31)
 
 def _known(check: str) -> str:
     if check.partition("@")[0] not in NAMES:
-        raise Wrong(f"no check is called {check!r}", f"one of: {', '.join(sorted(NAMES))}", "correct it")
+        raise Wrong(f"no check is called {quoted(check)}", f"one of: {', '.join(sorted(NAMES))}", "correct it")
     return check
 
 

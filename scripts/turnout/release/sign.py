@@ -261,8 +261,8 @@ def _principals(data: bytes, signature: Path, allowed_signers: Path, what: str, 
             expected=f"a signature by one of the keys in {allowed_signers}",
             remedy=f'if you trust it, add a line to {allowed_signers}: NAME namespaces="{namespace}" ssh-ed25519 KEY',
         )
-    if checked.returncode == 0:
-        # The signature can be read, so that it is a line of the other file that cannot.
+    if checked.returncode == 0 and str(allowed_signers) in message:
+        # The signature can be read, and ssh-keygen names a line of the other file.
         raise TurnoutError(
             "signers-malformed",
             observed=f"ssh-keygen cannot read a line of the allowed-signers file: {message}",
