@@ -106,3 +106,16 @@ def test_what_an_abandoned_timeline_wrote_after_it_was_left_is_passed_over() -> 
     gap = segment_name(3, at + 1, size)
     found = chain(segment_name(2, at - 1, size), [n for n in held if not n.startswith(gap)], size, spans)
     assert (found.last, found.missing) == (at, gap)
+
+
+def test_a_timeline_that_was_left_at_a_segments_first_byte_owns_nothing_of_that_segment() -> None:
+    """A restore to the end of the archive forks there, and the old server has written a segment of that number too."""
+    size = 16 * MB
+    spans = (Span(3, 0, 5 * size), Span(4, 5 * size, None))
+    old = [segment_name(3, number, size) + STORED for number in (4, 5, 6)] + ["00000004.history"]
+    found = chain(segment_name(3, 4, size), old, size, spans)
+    assert (found.last, found.missing) == (4, None)
+    assert found.ends_in_last(5 * size), "all that there is of the new timeline was replayed"
+    found = chain(segment_name(3, 4, size), [*old, segment_name(4, 5, size) + STORED], size, spans)
+    assert (found.last, found.missing) == (5, None)
+    assert segment_name(3, 5, size) not in found.names

@@ -136,10 +136,13 @@ def chain(first_name: str, held: Iterable[str], segment_bytes: int, spans: tuple
 
 
 def _belongs(timeline: int, number: int, segment_bytes: int, spans: tuple[Span, ...]) -> bool:
-    """Tell whether a segment holds something of a timeline's own span; the one in which it was left belongs to both."""
+    """Tell whether a segment holds something of a timeline's own span; the one in which it was left belongs to both.
+
+    One that was left at a segment's first byte, as by a restore to the end of the archive, owns nothing of that one.
+    """
     return any(
         span.timeline == timeline
         and span.begin // segment_bytes <= number
-        and (span.end is None or number <= span.end // segment_bytes)
+        and (span.end is None or number <= (span.end - 1) // segment_bytes)
         for span in spans
     )
