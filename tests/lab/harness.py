@@ -442,8 +442,14 @@ class Turnout:
             self.ssh("data1", f'cd / && sudo -u postgres psql -q -c "{end}"')
 
     def forget_jobs(self) -> None:
-        """Remove what the jobs of tests/load left: they are of no user, as the checks of a drill would tell."""
-        remove = "DELETE FROM tasks WHERE user_id = 0"
+        """Remove what the jobs of tests/load left: they are of no user, as the checks of a drill would tell.
+
+        A new lab has no such table before its first release.
+        """
+        remove = (
+            r"DO \$\$ BEGIN IF to_regclass('tasks') IS NOT NULL THEN"
+            r" DELETE FROM tasks WHERE user_id = 0; END IF; END \$\$"
+        )
         self.ssh("data1", f'cd / && sudo -u postgres psql -q -d sample -c "{remove}"')
 
     def kill(self, process: subprocess.Popen[str], what: signal.Signals) -> None:
