@@ -92,15 +92,21 @@ def shown(value: object) -> str:
 
 def quoted(text: str) -> str:
     """Return a text as a message shows it: in quotes, unless it is an address that may hold a secret."""
-    seen = shown(text)
-    return repr(text) if seen.startswith("the text ") else seen
+    return _address(text) or repr(text)
 
 
-def _shown_text(value: str) -> str:
+def _address(value: str) -> str | None:
+    """Return what is told of a text in place of it, where it is an address that may hold a secret."""
     if "@" in value and (":" in value or "//" in value):
         return "an address with a user in it"
     if ":/" in value and ("?" in value or "#" in value):
         return "an address with ? or # in it"
+    return None
+
+
+def _shown_text(value: str) -> str:
+    if address := _address(value):
+        return address
     text = value if len(value) <= _SHOWN_LENGTH else value[: _SHOWN_LENGTH - 1] + "…"
     return f"the text {str(text)!r}"
 
