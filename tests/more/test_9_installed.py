@@ -171,6 +171,16 @@ class Team:
         self.change("backup.yml", lambda content: content.update(backups))
         shutil.copytree(ROOT / "inventories/lab/drill_checks", self.inventory / "drill_checks")
 
+    def publish_all(self, *versions: str) -> None:
+        """Make the key and the store, and publish these releases."""
+        self.says(
+            "keygen", "turnout", "release", "keygen", "--key", self.ops / "release.key",
+            "--principal", "ci@example.org", "--allowed-signers", self.inventory / "allowed_signers",
+        )  # fmt: skip
+        self.store.mkdir()
+        for version in versions:
+            self.publish(version)
+
     def publish(self, version: str) -> None:
         """Build a release of the team's application, sign it and publish it."""
         source = self.place / "application" / version
@@ -235,13 +245,7 @@ def test_a_wheel_and_init_are_all_that_a_team_needs_from_nothing_to_a_proven_res
     team.playbook("check", told="check, as written")
     team.fill_in()
     team.playbook("check")
-    team.says(
-        "keygen", "turnout", "release", "keygen", "--key", team.ops / "release.key", "--principal", "ci@example.org",
-        "--allowed-signers", team.inventory / "allowed_signers",
-    )  # fmt: skip
-    team.store.mkdir()
-    team.publish("1.0.0")
-    team.publish("1.1.0")
+    team.publish_all("1.0.0", "1.1.0")
 
     team.playbook("site")
     again = team.playbook("site", told="site again")

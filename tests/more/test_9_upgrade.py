@@ -87,13 +87,7 @@ def test_an_upgrade_under_load_loses_nothing_and_the_way_back_leads_to_what_the_
     team.init()
     team.fill_in()
     team.playbook("check")
-    team.says(
-        "keygen", "turnout", "release", "keygen", "--key", team.ops / "release.key", "--principal", "ci@example.org",
-        "--allowed-signers", team.inventory / "allowed_signers",
-    )  # fmt: skip
-    team.store.mkdir()
-    for version in ("1.0.0", "1.1.0", "1.2.0"):
-        team.publish(version)
+    team.publish_all("1.0.0", "1.1.0", "1.2.0")
     team.playbook("site", told="site of the old")
     team.playbook("deploy", "-e", "release=1.0.0", told="deploy 1.0.0 of the old")
     team.playbook("deploy", "-e", "release=1.1.0", "-e", "canary=off", told="deploy 1.1.0 of the old")
@@ -138,13 +132,7 @@ def test_hosts_without_the_new_programs_are_released_to_and_rolled_back_all_the_
     go_by(team, old)
     team.init()
     team.fill_in()
-    team.says(
-        "keygen", "turnout", "release", "keygen", "--key", team.ops / "release.key", "--principal", "ci@example.org",
-        "--allowed-signers", team.inventory / "allowed_signers",
-    )  # fmt: skip
-    team.store.mkdir()
-    team.publish("1.0.0")
-    team.publish("1.1.0")
+    team.publish_all("1.0.0", "1.1.0")
     team.playbook("site", told="site of the old")
     team.playbook("deploy", "-e", "release=1.0.0", told="deploy 1.0.0 of the old")
     load = Load(team.machines, 40, 1800, {"new_connections": "0.3", "mix": SHORT_ANSWERS})

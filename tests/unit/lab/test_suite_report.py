@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from loading import load
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
 def suite() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("suite_run", ROOT / "tests" / "run.py")
-    assert spec and spec.loader
-    module = sys.modules["suite_run"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("suite_run", "run.py")
 
 
 def first_fault(told: str) -> tuple[str, ...]:
