@@ -81,6 +81,15 @@ def restored(bed: Bed, *options: str) -> tuple[Run, Absence]:
     return run, absence
 
 
+def beside(bed: Bed, *options: str) -> re.Match[str]:
+    """Restore beside the server in service; return the socket and the name of the place."""
+    run = bed.turnout.playbook("restore", *options)
+    assert run.rc == 0, run.tail
+    place = re.search(r"on socket (/run/turnout-drill/(\S+));", run.out)
+    assert place is not None, run.tail
+    return place
+
+
 def serves(turnout: Turnout) -> None:
     """See the service answer from its database, through an edge."""
     edge = turnout.address("edge1")
@@ -138,6 +147,11 @@ def test_a_bad_migration_is_undone_by_the_restore_point_before_its_release(bed: 
     assert f"to the restore point {mine[-2].removesuffix('.json')} of " in run.out, run.tail
     assert bed.sql("SELECT max(id) FROM precious") == "2000"
     assert bed.sql("SELECT count(*) FROM precious WHERE id = 0") == "0"
+    # The old server's segment lies in the archive with all that was restored away; that of the new is not there yet.
+    place = beside(bed)
+    psql = f"cd / && sudo -u postgres psql -XAt -h {place[1]} -d sample"
+    assert bed.send("data1", psql, "SELECT count(*), max(id) FROM precious WHERE id IN (0, 2000)").strip() == "1|2000"
+    turnout.ssh("data1", f"turnout-drill remove {place[2]}")
     turnout.ssh("data1", "rm -rf /var/lib/postgresql/17/main.before-*")
 
 
@@ -191,12 +205,9 @@ sys.exit(cli.main(["cutover"]))
 def test_a_cut_over_that_fails_or_is_killed_at_any_step_is_put_back_or_mended_by_a_second(bed: Bed) -> None:
     """Its steps: stop, old aside, restored in, start. A real server, a real restore, one fault after the other."""
     turnout = bed.turnout
-    run = turnout.playbook("restore")
-    assert run.rc == 0, run.tail
-    place = re.search(r"on socket /run/turnout-drill/(\S+);", run.out)
-    assert place is not None, run.tail
+    name = beside(bed)[2]
     plan = {
-        "store": "postgres", "id": place[1], "directory": "/var/lib/postgresql/turnout-restore", "version": "17",
+        "store": "postgres", "id": name, "directory": "/var/lib/postgresql/turnout-restore", "version": "17",
         "cluster": "main", "port": 5432,
     }  # fmt: skip
     bed.sql("INSERT INTO precious VALUES (4000)")  # what tells the old data from the restored
@@ -220,22 +231,19 @@ def test_a_cut_over_that_fails_or_is_killed_at_any_step_is_put_back_or_mended_by
         assert "the old one was put back and answers" in said, (at, said)
         assert old_serves(), (at, said)
     cut_over("kill", 4)
-    run = turnout.playbook("restore", "-e", f"restored={place[1]}", "-e", "confirm=sample")
+    run = turnout.playbook("restore", "-e", f"restored={name}", "-e", "confirm=sample")
     assert run.rc == 0, run.tail
     assert not old_serves()
     serves(turnout)
     turnout.ssh("data1", "rm -rf /root/inject.py /var/lib/postgresql/17/main.before-*")
-    run = turnout.playbook("restore", "-e", f"restored={place[1]}", "-e", "confirm=sample")
+    run = turnout.playbook("restore", "-e", f"restored={name}", "-e", "confirm=sample")
     assert run.rc != 0
     assert "there is no validated restore" in run.tail
 
 
 def test_a_restore_beside_the_server_in_service_reaches_neither_it_nor_its_data(bed: Bed) -> None:
     """They share a host: the socket in service, and the credentials of the backups, are not there for the restored."""
-    run = bed.turnout.playbook("restore")
-    assert run.rc == 0, run.tail
-    place = re.search(r"on socket (/run/turnout-drill/(\S+));", run.out)
-    assert place is not None, run.tail
+    place = beside(bed)
     ways = (
         "host=/run/postgresql",
         "host=/var/run/postgresql",
@@ -266,10 +274,7 @@ def test_two_restores_with_the_same_target_give_the_same_data(bed: Bed) -> None:
     bed.archived()
     sums = []
     for _ in range(2):
-        run = bed.turnout.playbook("restore", "-e", "target=time", "-e", f'at="{before}"')
-        assert run.rc == 0, run.tail
-        place = re.search(r"on socket (/run/turnout-drill/(\S+));", run.out)
-        assert place is not None, run.tail
+        place = beside(bed, "-e", "target=time", "-e", f'at="{before}"')
         # pg_dump puts a random word around what it writes, against injection.
         dump = f"sudo -u postgres pg_dump -h {place[1]} sample | grep -v 'restrict '"
         sums.append(bed.turnout.ssh("data1", f"set -o pipefail; cd / && {dump} | sha256sum"))

@@ -216,6 +216,31 @@ def test_one_that_was_never_validated_is_refused(bed: Bed, known: dict[str, Any]
     assert bed.world.serves == "old"
 
 
+@pytest.mark.parametrize("bed", ["postgres"], indirect=True)
+@pytest.mark.parametrize(("in_service", "refused"), [((2, 3), True), ((2, 3, 4), True), ((2,), False), ((), False)])
+def test_one_whose_timeline_the_archive_has_from_another_is_refused(
+    bed: Bed, in_service: tuple[int, ...], refused: bool
+) -> None:
+    """Two restores were made, the other was cut over: this one's timeline has that one's number."""
+    restored = Path(bed.plan["directory"]) / "r1/pgdata/pg_wal"
+    for number in (2, 3):
+        (restored / f"{number:08X}.history").write_text("1\t0/3000000\tno recovery target specified\n")
+    for number in in_service:
+        mark = bed.world.data / f"pg_wal/archive_status/{number:08X}.history.done"
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.write_text("")
+    # One that was never archived is in nobody's way.
+    (bed.world.data / "pg_wal/archive_status").mkdir(parents=True, exist_ok=True)
+    (bed.world.data / "pg_wal/archive_status/00000003.history.ready").write_text("")
+    if not refused:
+        bed.cut_over()
+        assert bed.world.serves == "new"
+        return
+    with pytest.raises(BrokenOff, match=r"has archived timeline 3.*turnout-drill remove r1.*nothing was changed"):
+        bed.cut_over()
+    assert (bed.world.steps, bed.world.serves) == ([], "old")
+
+
 MOST_STEPS = 36
 
 

@@ -119,3 +119,62 @@ def test_a_timeline_that_was_left_at_a_segments_first_byte_owns_nothing_of_that_
     found = chain(segment_name(3, 4, size), [*old, segment_name(4, 5, size) + STORED], size, spans)
     assert (found.last, found.missing) == (5, None)
     assert segment_name(3, 5, size) not in found.names
+
+
+def test_where_the_new_timelines_segment_is_not_there_yet_the_old_one_is_cut_where_it_was_left() -> None:
+    """PostgreSQL takes the older file then, and would replay what the cluster that was restored away wrote on."""
+    size = 16 * MB
+    left = 5 * size + 0x9E18
+    spans = (Span(2, 0, left), Span(3, left, None))
+    held = [segment_name(2, number, size) + STORED for number in (4, 5, 6, 7)] + ["00000003.history"]
+    found = chain(segment_name(2, 4, size), held, size, spans)
+    assert (found.last, found.missing, found.cut, found.end) == (5, None, left, left)
+    assert set(found.names) == {segment_name(2, 4, size), segment_name(2, 5, size), "00000003.history"}
+    assert found.ends_in_last(left)
+    assert not found.ends_in_last(left + 8), "a record of the abandoned cluster"
+    # Once it is there, it alone: it begins with a copy of what the old one wrote until then.
+    found = chain(segment_name(2, 4, size), [*held, segment_name(3, 5, size) + STORED], size, spans)
+    assert (found.last, found.missing, found.cut) == (5, None, None)
+    assert segment_name(2, 5, size) not in found.names
+    # Later ones without it: a gap, and what is missing is the new timeline's.
+    found = chain(segment_name(2, 4, size), [*held, segment_name(3, 6, size) + STORED], size, spans)
+    assert found.missing == segment_name(3, 5, size)
+
+
+def test_a_timeline_that_was_left_where_it_began_owns_nothing() -> None:
+    """A restore of such a cut chain ends where the timeline began whose WAL had not arrived; later it arrives."""
+    size = 16 * MB
+    left = 5 * size + 0x9E18
+    spans = (Span(2, 0, left), Span(3, left, left), Span(4, left, None))
+    held = [segment_name(2, 5, size) + STORED, segment_name(3, 5, size) + STORED, segment_name(3, 6, size) + STORED]
+    held += ["00000003.history", "00000004.history"]
+    found = chain(segment_name(2, 5, size), held, size, spans)
+    assert (found.last, found.missing, found.cut) == (5, None, left)
+    assert segment_name(2, 5, size) in found.names
+    assert segment_name(3, 5, size) not in found.names
+
+
+@given(
+    forks=st.lists(st.integers(0, 6 * MB), min_size=1, max_size=4).map(sorted),
+    held=st.sets(st.tuples(st.integers(1, 5), st.integers(0, 7))),
+)
+def test_no_byte_of_an_abandoned_stretch_is_ever_replayed(forks: list[int], held: set[tuple[int, int]]) -> None:
+    size = MB
+    begins = [0, *forks]
+    spans = tuple(
+        Span(index + 1, begin, begins[index + 1] if index + 1 < len(begins) else None)
+        for index, begin in enumerate(begins)
+    )
+    names = [segment_name(timeline, number, size) + STORED for timeline, number in held]
+    found = chain(segment_name(1, 0, size), names, size, spans)
+    given_out = (
+        sorted(int(name[:8], 16) for name in found.names),
+        sorted(segment_number(name, size) for name in found.names),
+    )
+    assert given_out[1] == list(range(found.last + 1)), "one file for each segment, none left out"
+    for name in found.names:
+        timeline, number = int(name[:8], 16), segment_number(name, size)
+        end = min((number + 1) * size, found.end)
+        # Up to its end, what a file holds is its own timeline's, or a copy of what came before it.
+        left = spans[timeline - 1].end
+        assert left is None or end <= left

@@ -195,8 +195,23 @@ def refuse(plan: dict[str, Any], swap: Swap) -> None:
         fault = (
             f"{data} is a mount point, which cannot be put aside by a rename: mount the file system on {data.parent}"
         )
+    if fault is None and (taken := timeline_taken(data, restored)):
+        fault = (
+            f"the cluster in service has archived timeline {taken}, which is that of this restore too, so that its WAL "
+            f"could not be archived: make a new one and cut that one over (turnout-drill remove {plan['id']})"
+        )
     if fault is not None:
         raise BrokenOff(f"{fault}; nothing was changed")
+
+
+def timeline_taken(data: Path, restored: Path) -> int | None:
+    """Return the timeline of the restored data, where the cluster in service has archived one of that number.
+
+    So it is when another restore, made at the same time or before, was cut over meanwhile. Both archives' files would
+    have the same names: the archiver refuses the second, for ever.
+    """
+    own = max((path.name[:8] for path in restored.glob("pg_wal/*.history")), default="")
+    return int(own, 16) if own and (data / "pg_wal/archive_status" / f"{own}.history.done").exists() else None
 
 
 def tidy(place: Place) -> None:

@@ -7,6 +7,7 @@ import json
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 from .denial import could_not_be_asked, is_denial, is_of_a_file_system
@@ -38,11 +39,29 @@ while :; do
         pgbackrest --config='{folder}/pgbackrest.conf' --stanza='{stanza}' --repo={repo} \\
           archive-get "$name" "{folder}/pgdata/$to" 2>>'{folder}/archive-get.log'
         code=$?
+        # Zeros are where PostgreSQL ends a replay.
+        if [ "$name:$code" = '{cut_name}:0' ]; then
+          truncate -s {cut_bytes} "{folder}/pgdata/$to" && truncate -s {segment_bytes} "{folder}/pgdata/$to"
+          code=$?
+        fi
       fi ;;
   esac
   echo "$code" >'{folder}/got'
 done
 """
+
+
+def fetch_segments(folder: Path, stanza: str, repo: int, allowed: Chain) -> str:
+    """Return the script that gives a replay the WAL of a chain, its last segment cut where the chain says so."""
+    cut = allowed.cut
+    return _FETCH_SEGMENTS.format(
+        folder=folder,
+        stanza=stanza,
+        repo=repo,
+        cut_name="" if cut is None else allowed.name_at(cut - 1),
+        cut_bytes=0 if cut is None else cut % allowed.segment_bytes,
+        segment_bytes=allowed.segment_bytes,
+    )
 
 
 @dataclass(frozen=True)
@@ -208,7 +227,7 @@ class Engine:
         script = place.write("get-segment", _GET_SEGMENT.format(folder=place.folder), 0o750)
         place.write(
             "fetch-segments",
-            _FETCH_SEGMENTS.format(folder=place.folder, stanza=self.stanza, repo=self.repo), 0o750,
+            fetch_segments(place.folder, self.stanza, self.repo, allowed), 0o750,
         )  # fmt: skip
         place.pipe("wanted", "postgres")
         place.pipe("got", "postgres")

@@ -72,18 +72,22 @@ def lineage(timeline: int, history: str) -> tuple[Span, ...]:
 
 @dataclass(frozen=True)
 class Chain:
-    """The unbroken segments from a backup's first one on. `missing` is the first gap before later segments."""
+    """The unbroken segments from a backup's first one on. `missing` is the first gap before later segments.
+
+    `cut` is where the last segment's WAL must end, in a segment that holds more: see `chain`.
+    """
 
     first: int
     last: int
     segment_bytes: int
     names: frozenset[str]
     missing: str | None
+    cut: int | None = None
 
     @property
     def end(self) -> int:
         """Return the position of the first byte after the chain."""
-        return (self.last + 1) * self.segment_bytes
+        return (self.last + 1) * self.segment_bytes if self.cut is None else self.cut
 
     @property
     def start(self) -> int:
@@ -91,12 +95,12 @@ class Chain:
         return self.first * self.segment_bytes
 
     def name_at(self, lsn: int) -> str | None:
-        """Return the name of the newest timeline's segment that holds a position, None where the chain has none."""
+        """Return the name of the segment that holds a position, None where the chain has none."""
         number = lsn // self.segment_bytes
-        found = [
+        found = (
             name for name in self.names if _SEGMENT.match(name) and segment_number(name, self.segment_bytes) == number
-        ]
-        return max(found, default=None)
+        )
+        return next(found, None)
 
     def ends_in_last(self, lsn: int) -> bool:
         """Tell whether a replay that ended at `lsn` reached the chain's last segment."""
@@ -109,40 +113,50 @@ def chain(first_name: str, held: Iterable[str], segment_bytes: int, spans: tuple
     `held` are names as they lie in the repository: segments with their checksum, history files, others. `spans` say
     which timeline each stretch belongs to; without them all is on that of `first_name`. Segments of other timelines
     are passed over: a restore or a failover leaves such behind.
+
+    There is one file for each segment: that of the newest timeline with a part in it, which begins with a copy of what
+    the older ones wrote there. Where that one is not in the repository yet, an older one is the last, and is cut where
+    it was left: what the abandoned cluster wrote from there on is no history of this one, and PostgreSQL would replay
+    it, since it takes an older timeline's file where the newest has none.
     """
     timeline, first = int(first_name[:8], 16), segment_number(first_name, segment_bytes)
     spans = spans or (Span(timeline, 0, None),)
-    segments: dict[int, set[str]] = {}
+    segments: dict[int, set[int]] = {}
     others = set()
     for name in held:
         match = _SEGMENT.match(name)
         if match:
-            number = segment_number(name, segment_bytes)
-            if _belongs(int(match[1], 16), number, segment_bytes, spans):
-                segments.setdefault(number, set()).add(name[:24])
+            segments.setdefault(segment_number(name, segment_bytes), set()).add(int(match[1], 16))
         elif _HISTORY.match(name):
             others.add(name)
-    last = first - 1
-    while last + 1 in segments:
-        last += 1
-    later = [number for number in segments if number > last + 1]
-    missing = None
-    if later or last < first:
-        number = last + 1
-        owner = max(span.timeline for span in spans if span.begin // segment_bytes <= number)
-        missing = segment_name(owner, number, segment_bytes)
-    names = {name for number, some in segments.items() if first <= number <= last for name in some}
-    return Chain(first, last, segment_bytes, frozenset(names | others), missing)
-
-
-def _belongs(timeline: int, number: int, segment_bytes: int, spans: tuple[Span, ...]) -> bool:
-    """Tell whether a segment holds something of a timeline's own span; the one in which it was left belongs to both.
-
-    One that was left at a segment's first byte, as by a restore to the end of the archive, owns nothing of that one.
-    """
-    return any(
-        span.timeline == timeline
-        and span.begin // segment_bytes <= number
-        and (span.end is None or number <= (span.end - 1) // segment_bytes)
-        for span in spans
+    names, number, cut = set(others), first, None
+    while cut is None:
+        owners = _owners(number, segment_bytes, spans)
+        owner = next((span for span in owners if span.timeline in segments.get(number, ())), None)
+        if owner is None:
+            break
+        names.add(segment_name(owner.timeline, number, segment_bytes))
+        cut = None if owner is owners[0] else owner.end
+        number += 1
+    last = number - 1
+    gap = last if cut is not None else number
+    owners = _owners(gap, segment_bytes, spans)
+    later = any(
+        span.timeline in segments[other]
+        for other in segments
+        if other > gap
+        for span in _owners(other, segment_bytes, spans)
     )
+    missing = segment_name(owners[0].timeline, gap, segment_bytes) if later or last < first else None
+    return Chain(first, last, segment_bytes, frozenset(names), missing, cut)
+
+
+def _owners(number: int, segment_bytes: int, spans: tuple[Span, ...]) -> list[Span]:
+    """Return the spans with a part in a segment, newest first.
+
+    One that was left at a segment's first byte, as by a restore to the end of the archive, has none in that one.
+    """
+    begin, end = number * segment_bytes, (number + 1) * segment_bytes
+    return [
+        span for span in reversed(spans) if span.begin < end and (span.end is None or max(span.begin, begin) < span.end)
+    ]
