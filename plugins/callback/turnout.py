@@ -423,8 +423,14 @@ class CallbackModule(CallbackBase):
 
     def _print(self, text, color=None):
         # Where JSON was asked for, it stands alone on stdout; why there may be none of it goes to stderr.
-        if not self._silent or self._ended_badly:
+        if self._silent and not self._ended_badly:
+            return
+        try:
             self._display.display(text, color=color, stderr=self._silent)
+        except OSError:  # a closed pipe, a terminal that is gone, a full disk: the work goes on, told to nobody
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, 2 if self._silent else 1)
+            os.close(nowhere)
 
     def v2_playbook_on_start(self, playbook):
         """Note which playbook runs."""

@@ -17,6 +17,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -237,7 +238,9 @@ def test_a_wheel_and_init_are_all_that_a_team_needs_from_nothing_to_a_proven_res
     )  # fmt: skip
     assert where.startswith(str(team.venv))
     assert not any(line.startswith(str(ROOT / "scripts")) for line in where.splitlines()), where
-    assert team.says("version", "turnout", "--version", folder=team.place).startswith("turnout, version ")
+    package, collection, *_ = team.says("version", "turnout", "--version", folder=team.place).splitlines()
+    assert package == f"turnout {metadata.version('turnout')}"
+    assert collection.startswith(f"collection turnout.ops {metadata.version('turnout')} ({team.venv}/")
 
     team.init()
     own_code = [path for path in team.ops.rglob("*") if path.suffix in (".py", ".j2") or path.name == "playbooks"]

@@ -218,3 +218,28 @@ def test_a_phase_that_no_host_is_left_for_is_not_told(tmp_path: Path) -> None:
         assert [
             row["phase"] for row in map(json.loads, events.read_text().splitlines()) if row["event"] == "phase"
         ] == ["1/3 look"]
+
+
+@pytest.mark.parametrize("closed", ["pipe", "full"])
+def test_an_output_that_nobody_reads_any_more_neither_stops_a_playbook_nor_shows_a_traceback(
+    tmp_path: Path, closed: str
+) -> None:
+    """`turnout doors | head`, a terminal that is gone, a log on a disk that is full: the work goes on."""
+    inventory(tmp_path, *ALL)
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "TURNOUT_"))}
+    env |= {"XDG_STATE_HOME": str(tmp_path / "state"), "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+    if closed == "pipe":
+        reading, writing = os.pipe()
+        os.close(reading)
+    else:
+        writing = os.open("/dev/full", os.O_WRONLY)
+    done = subprocess.run(
+        [BIN / "turnout", "doors", "-i", tmp_path / "hosts.yml"],
+        cwd=tmp_path, env=env, stdout=writing, stderr=subprocess.PIPE, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    os.close(writing)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "failed for plugin" not in done.stderr
+    ended = [path.read_text() for path in (tmp_path / "state").rglob("ended")]
+    assert ended == ["ok"]
