@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import string
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -30,18 +31,43 @@ _BARE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
 _SPECIFIER = re.compile(r"%(.?)", re.DOTALL)
 _NEEDS_QUOTES = re.compile(r"[\s\"'\\;]")
 
+# What only a shell does ----------------------------------------------------------------------------------------------
+_ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\+?=")
+_SHELLS = frozenset(("ash", "bash", "dash", "fish", "ksh", "mksh", "sh", "zsh"))
+_SCRIPT_FOLLOWS = re.compile(r"-[a-zA-Z]*c")
+_SHELL_WORDS = frozenset(
+    (
+        *(".", ":", "(", "{", "!", "[[", "alias", "case", "cd", "command", "declare", "eval", "exec", "export", "for"),
+        *("function", "if", "local", "read", "return", "set", "shift", "source", "trap", "ulimit", "umask", "unset"),
+        *("until", "wait", "while"),
+    )
+)
+_OPERATOR = re.compile(r"&&|\|\|?|;|<<?|>>?|^&|&$")
+_BRACE = re.compile(r"\$\$|\$\{(?P<inside>[^}:]*)(?P<end>[}:]?)")
+_DOLLAR = re.compile(r"\$\$|\$(?P<name>\(|[A-Za-z_][A-Za-z0-9_]*|[0-9@*#?!-])|`")
+_HOME = re.compile(r"~(/|[a-z_][a-z0-9_-]*(/|$)|$)")
+
 
 class CommandError(ValueError):
-    """A command line that systemd would not accept; the text says what is wrong with it."""
+    """A command line that would not run as it was meant; the text says what is wrong with it, `remedy` what mends it."""
+
+    def __init__(self, text: str, remedy: str = "") -> None:
+        super().__init__(text)
+        self.remedy = remedy
 
 
 @dataclass(frozen=True)
 class Word:
-    """One word of a command line: its value, and where it stands in the text."""
+    """One word of a command line: its value, and where it stands in the text.
+
+    `marks` has a character for each of the value: the quote that it stands in, a backslash for one that was written as
+    an escape, a blank for one that stands bare.
+    """
 
     value: str
     start: int
     end: int
+    marks: str
 
 
 def split(command: str) -> list[Word]:
@@ -60,6 +86,7 @@ def split(command: str) -> list[Word]:
 
 def _next_word(command: str, start: int) -> Word:
     value: list[str] = []
+    marks: list[str] = []
     quote = ""
     position = start
     while position < len(command):
@@ -67,6 +94,7 @@ def _next_word(command: str, start: int) -> Word:
         if char == "\\":
             text, length = _escape(command, position + 1)
             value.append(text)
+            marks.append("\\")
             position += 1 + length
             continue
         if quote and char == quote:
@@ -77,10 +105,11 @@ def _next_word(command: str, start: int) -> Word:
             break
         else:
             value.append(char)
+            marks.append(quote or " ")
         position += 1
     if quote:
         raise CommandError(f"a quote ({quote}) that is never closed")
-    return Word("".join(value), start, position)
+    return Word("".join(value), start, position, "".join(marks))
 
 
 def _escape(command: str, position: int) -> tuple[str, int]:
@@ -114,19 +143,104 @@ def specifiers(command: str) -> list[str]:
 
 
 def check_program(command: str) -> None:
-    """Raise `CommandError` when the command is empty, has a special prefix, or its program leaves the release."""
+    """Raise `CommandError` when the command is empty, has a special prefix, leaves the release, or needs a shell."""
     words = split(command)
     if not words or not words[0].value:
         raise CommandError("no program")
     program = words[0].value
-    if program[0] in "@-:+!|":
+    if program[0] in "@-:+!|" and program not in _SHELL_WORDS:
         raise CommandError(f"the special prefix {program[0]!r} before the program")
     if any(word.value == ";" for word in words):
-        raise CommandError("a lone `;`, which begins a second command")
+        raise CommandError("a lone `;`, which begins a second command", _in_a_shell())
+    _check_shell(words)
     if ".." in PurePosixPath(program).parts:
         raise CommandError("a program that leaves its folder by `..`")
     if program.endswith("/"):
         raise CommandError("a folder where the program should be")
+
+
+def _check_shell(words: list[Word]) -> None:
+    """Raise `CommandError` for what a shell would act on and systemd does not, which would fail at the start.
+
+    What stands in quotes is taken as meant: in single quotes as it is, in double quotes but for `$` and backticks, and
+    all of it in a script that is handed to a shell. Everywhere systemd itself replaces ${NAME}, and a whole word $NAME.
+    """
+    program = words[0].value
+    assigned = _ASSIGNMENT.match(program)
+    if assigned:
+        remedy = f'write {assigned[1]}: "..." into service.environment, and the command without it'
+        raise CommandError(f"the assignment {assigned[1]}=... before the program", remedy)
+    if program in _SHELL_WORDS or program.startswith("("):
+        remedy = "take `exec` away: systemd needs none" if program == "exec" else _in_a_shell()
+        raise CommandError(f"{program.split()[0]!r}, a word of the shell and no program", remedy)
+    scripts = set(_scripts(words))
+    for index, word in enumerate(words):
+        _check_variables(word, index in scripts)
+        _check_bare(word)
+
+
+def _scripts(words: list[Word]) -> Iterator[int]:
+    """Yield which words are scripts that a shell is given by -c."""
+    for index, word in enumerate(words):
+        if PurePosixPath(word.value).name not in _SHELLS:
+            continue
+        at = index + 1
+        while at < len(words) and words[at].value[:1] in "-+":
+            if _SCRIPT_FOLLOWS.fullmatch(words[at].value):
+                yield at + 1
+                break
+            at += 2 if words[at].value in ("-o", "+o", "-O", "+O") else 1
+
+
+def _check_variables(word: Word, in_script: bool) -> None:
+    value = word.value
+    if value.startswith("$") and value[1:2] not in ("$", "{") and not _BARE.fullmatch(value):
+        # systemd takes all of it for the name of a variable, quotes or not, and drops the word.
+        remedy = "write $$ in place of the first $" if in_script else _expanded(value)
+        raise CommandError(f"the word {value!r}, which systemd takes for a variable that nobody sets", remedy)
+    for found in _BRACE.finditer(value):
+        inside, end = found["inside"], found["end"]
+        if inside is None or (end == "}" and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", inside)):
+            continue
+        literal = end != "}" and (in_script or word.marks[found.start()] == "'")
+        if not literal:
+            shown = value[found.start() :].partition("}")[0] + "}"
+            name = re.match(r"[A-Za-z_][A-Za-z0-9_]*", inside)
+            plain = f"write ${{{name[0]}}} alone, its value in service.environment" if name else ""
+            remedy = "write $${ in place of ${" if in_script else plain or _in_a_shell()
+            raise CommandError(f"{shown}, which only a shell resolves", remedy)
+    if in_script or _BARE.fullmatch(value):
+        return
+    for found in _DOLLAR.finditer(value):
+        if found[0] != "$$" and word.marks[found.start()] in ' "':
+            text = f"{found[0]}...{')' if found[0] == '$(' else found[0]}" if found[0] in ("`", "$(") else found[0]
+            raise CommandError(f"{text} inside a word, which only a shell resolves", _expanded(found[0]))
+
+
+def _check_bare(word: Word) -> None:
+    """Raise `CommandError` for operators, redirections, globs, ~ and comments of a shell that stand outside quotes."""
+    bare = "".join(char if mark == " " else "\0" for char, mark in zip(word.value, word.marks, strict=True))
+    operator = _OPERATOR.search(bare)
+    if operator:
+        raise CommandError(f"{operator[0]!r} outside quotes, which only a shell understands", _in_a_shell())
+    option = word.value.startswith("-") or "=" in word.value or "://" in word.value
+    glob = "*" in bare and not option and ("/" in bare or bare.startswith("*."))
+    for there, what in (
+        (_HOME.match(bare), "a home folder (~), which only a shell finds"),
+        (bare.startswith("#"), "a comment (#), which systemd hands to the program"),
+        (glob, "a pattern of files (*), which only a shell fills in"),
+    ):
+        if there:
+            raise CommandError(f"the word {word.value!r}, {what}", _in_a_shell())
+
+
+def _in_a_shell() -> str:
+    return "let a shell read it: /bin/sh -c 'exec ...'; what the program is to get as it stands goes into quotes"
+
+
+def _expanded(text: str) -> str:
+    name = re.match(r"\$([A-Za-z_][A-Za-z0-9_]*)", text)
+    return f"write ${{{name[1]}}} in place of ${name[1]}" if name else _in_a_shell()
 
 
 def command_line(command: str, release_dir: str) -> str:

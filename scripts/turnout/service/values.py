@@ -126,7 +126,7 @@ def _command(text: str | None) -> str | None:
     try:
         commands.check_program(text)
     except commands.CommandError as error:
-        raise Wrong(str(error)) from None
+        raise Wrong(str(error), remedy=error.remedy) from None
     strange = [letter for letter in commands.specifiers(text) if not letter.isalpha()]
     if strange:
         remedy = f"write %% where the program is to get one %: ... %%{strange[0]}"
