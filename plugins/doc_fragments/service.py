@@ -10,7 +10,7 @@ class ModuleDocFragment:
 options:
   service:
     description:
-      - The variable C(service) as one JSON text, C({{ service | to_json }}). Never shown.
+      - The variable C(service) as one JSON text, C({{ service | turnout.ops.service_json }}). Never shown.
       - A mapping would not do. Ansible would then hide every single value of it wherever it appears in the result.
     type: str
     required: true

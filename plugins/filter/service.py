@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ansible.errors import AnsibleFilterError
 from turnout import service
+from turnout.controller_action import plain
 from turnout.errors import TurnoutError
 from turnout.inventory_check import ADDRESS_VARIABLES, KNOWN_GROUPS
 from turnout.release.manifest import from_dict
@@ -27,6 +28,11 @@ def _manifest(value):
         return from_dict(value)
     except TurnoutError as error:
         raise AnsibleFilterError(str(error)) from None
+
+
+def service_json(value):
+    """Return the variable as the JSON text that tasks take, in which a date is not taken for a text. HOLDS SECRETS."""
+    return service.as_json(plain(value))
 
 
 def full(value, inventory_dir="."):
@@ -78,6 +84,7 @@ class FilterModule:
         """Return the filters by name."""
         return {
             "service": full,
+            "service_json": service_json,
             "env_text": env_text,
             "migrate_env_text": migrate_env_text,
             "drop_ins": drop_ins,

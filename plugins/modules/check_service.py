@@ -34,7 +34,7 @@ options:
 EXAMPLES = r"""
 - name: Check the service file and the inventory
   turnout.ops.check_service:
-    service: "{{ service | to_json }}"
+    service: "{{ service | turnout.ops.service_json }}"
     inventory_dir: "{{ inventory_dir }}"
     groups: "{{ groups }}"
     hosts: "{{ hostvars | turnout.ops.addresses(groups) }}"

@@ -29,7 +29,7 @@ author: [The Turnout authors (!UNKNOWN)]
 EXAMPLES = r"""
 - name: Judge what was seen
   turnout.ops.checklist:
-    service: "{{ service | to_json }}"
+    service: "{{ service | turnout.ops.service_json }}"
     checklist: "{{ checklist | to_json }}"
     manifest: "{{ release_manifest }}"
     groups: "{{ groups }}"

@@ -25,7 +25,7 @@ attributes:
 EXAMPLES = r"""
 - name: Protect the branches
   turnout.ops.forge_policy:
-    service: "{{ service | to_json }}"
+    service: "{{ service | turnout.ops.service_json }}"
     checklist: "{{ checklist | to_json }}"
     inventory_dir: "{{ inventory_dir }}"
   delegate_to: localhost

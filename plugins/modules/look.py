@@ -27,7 +27,7 @@ author: [The Turnout authors (!UNKNOWN)]
 EXAMPLES = r"""
 - name: Look at everything at once
   turnout.ops.look:
-    service: "{{ service | to_json }}"
+    service: "{{ service | turnout.ops.service_json }}"
     checklist: "{{ checklist | to_json }}"
     manifest: "{{ release_manifest }}"
     groups: "{{ groups }}"

@@ -39,7 +39,7 @@ attributes:
 EXAMPLES = r"""
 - name: Fetch and verify the release
   turnout.ops.resolve:
-    service: "{{ service | to_json }}"
+    service: "{{ service | turnout.ops.service_json }}"
     release: "1.1.0"
     inventory_dir: "{{ inventory_dir }}"
   delegate_to: localhost

@@ -9,6 +9,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 from turnout import tables
 from turnout.errors import TurnoutError
@@ -120,6 +121,7 @@ def kind_of(value: object) -> str:
         (int, "a whole number"),
         (float, "a number"),
         (str, "a text"),
+        (date, "a date"),
         (Mapping, "a mapping"),
         ((list, tuple), "a list"),
     )

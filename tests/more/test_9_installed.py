@@ -151,7 +151,7 @@ class Team:
             owner = own["migrate"]["environment"]
             owner["MIGRATE_DATABASE_URL"] = owner.pop("DATABASE_URL")
             own["environment"]["SECRET_KEY"] = "0123456789abcdef" * 2
-            own["environment"] |= {"TASK_REMINDER_HOUR": 14, "OVERDUE_REMINDER_HOUR": 9, "DAILY_DIGEST_HOUR": 3}
+            own["environment"] |= {"TASK_REMINDER_HOUR": "14", "OVERDUE_REMINDER_HOUR": "9", "DAILY_DIGEST_HOUR": "3"}
             own["judge"] |= {"fastest_window_s": 10, "bake_s": 10, "patience_s": 90, "probes_per_s": 10}
 
         self.change("service.yml", service)

@@ -3,7 +3,7 @@
 `load` turns the `service:` variable of an inventory into a `Service`, or raises one error that lists every fault.
 """
 
-from turnout.service.load import load, read_json
+from turnout.service.load import as_json, load, read_json
 from turnout.service.model import (
     COLORS,
     Api,
@@ -38,6 +38,7 @@ __all__ = [
     "SmokeTest",
     "Step",
     "Worker",
+    "as_json",
     "load",
     "read_json",
 ]

@@ -49,7 +49,7 @@ _HOME = re.compile(r"~(/|[a-z_][a-z0-9_-]*(/|$)|$)")
 
 
 class CommandError(ValueError):
-    """A command line that would not run as it was meant; the text says what is wrong with it, `remedy` what mends it."""
+    """A command line that would not run as it was meant; the text says why, `remedy` what mends it."""
 
     def __init__(self, text: str, remedy: str = "") -> None:
         super().__init__(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 
 from turnout.errors import TurnoutError
@@ -12,17 +13,30 @@ from turnout.keys import read
 from turnout.places import placed
 from turnout.service.model import Service
 
+_DATE = {"$date": ""}
+
+
+def as_json(value: object) -> str:
+    """Return the variable `service` as the JSON text that a task passes, in which `read_json` sees what was a date."""
+
+    def unwritable(one: object) -> object:
+        if isinstance(one, date):
+            return _DATE
+        raise TypeError(type(one).__name__)
+
+    return json.dumps(value, default=unwritable)
+
 
 def read_json(text: str) -> object:
     """Return what the variable `service` holds, from the JSON text that a task passes; raises TurnoutError."""
     try:
-        value: object = json.loads(text)
+        value: object = json.loads(text, object_hook=lambda one: date.min if one == _DATE else one)
     except ValueError:
         raise TurnoutError(
             "service-not-json",
             observed="the parameter `service` is no JSON",
-            expected='service: "{{ service | to_json }}"',
-            remedy="pass the variable through the filter to_json",
+            expected='service: "{{ service | turnout.ops.service_json }}"',
+            remedy="pass the variable through the filter turnout.ops.service_json",
         ) from None
     return value
 

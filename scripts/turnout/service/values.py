@@ -179,13 +179,8 @@ def _not_reserved(name: str) -> str:
 
 
 def _variable(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return str(value)
     if not isinstance(value, str):
-        remedy = 'write "" for an empty value' if value is None else "write it as one text, in quotes"
-        raise Wrong(kind_of(value), remedy=remedy)
+        raise Wrong(kind_of(value), remedy='write "" for an empty value' if value is None else _IN_QUOTES)
     fault = value_fault(value)
     if fault is not None:
         remedy = "encode it (base64, or \\n written as two characters) and decode it in the program"
@@ -194,12 +189,15 @@ def _variable(value: Any) -> str:
 
 
 def _header(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise Wrong(kind_of(value), "a text", "write it in quotes")
-    if not str(value).isprintable():
+    if not isinstance(value, str):
+        raise Wrong(kind_of(value), "a text", _IN_QUOTES)
+    if not value.isprintable():
         raise Wrong("a text with line ends or control characters", "a text of one line", "remove them")
-    return str(value)
+    return value
 
+
+# YAML has changed it before anybody could look: 012345 is 5349, 22:30 is 1350, 1.10 is 1.1 and NO is false.
+_IN_QUOTES = "write it in quotes, also where a template takes it from: YAML reads other values than are written"
 
 _NAME_OF = Key(
     pattern=KEY.pattern,
@@ -207,16 +205,11 @@ _NAME_OF = Key(
     expected="capital letters, digits and _, no digit first",
     remedy="rename it, e.g. DATABASE_URL",
 )
-_VALUE = Key(
-    expected="a text, a number or a boolean",
-    read=_variable,
-    hidden=True,
-    json={"type": ["string", "number", "boolean"]},
-)
+_VALUE = Key(expected="a text", read=_variable, hidden=True, json={"type": "string"})
 _HEADER_NAME = Key(
     pattern=HEADER_NAME, observed="a name that no header can have", expected="a header's name", remedy="rename it"
 )
-_HEADER = Key(expected="a text", read=_header, hidden=True, json={"type": ["string", "number"]})
+_HEADER = Key(expected="a text", read=_header, hidden=True, json={"type": "string"})
 
 
 def variables(means: str, *, reserved: bool = True) -> Any:

@@ -27,7 +27,7 @@ SERVICE: dict[str, Any] = {
     "environment": {
         "DATABASE_URL": "postgresql://shop_app:s3cret-db@10.0.0.3/shop",
         "REDIS_URL": "redis://:s3cret-redis@10.0.0.3:6379/0",
-        "TASK_REMINDER_HOUR": 9,
+        "TASK_REMINDER_HOUR": "9",
     },
 }
 

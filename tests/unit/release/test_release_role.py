@@ -79,7 +79,7 @@ class Project:
             },
             "api": {"command": "bin/api", "ports": {"blue": 8001, "green": 8002}},
             "migrate": {"up": "bin/up", "version": "bin/version", "environment": {"MIGRATE": SECRETS["plain"]}},
-            "environment": {"DATABASE_URL": "{{ vaulted }}", "PLAIN": SECRETS["plain"], "HOUR": 8, "FLAG": True},
+            "environment": {"DATABASE_URL": "{{ vaulted }}", "PLAIN": SECRETS["plain"], "HOUR": "8", "FLAG": "true"},
             "smoke": [{"path": "/", "headers": {"X-Key": SECRETS["smoke"]}}],
         }
 

@@ -45,7 +45,7 @@ _FULL: dict[str, Any] = {
         "timeout_s": 120,
         "environment": {"MIGRATE_URL": f"{SECRET}-c"},
     },
-    "environment": {"DATABASE_URL": f"{SECRET}-d", "WORKERS": 8, "DEBUG": False, "RATIO": 0.5, "EMPTY": ""},
+    "environment": {"DATABASE_URL": f"{SECRET}-d", "WORKERS": "8", "DEBUG": "false", "RATIO": "0.5", "EMPTY": ""},
     "bucket": {"header": "Authorization"},
     "smoke": [
         {"path": "/api/health/"},
