@@ -17,7 +17,7 @@ import urllib.parse
 
 from ansible_collections.turnout.ops.plugins.module_utils.answers import ProbeError
 from ansible_collections.turnout.ops.plugins.module_utils.cage import account
-from ansible_collections.turnout.ops.plugins.module_utils.pg_wire import Session
+from ansible_collections.turnout.ops.plugins.module_utils.pg_session import Session
 
 STRONG = (
     "ShareUpdateExclusiveLock",

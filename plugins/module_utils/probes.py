@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a host is asked for the checklist: each probe returns plain facts and judges nothing.
 
-Standard library only. A probe changes nothing, writes nothing and returns no secret: of an environment only the names
-and, to compare hosts, digests keyed with a salt that lives as long as the question.
+Standard library only, and psycopg where PostgreSQL is asked (pg_session.py). A probe changes nothing, writes nothing and
+returns no secret: of an environment only the names and, to compare hosts, digests keyed with a salt that lives as long
+as the question.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import urllib.request
 
 from ansible_collections.turnout.ops.plugins.module_utils.answers import ProbeError
 from ansible_collections.turnout.ops.plugins.module_utils.laid_release import MARKER, environment_of, in_unit, marker_of
-from ansible_collections.turnout.ops.plugins.module_utils.pg_wire import Session as PostgresSession
+from ansible_collections.turnout.ops.plugins.module_utils.pg_session import Session as PostgresSession
 from ansible_collections.turnout.ops.plugins.module_utils.psql import Psql, PsqlError
 from ansible_collections.turnout.ops.plugins.module_utils.queues import look
 from ansible_collections.turnout.ops.plugins.module_utils.resp import Session as RedisSession
@@ -158,7 +159,12 @@ def _whole_release(service: str):
 
 def postgres(arguments: dict, limit_s: float) -> dict:
     """Log in as the application does and ask who and where we are."""
-    session = PostgresSession(arguments["url"], limit_s)
+    session = PostgresSession(
+        arguments["address"],
+        limit_s,
+        environment={**(arguments.get("environment") or {}), "HOME": arguments.get("home") or "/nonexistent"},
+        user=arguments.get("user") or "",
+    )
     try:
         row = session.query(
             "SELECT current_user, current_database(), pg_is_in_recovery(), current_setting('server_version'),"
@@ -181,7 +187,7 @@ def postgres(arguments: dict, limit_s: float) -> dict:
 def postgres_server(arguments: dict, _limit_s: float) -> dict:
     """Return connections, old transactions, locks held and replicas, as the server's superuser sees them."""
     directory = arguments.get("data_directory") or _only_cluster()
-    session = Psql(directory, database=arguments["database"])
+    session = Psql(directory, database=arguments["database"] or "postgres")
     try:
         facts = session.rows(SERVER_QUERY, database=arguments["database"], role=arguments.get("role") or "")[0]
     except PsqlError as error:
@@ -216,10 +222,10 @@ SELECT current_setting('max_connections')::int AS max_connections,
          JOIN pg_class c ON c.oid = l.relation WHERE l.pid = a.pid AND l.granted AND c.relkind IN ('r', 'p')
          AND c.relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)) AS locks
      FROM pg_stat_activity a
-     WHERE a.datname = :'database' AND a.xact_start IS NOT NULL AND a.pid <> pg_backend_pid()
+     WHERE :'database' IN ('', a.datname) AND a.xact_start IS NOT NULL AND a.pid <> pg_backend_pid()
        AND a.backend_type = 'client backend' ORDER BY a.xact_start LIMIT 20) t) AS transactions,
   (SELECT count(*) FROM pg_locks WHERE NOT granted) AS waiting,
-  (SELECT count(*) FROM pg_prepared_xacts WHERE database = :'database') AS prepared,
+  (SELECT count(*) FROM pg_prepared_xacts WHERE :'database' IN ('', database)) AS prepared,
   (SELECT coalesce(json_agg(r), '[]') FROM (
      SELECT application_name AS name, state, sync_state,
        coalesce(round(extract(epoch FROM replay_lag)::numeric, 1), 0) AS lag_s,

@@ -68,23 +68,75 @@ class Connection:
 
 
 class Session(Connection):
-    """A logged-in connection to the database that the address names; `limit_s` bounds the whole of it."""
+    """A logged-in connection to the database that the address names; `limit_s` bounds the whole of it.
+
+    The address is one of redis-py: redis://, rediss:// (TLS) or unix://, with the options `db`, `username`, `password`,
+    `ssl_cert_reqs`, `ssl_check_hostname` and `ssl_ca_certs`; or redis+sentinel://LOGIN@HOST:PORT,.../MASTER?db=N.
+    """
 
     def __init__(self, url: str, limit_s: float, ca_file: str | None = None) -> None:
         self._deadline = time.monotonic() + limit_s
         parts = urllib.parse.urlsplit(url)
-        if parts.scheme not in ("redis", "rediss") or not parts.hostname:
+        options = dict(urllib.parse.parse_qsl(parts.query))
+        known = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
+        if parts.scheme not in known or (parts.scheme == "unix" and not parts.path):
             raise ProbeError("error", "the address is not of the form redis://user:password@host:port/database")
-        opened = socket.create_connection((parts.hostname, parts.port or 6379), timeout=self._left())
-        if parts.scheme == "rediss":
-            opened = ssl.create_default_context(cafile=ca_file).wrap_socket(opened, server_hostname=parts.hostname)
+        user = urllib.parse.unquote(parts.username or "") or options.get("username")
+        password = urllib.parse.unquote(parts.password or "") or options.get("password")
+        self._login = [word for word in (user if password else None, password) if word]
+        self._tls = _tls(options, ca_file) if parts.scheme.startswith("rediss") else None
+        path = urllib.parse.unquote(parts.path)
+        if parts.scheme == "unix":
+            opened = socket.socket(socket.AF_UNIX)
+            opened.settimeout(self._left())
+            opened.connect(path)
+        elif parts.scheme.endswith("sentinel"):
+            opened = self._open(*self._master(parts.netloc.rpartition("@")[2].split(","), path.strip("/")))
+        else:
+            opened = self._open(parts.hostname or "localhost", parts.port or 6379)
+            options.setdefault("db", path.strip("/"))  # a path that is no number is none of redis-py's databases
         super().__init__(opened)
-        if parts.password:
-            names = [urllib.parse.unquote(parts.username)] if parts.username else []
-            self.call("AUTH", *names, urllib.parse.unquote(parts.password))
-        database = parts.path.strip("/") or dict(urllib.parse.parse_qsl(parts.query)).get("db", "0")
-        if database != "0":
+        if self._login:
+            self.call("AUTH", *self._login)
+        database = options.get("db") or "0"
+        if database.isdigit() and int(database):
             self.call("SELECT", database)
+
+    def _open(self, host: str, port: int) -> socket.socket:
+        opened = socket.create_connection((host, port), timeout=self._left())
+        return self._tls.wrap_socket(opened, server_hostname=host) if self._tls else opened
+
+    def _master(self, sentinels: list, name: str) -> tuple:
+        """Return (host, port) of the master, from the first Sentinel that answers."""
+        away = OSError("no Sentinel is named")
+        for place in sentinels:
+            host, _, port = place.rpartition(":")
+            try:
+                super().__init__(self._open(host.strip("[]"), int(port)))
+            except OSError as error:
+                away = error
+                continue
+            try:
+                return self._named(name)
+            finally:
+                self.close()
+        raise away
+
+    def _named(self, name: str) -> tuple:
+        try:
+            masters = self.call("SENTINEL", "MASTERS")
+        except ProbeError as error:
+            if error.kind != "credentials" or not self._login:
+                raise
+            self.call("AUTH", *self._login)  # most have no password for Sentinel itself
+            masters = self.call("SENTINEL", "MASTERS")
+        found = [dict(zip(one[::2], one[1::2], strict=False)) for one in masters]
+        if not name and len(found) != 1:
+            raise ProbeError("error", f"Sentinel watches {len(found)} masters: name one in checklist.redis.master")
+        for one in found:
+            if name in ("", one["name"]):
+                return one["ip"], int(one["port"])
+        raise ProbeError("error", f"Sentinel watches no master {name}, only {', '.join(one['name'] for one in found)}")
 
     def call(self, *words: object):
         """Send one command and return its answer. Raises ProbeError with the server's own words."""
@@ -103,3 +155,12 @@ class Session(Connection):
         if left <= 0:
             raise TimeoutError
         return left
+
+
+def _tls(options: dict, ca_file: str | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=ca_file or options.get("ssl_ca_certs"))
+    unchecked = options.get("ssl_cert_reqs", "").lower().removeprefix("cert_") in ("none", "optional")
+    context.check_hostname = not unchecked and options.get("ssl_check_hostname", "true").lower() not in ("false", "0")
+    if unchecked:
+        context.verify_mode = ssl.CERT_NONE
+    return context

@@ -13,7 +13,8 @@ description:
   - Runs all probes at the same time, each with its own limit; one that hangs is cut there and holds up nobody.
   - A probe that fails is an answer, not an error of the module. Nothing is changed on the host.
   - Asks at a low priority, so that a busy host serves its users first.
-  - Needs nothing but Debian's own python3. Addresses with passwords stay in the module's own process.
+  - Needs Debian's own python3, and its python3-psycopg to log in to PostgreSQL. Addresses with passwords stay in the
+    module's own processes.
 options:
   probes:
     description:

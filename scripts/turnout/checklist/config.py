@@ -8,7 +8,7 @@ from dataclasses import MISSING, field, replace
 from pathlib import Path
 from typing import Any
 
-from turnout.checklist import freeze, waivers
+from turnout.checklist import addresses, freeze, waivers
 from turnout.checklist.catalog import NAMES
 from turnout.checklist.model import Waiver
 from turnout.drill.objectives import Objectives
@@ -61,6 +61,10 @@ def _host_path(means: str, example: str) -> Any:
     return key(means, None, pattern=r"/\S+", expected="an absolute path on the hosts", example=example)
 
 
+def _part(what: str, example: str) -> Any:
+    return key(f"the variable with {what}", None, expected="a variable of service.environment", example=example)
+
+
 def _variable(default: str, what: str) -> Any:
     means = f"the variable of `service.environment` with {what}"
     return key(means, default, expected="a variable of service.environment", example=default)
@@ -84,10 +88,46 @@ class Hosts(Part):
     clock_skew_s: float = seconds("seconds from the controller's clock; asking must take less than this", 2, 0.01, 3600)
 
 
-class Postgres(Part):
-    """Where the application's database is, and its bounds. `url` is a secret."""
+class PostgresVariables(Part):
+    """Variables of an application that has the parts of its database's address in one each, by libpq's names."""
 
-    url_from: str = _variable("DATABASE_URL", "the application's address")
+    host: str | None = _part("the host", "DB_HOST")
+    port: str | None = _part("the port", "DB_PORT")
+    dbname: str | None = _part("the database", "DB_NAME")
+    user: str | None = _part("the role", "DB_USER")
+    password: str | None = _part("its password", "DB_PASSWORD")
+    sslmode: str | None = _part("the TLS mode", "DB_SSLMODE")
+    sslrootcert: str | None = _part("the certificate authority's file", "DB_SSLROOTCERT")
+
+
+class RedisVariables(Part):
+    """Variables of an application that has the parts of its Redis' address in one each."""
+
+    host: str | None = _part("the host", "REDIS_HOST")
+    port: str | None = _part("the port", "REDIS_PORT")
+    path: str | None = _part("the socket, in place of host and port", "REDIS_SOCKET")
+    db: str | None = _part("the number of the database", "REDIS_DB")
+    username: str | None = _part("the user", "REDIS_USERNAME")
+    password: str | None = _part("the password", "REDIS_PASSWORD")
+    tls: str | None = _part("true for TLS", "REDIS_SSL")
+
+
+def _named(variables: Part | None) -> dict[str, str]:
+    return {} if variables is None else {part: name for part, name in vars(variables).items() if name is not None}
+
+
+class Postgres(Part):
+    """Where the application's database is, and its bounds. `url` is a secret, and so is `target`, libpq's parameters.
+
+    `why` says why there is no target although a variable of that name is there.
+    """
+
+    url_from: str = _variable("DATABASE_URL", "the application's address, in any form that libpq or its driver reads")
+    variables: PostgresVariables | None = key(
+        "in place of `url_from`, where the application has host, database and so on in variables of their own",
+        None,
+        example="{host: DB_HOST, dbname: DB_NAME, user: DB_USER, password: DB_PASSWORD}",
+    )
     pool: int = _count("connections of one process; 0: as many as it has now", "connections of a color")
     spare_connections: int = _count("connections that stay free beside both colors", "connections", 5)
     max_transaction_s: float = seconds("age of the oldest transaction", 30)
@@ -96,6 +136,8 @@ class Postgres(Part):
     disk_free_percent: float = _percent("free space beside the data, at least", 15)
     data_directory: str | None = _host_path("where a host has several clusters", "/var/lib/postgresql/17/main")
     url: str | None = field(default=None, repr=False)
+    target: Mapping[str, str] | None = field(default=None, repr=False)
+    why: str = ""
 
 
 class Redis(Part):
@@ -104,7 +146,13 @@ class Redis(Part):
     `look_url` is what the server and its queues are asked by: the same server, with a user that can only look.
     """
 
-    url_from: str = _variable("REDIS_URL", "Redis's address")
+    url_from: str = _variable("REDIS_URL", "Redis's address, in any form that redis-py reads, host:port, or Sentinel's")
+    variables: RedisVariables | None = key(
+        "in place of `url_from`, where the application has host, port and so on in variables of their own",
+        None,
+        example="{host: REDIS_HOST, port: REDIS_PORT, password: REDIS_PASSWORD}",
+    )
+    master: str | None = key("Sentinel: the master, where its address names none", None, example="mymaster")
     user: str | None = key("the user that looks at figures and queues", None, example="checklist")
     password: str | None = values.vault("its password")
     max_memory_percent: float = _percent("of maxmemory", 80, 1)
@@ -115,6 +163,7 @@ class Redis(Part):
     max_rdb_age_s: float = seconds("age of the last snapshot", float(DAY_S), 1, _YEAR_S)
     ca_file: str | None = _host_path("for rediss://, on the hosts", "/etc/ssl/redis-ca.pem")
     url: str | None = field(default=None, repr=False)
+    why: str = ""
 
     @property
     def look_url(self) -> str | None:
@@ -324,8 +373,8 @@ class Alerts(Part):
 def _check_name(name: object) -> str:
     if name not in NAMES:
         likely = nearest(str(name), NAMES)
-        remedy = f"rename it to `{likely}`, or remove it" if likely else "remove it from checklist.limits"
-        raise Wrong("a key that Turnout does not know", f"one of: {', '.join(sorted(NAMES))}", remedy)
+        remedy = f"rename it to `{likely}`, or remove it" if likely else "remove it"
+        raise Wrong("a check that Turnout does not know", f"one of: {', '.join(sorted(NAMES))}", remedy)
     return str(name)
 
 
@@ -339,6 +388,13 @@ class Checklist(Part):
         names=Key(read=_check_name, json={"enum": list(NAMES)}),
         item=Key(low=0.5, high=600, unit="seconds", example="10"),
         example="{ci: 20}",
+    )
+    skip: tuple[str, ...] = key(
+        "checks that are not to be made, by their names",
+        (),
+        expected="a list of checks",
+        example="[redis-persistence]",
+        item=Key(read=_check_name, expected="the name of a check", json={"enum": list(NAMES)}),
     )
     hosts: Hosts = key("bounds for every host", Hosts)
     environment: Extra = key("the service's variables", Extra)
@@ -387,19 +443,46 @@ def load(value: object, *, service: Service, base_dir: Path) -> Checklist:
         faults += _unknown_variables(value, config, service)
     if faults or config is None:
         raise FaultsError("checklist-invalid", "the variable `checklist`", placed(faults, base_dir))
-    variables = service.environment
-    return replace(
-        config,
-        postgres=replace(config.postgres, url=variables.get(config.postgres.url_from)),
-        redis=replace(config.redis, url=variables.get(config.redis.url_from)),
-    )
+    return replace(config, postgres=_postgres(config.postgres, service), redis=_redis(config.redis, service))
+
+
+def _postgres(part: Postgres, service: Service) -> Postgres:
+    """Return the part with the address that the service's variables hold; libpq's own (PGHOST ...) are one too."""
+    given, url = service.environment, service.environment.get(part.url_from)
+    if part.variables is not None:
+        named = _named(part.variables)
+        return replace(part, target={one: given[name] for one, name in named.items() if given[name]})
+    if url is None:
+        own = any(given.get(name) for name in ("PGHOST", "PGHOSTADDR", "PGDATABASE", "PGSERVICE"))
+        return replace(part, target={} if own else None)
+    try:
+        target = addresses.postgres(url)
+    except addresses.UnreadableError as error:
+        return replace(part, url=url, why=f"{part.url_from} holds an address of PostgreSQL, and {error}")
+    why = "" if target is not None else f"{part.url_from} holds no address of PostgreSQL"
+    return replace(part, url=url, target=target, why=why)
+
+
+def _redis(part: Redis, service: Service) -> Redis:
+    given, url = service.environment, service.environment.get(part.url_from)
+    if part.variables is not None:
+        named = _named(part.variables)
+        return replace(part, url=addresses.redis_of({one: given[name] for one, name in named.items()}))
+    found = addresses.redis(url, part.master) if url is not None else None
+    why = f"{part.url_from} holds no address of Redis that redis-py reads" if url is not None and found is None else ""
+    return replace(part, url=found, why=why)
 
 
 def _unknown_variables(value: object, config: Checklist, service: Service) -> Iterator[Fault]:
     """Yield a fault where an address is to be in a variable that the service has not; the default may be missing."""
-    for part, name in (("postgres", config.postgres.url_from), ("redis", config.redis.url_from)):
+    known = ", ".join(sorted(service.environment)) or "none"
+    for part, held in (("postgres", config.postgres), ("redis", config.redis)):
         section = value.get(part) if isinstance(value, Mapping) else None
-        if isinstance(section, Mapping) and section.get("url_from") == name and name not in service.environment:
-            known = ", ".join(sorted(service.environment)) or "none"
-            observed = f"service.environment has no {name}"
-            yield Fault(f"checklist.{part}.url_from", observed, f"one of: {known}", "correct the name")
+        asked = _named(held.variables)
+        places = {f"variables.{one}": name for one, name in asked.items()}
+        if isinstance(section, Mapping) and section.get("url_from") == held.url_from:
+            places["url_from"] = held.url_from
+        for where, name in places.items():
+            if name not in service.environment:
+                observed = f"service.environment has no {name}"
+                yield Fault(f"checklist.{part}.{where}", observed, f"one of: {known}", "correct the name")

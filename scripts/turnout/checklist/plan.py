@@ -94,7 +94,8 @@ def judge(config: Checklist, situation: Situation, own: Sequence[Result]) -> Out
         *monitoring.judge(config, situation),
         *release.judge(config, situation),
     ]
-    results += not_configured(results)
+    results = [result for result in results if result.check not in config.skip]
+    results += not_configured(results, config.skip)
     refused = waivers.refusals(config.waivers, release=situation.release, now_s=situation.now_s)
     if not refused:
         results = waivers.apply(results, config.waivers)
@@ -103,11 +104,13 @@ def judge(config: Checklist, situation: Situation, own: Sequence[Result]) -> Out
     return Outcome(tuple(results), tuple(refused))
 
 
-def not_configured(results: Iterable[Result]) -> list[Result]:
-    """Return a row for every check that nothing was said about, so that none is skipped in silence."""
+def not_configured(results: Iterable[Result], skip: Sequence[str] = ()) -> list[Result]:
+    """Return a row for every check that nothing was said about or in `skip`: none is skipped in silence."""
     told = {result.check for result in results}
     return [
-        Result(entry.name, Verdict.NOT_CONFIGURED, entry.passes, _needs(entry.needs))
+        Result(entry.name, Verdict.NOT_CONFIGURED, "switched off: checklist.skip")
+        if entry.name in skip
+        else Result(entry.name, Verdict.NOT_CONFIGURED, entry.passes, _needs(entry.needs))
         for entry in CATALOG
         if entry.name not in told
     ]

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.turnout.ops.plugins.module_utils import pg_session
 from ansible_collections.turnout.ops.plugins.module_utils.answers import ProbeError, ask_all, kind_of
-from ansible_collections.turnout.ops.plugins.module_utils.pg_wire import Scram, Session, parse
+from ansible_collections.turnout.ops.plugins.module_utils.pg_session import Session
 from ansible_collections.turnout.ops.plugins.module_utils.probes import redis as redis_probe
 from ansible_collections.turnout.ops.plugins.module_utils.queues import _stamp
 from ansible_collections.turnout.ops.plugins.module_utils.resp import Session as RedisSession
@@ -51,41 +52,6 @@ def test_a_port_where_nobody_listens_is_refused_and_not_unknown() -> None:
     assert kind_of(caught.value) == "refused"
 
 
-def test_scram_is_that_of_rfc_7677() -> None:
-    """The example of RFC 7677, chapter 3."""
-    scram = Scram("pencil", nonce="rOprNGfwEbeRWgbNEkqO", user="user")
-    first = b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
-    final = scram.final(first)
-    assert final.endswith(b"p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=")
-    scram.verify(b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=")
-    with pytest.raises(ProbeError):
-        scram.verify(b"v=AAAATRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=")
-
-
-def test_a_server_that_takes_another_s_nonce_is_refused() -> None:
-    with pytest.raises(ProbeError):
-        Scram("x", nonce="abc").final(b"r=xyz123,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096")
-
-
-@pytest.mark.parametrize(
-    "url", ["mysql://u:pw@h/d", "postgresql://h/d", "postgresql://u:hunter2@h:port/d", "u:hunter2@h"]
-)
-def test_an_address_that_is_none_is_told_without_its_password(url: str) -> None:
-    with pytest.raises(ProbeError) as caught:
-        parse(url)
-    assert "hunter2" not in str(caught.value)
-
-
-def test_an_address_is_read_with_its_options() -> None:
-    found = parse("postgresql://shop%20app:p%40ss@db:6432/shop?sslmode=verify-full&sslrootcert=/ca.pem")
-    assert (found["user"], found["password"], found["port"], found["sslmode"]) == (
-        "shop app",
-        "p@ss",
-        6432,
-        "verify-full",
-    )
-
-
 @contextmanager
 def server(*answers: bytes) -> Iterator[int]:
     """Answer each read with the next of `answers`, then hang until the client goes."""
@@ -111,33 +77,28 @@ def error(state: str, text: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("state", "kind"),
+    ("state", "text", "kind"),
     [
-        ("28P01", "credentials"),
-        ("28000", "credentials"),
-        ("3D000", "credentials"),
-        ("57P03", "refused"),
-        ("53300", "error"),
+        ("28P01", 'password authentication failed for user "u"', "credentials"),
+        ("28000", 'role "u" is not permitted to log in', "credentials"),
+        ("3D000", 'database "d" does not exist', "credentials"),
+        ("42501", 'permission denied for database "d"', "credentials"),
+        ("57P03", "the database system is starting up", "refused"),
+        ("53300", "sorry, too many clients already", "error"),
     ],
 )
-def test_what_postgres_refuses_is_told_apart(state: str, kind: str) -> None:
-    with server(error(state, "no")) as port, pytest.raises(ProbeError) as caught:
-        Session(f"postgresql://u:hunter2@127.0.0.1:{port}/d?sslmode=disable", 2)
+def test_what_postgres_refuses_is_told_apart(state: str, text: str, kind: str) -> None:
+    with server(error(state, text)) as port, pytest.raises(ProbeError) as caught:
+        Session(f"postgresql://u:hunter2@127.0.0.1:{port}/d?sslmode=disable", 60)
     assert caught.value.kind == kind
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_password_does_not_go_in_clear_over_a_plain_line() -> None:
-    clear = b"R\0\0\0\x08\0\0\0\x03"
-    with server(clear) as port, pytest.raises(ProbeError) as caught:
-        Session(f"postgresql://u:hunter2@127.0.0.1:{port}/d?sslmode=disable", 2)
-    assert "clear text" in str(caught.value)
-
-
 def test_a_server_without_tls_is_refused_where_it_is_asked_for() -> None:
     with server(b"N") as port, pytest.raises(ProbeError) as caught:
-        Session(f"postgresql://u:p@127.0.0.1:{port}/d?sslmode=require", 2)
-    assert "TLS" in str(caught.value)
+        Session(f"postgresql://u:p@127.0.0.1:{port}/d?sslmode=require", 60)
+    assert "does not support SSL" in str(caught.value)
+    assert caught.value.kind == "error"
 
 
 def serve_by_rule(listener: socket.socket, tls: ssl.SSLContext, encrypted_only: bool, seen: list[bool]) -> None:
@@ -192,10 +153,10 @@ def test_lines_are_encrypted_as_libpq_would(
         url = f"postgresql://u:p@127.0.0.1:{listener.getsockname()[1]}/d" + (f"?sslmode={mode}" if mode else "")
         if tried is None:
             with pytest.raises(ProbeError) as caught:
-                Session(url, 5)
+                Session(url, 60)
             assert caught.value.kind == "credentials"
             return
-        session = Session(url, 5)
+        session = Session(url, 60)
         assert (seen, session.encrypted) == (tried, encrypted_only)
         session.close()
 
@@ -262,3 +223,77 @@ def test_an_entry_without_its_time_is_an_error_and_its_content_is_not_shown() ->
     with pytest.raises(ProbeError) as caught:
         _stamp('{"secret": "hunter2"}', "at")
     assert "hunter2" not in str(caught.value)
+
+
+SENTINEL = b"*1\r\n*6\r\n$4\r\nname\r\n$4\r\nmain\r\n$2\r\nip\r\n$9\r\n127.0.0.1\r\n$4\r\nport\r\n$%d\r\n%d\r\n"
+
+
+@pytest.mark.parametrize("name", ["main", ""])
+def test_sentinel_is_asked_where_the_master_is(name: str) -> None:
+    with socket.socket() as free, server(b"+OK\r\n", b"+PONG\r\n") as redis:
+        free.bind(("127.0.0.1", 0))
+        dead = free.getsockname()[1]
+        with server(SENTINEL % (len(str(redis)), redis)) as sentinel:
+            session = RedisSession(f"redis+sentinel://:p@127.0.0.1:{dead},127.0.0.1:{sentinel}/{name}?db=0", 5)
+            assert session.call("PING") == "PONG"
+            session.close()
+
+
+def test_a_sentinel_that_knows_another_master_says_so() -> None:
+    with server(SENTINEL % (4, 6379)) as sentinel, pytest.raises(ProbeError) as caught:
+        RedisSession(f"redis+sentinel://:hunter2@127.0.0.1:{sentinel}/other", 5)
+    assert str(caught.value) == "Sentinel watches no master other, only main"
+
+
+def test_sentinels_that_are_all_away_are_refused() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        with pytest.raises(OSError) as caught:
+            RedisSession(f"redis+sentinel://127.0.0.1:{free.getsockname()[1]}/main", 2)
+    assert kind_of(caught.value) == "refused"
+
+
+def test_redis_is_reached_by_its_socket(tmp_path: Path) -> None:
+    path = tmp_path / "redis.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        seen: list[bytes] = []
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                for _ in range(3):
+                    seen.append(connection.recv(4096))
+                    connection.sendall(b"+OK\r\n")
+
+        threading.Thread(target=serve, daemon=True).start()
+        session = RedisSession(f"unix://u:p%40@{path}?db=3", 2)
+        assert session.call("PING") == "OK"
+        session.close()
+    assert seen == [
+        b"*3\r\n$4\r\nAUTH\r\n$1\r\nu\r\n$2\r\np@\r\n",
+        b"*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n",
+        b"*1\r\n$4\r\nPING\r\n",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "chosen"), [("/2", "2"), ("/0?db=4", "4"), ("", None), ("/", None), ("/0", None), ("/name", None)]
+)
+def test_the_database_is_chosen_as_redis_py_does(path: str, chosen: str | None) -> None:
+    with server(b"+OK\r\n", b"+OK\r\n") as port:
+        session = RedisSession(f"redis://127.0.0.1:{port}{path}", 2)
+        calls: list[Any] = []
+        session.close()
+    with server(b"+OK\r\n", b"+OK\r\n") as port, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RedisSession, "call", lambda _, *words: calls.append(words))
+        RedisSession(f"redis://127.0.0.1:{port}{path}", 2).close()
+    assert calls == ([("SELECT", chosen)] if chosen else [])
+
+
+def test_a_host_without_psycopg_says_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pg_session, "_PYTHONS", ("/nowhere/python3",))
+    with pytest.raises(ProbeError) as caught:
+        Session("postgresql://u:hunter2@h/d", 2)
+    assert str(caught.value) == "python3-psycopg is not installed here: turnout.ops.site installs it"

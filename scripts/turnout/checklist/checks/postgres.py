@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import urllib.parse
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -17,15 +16,22 @@ _STRONG = ("ShareUpdateExclusiveLock", "ShareLock", "ShareRowExclusiveLock", "Ex
 
 def probes(config: Checklist, situation: Situation) -> Iterator[tuple[str, Probe]]:
     """Yield (host, probe): a login from each application host, one look from the server itself."""
-    if config.postgres.url is None:
+    target = config.postgres.target
+    if target is None:
         return
-    for host in situation.hosts("api", "worker"):
-        yield host, Probe(LOGIN, "postgres", config.limit_of("postgres"), {"url": config.postgres.url})
+    own = {name: value for name, value in situation.service.environment.items() if name.startswith("PG")}
+    if "postgres" not in config.skip:
+        # As the application does: by its user, whose name a socket's server asks for, and with its variables.
+        user = {"user": situation.service.user, "home": f"/var/lib/{situation.service.name}"}
+        login = {"address": dict(target), "environment": own, **user}
+        for host in situation.hosts("api", "worker"):
+            yield host, Probe(LOGIN, "postgres", config.limit_of("postgres"), login)
     limit_s = max(config.limit_of(f"postgres-{name}") for name in ("connections", "transactions", "replication"))
-    target = urllib.parse.urlsplit(config.postgres.url)
+    role = target.get("user") or own.get("PGUSER") or situation.service.user
     arguments = {
-        "database": urllib.parse.unquote(target.path.lstrip("/")) or target.username,
-        "role": urllib.parse.unquote(target.username or ""),
+        # What a service file (service=...) names is known where it lies only: then every database is looked at.
+        "database": target.get("dbname") or own.get("PGDATABASE") or ("" if "service" in target else role),
+        "role": role,
         "data_directory": config.postgres.data_directory,
     }
     for host in situation.hosts("postgres"):
@@ -34,7 +40,10 @@ def probes(config: Checklist, situation: Situation) -> Iterator[tuple[str, Probe
 
 def judge(config: Checklist, situation: Situation) -> Iterator[Result]:
     """Judge the logins and the server."""
-    if config.postgres.url is None:
+    if config.postgres.target is None:
+        if config.postgres.why:
+            remedy = "to have it looked at: let checklist.postgres.url_from or .variables name where it is"
+            yield Result("postgres", Verdict.NOT_CONFIGURED, config.postgres.why, remedy)
         return
     for host in situation.hosts("api", "worker"):
         yield _login(config, situation, host)
@@ -45,7 +54,7 @@ def judge(config: Checklist, situation: Situation) -> Iterator[Result]:
 def _login(config: Checklist, situation: Situation, host: str) -> Result:
     facts, verdict, words, seconds = answer_of(situation, host, LOGIN)
     at_s = seen_at(situation, host)
-    variable = f"service.environment.{config.postgres.url_from}"
+    variable = _variable(config)
     remedy = f"on {host}: is the server up and does pg_hba.conf let this host in? see {variable}"
     if facts is None:
         return Result("postgres", verdict, words, remedy, host, at_s, seconds)
@@ -55,6 +64,12 @@ def _login(config: Checklist, situation: Situation, host: str) -> Result:
         remedy = f"let {variable} name the primary"
         return Result("postgres", Verdict.FAIL, f"{where}: it takes no writes", remedy, host, at_s, seconds)
     return Result("postgres", Verdict.PASS, where, "", host, at_s, seconds)
+
+
+def _variable(config: Checklist) -> str:
+    part = config.postgres
+    name = part.url_from if part.url else "PGHOST" if part.variables is None else part.variables.host or "..."
+    return f"service.environment.{name}"
 
 
 def _server(config: Checklist, situation: Situation, host: str) -> Iterator[Result]:

@@ -27,7 +27,8 @@ def probes(config: Checklist, situation: Situation) -> Iterator[tuple[str, Probe
     if config.redis.url is None:
         return
     access = {"url": config.redis.look_url, "ca_file": config.redis.ca_file}
-    for host in situation.hosts("api", "worker"):
+    asking = {"redis", "redis-memory", "redis-persistence"} - set(config.skip)
+    for host in situation.hosts("api", "worker") if asking else ():
         yield host, Probe(PROBE, "redis", config.limit_of("redis"), {**access, "application_url": config.redis.url})
     for queue in config.queues:
         if queue.layout != "prometheus":
@@ -40,6 +41,9 @@ def judge(config: Checklist, situation: Situation) -> Iterator[Result]:
     """Judge every login, then the server by the first answer, then the queues in it."""
     if config.redis.url is not None:
         yield from _server(config, situation)
+    elif config.redis.why:
+        remedy = "to have it looked at: let checklist.redis.url_from or .variables name where it is"
+        yield Result("redis", Verdict.NOT_CONFIGURED, config.redis.why, remedy)
     for queue in config.queues:
         if queue.layout == "prometheus":
             continue
