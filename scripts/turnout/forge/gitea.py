@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import urllib.parse
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from turnout.forge.http import Client
 from turnout.forge.model import CommitCheck, Json, Policy, Review, State, digest_of, moment, newest
 
 PAGE = 50  # Gitea's own maximum by default
+_RUN = re.compile(r"/actions/runs/\d+")  # of one workflow; its attempts keep it
 _STATES = {
     "success": State.PASSED,
     "pending": State.PENDING,
@@ -35,14 +37,19 @@ class Gitea:
     repository: str
 
     def checks(self, commit: str) -> list[CommitCheck]:
-        """Return the newest status of each context of exactly this commit."""
+        """Return the newest status of each context, and of each run of Actions, of exactly this commit."""
         found = []
-        for page in self.client.pages(f"/repos/{self.repository}/commits/{commit}/statuses?limit={PAGE}"):
+        # By index: Gitea's own order is by seconds, so that a page's edge may tell one twice and pass over another.
+        query = f"sort=highestindex&limit={PAGE}"
+        for page in self.client.pages(f"/repos/{self.repository}/commits/{commit}/statuses?{query}"):
             for status in page or []:
                 state = _STATES.get(str(status.get("status") or status.get("state")), State.FAILED)
                 said = str(status.get("description") or status.get("status"))
                 at = moment(status.get("updated_at")) or moment(status.get("created_at"))
-                found.append(CommitCheck(str(status["context"]), state, said, at, status.get("target_url") or ""))
+                url = str(status.get("target_url") or "")
+                run = _RUN.search(url)
+                source, number = run.group() if run else "", int(status.get("id") or 0)
+                found.append(CommitCheck(str(status["context"]), state, said, at, url, source, number))
         if not found and not self.client.get(f"/repos/{self.repository}/git/commits/{commit}", missing={}):
             raise TurnoutError(
                 "forge-commit-unknown",

@@ -43,7 +43,8 @@ class GitHub:
     def checks(self, commit: str) -> list[CommitCheck]:
         """Return check runs (Actions and apps) and commit statuses (everything else) of exactly this commit."""
         found = []
-        for page in self.client.pages(f"/repos/{self.repository}/commits/{commit}/check-runs?per_page=100"):
+        # All of them: which are latest is said nowhere exactly, and one must not hide that of another workflow.
+        for page in self.client.pages(f"/repos/{self.repository}/commits/{commit}/check-runs?filter=all&per_page=100"):
             for run in page["check_runs"]:
                 if run["head_sha"] == commit:
                     found.append(_check_run(run))
@@ -54,7 +55,9 @@ class GitHub:
                 state = _STATUSES.get(status["state"], State.FAILED)
                 said = str(status.get("description") or status["state"])
                 at = moment(status.get("updated_at"))
-                found.append(CommitCheck(status["context"], state, said, at, status.get("target_url") or ""))
+                number = int(status.get("id") or 0)
+                url = status.get("target_url") or ""
+                found.append(CommitCheck(status["context"], state, said, at, url, "status", number))
         return newest(found)
 
     def policy(self, branch: str) -> Policy | None:
@@ -122,7 +125,9 @@ def _check_run(run: Json) -> CommitCheck:
     state = _CONCLUSIONS.get(str(run.get("conclusion")), State.FAILED) if done else State.PENDING
     said = str(run.get("conclusion") if done else run["status"])
     at = moment(run.get("completed_at")) or moment(run.get("started_at"))
-    return CommitCheck(run["name"], state, said, at, run.get("html_url") or "")
+    # One run of one workflow is one suite, and its attempts stay in it. Checks of apps may have none.
+    source = f"suite {(run.get('check_suite') or {}).get('id')} app {(run.get('app') or {}).get('id')}"
+    return CommitCheck(run["name"], state, said, at, run.get("html_url") or "", source, int(run.get("id") or 0))
 
 
 def _restrictions(raw: Json | None) -> dict[str, list[str]] | None:

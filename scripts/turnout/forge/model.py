@@ -23,13 +23,18 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class CommitCheck:
-    """One check of one commit: the newest run of its name."""
+    """One check of one commit: the newest attempt of its name in its `source`.
+
+    `source` tells apart what may bear one name: the suite or run of a workflow, a commit status. `number` is its id.
+    """
 
     name: str
     state: State
     said: str
     at: datetime | None
     url: str = ""
+    source: str = ""
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Forge(Protocol):
     """What the checklist asks of a forge."""
 
     def checks(self, commit: str) -> list[CommitCheck]:
-        """Return the newest check of each name of exactly this commit."""
+        """Return the checks of exactly this commit: for each name and source the newest."""
         ...
 
     def policy(self, branch: str) -> Policy | None:
@@ -114,10 +119,11 @@ def moment(value: object) -> datetime | None:
 
 
 def newest(checks: list[CommitCheck]) -> list[CommitCheck]:
-    """Return one check a name: the one that is newest; where times are missing, the one that was told first."""
-    best: dict[str, CommitCheck] = {}
+    """Return one check for each name and source: the newest; of one time, or of none, the one with the highest id."""
+    best: dict[tuple[str, str], CommitCheck] = {}
     for check in checks:
-        held = best.get(check.name)
-        if held is None or (check.at and held.at and check.at > held.at):
-            best[check.name] = check
+        held = best.setdefault((check.name, check.source), check)
+        by_time = check.at is not None and held.at is not None and check.at != held.at
+        if check.at > held.at if by_time else check.number > held.number:  # type: ignore[operator]
+            best[check.name, check.source] = check
     return list(best.values())

@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from turnout.forge.model import CommitCheck, Policy, State
 
+_ACTIONS = re.compile(r".+ / .+ \([a-z_]+\)")
+"""A job of Gitea's Actions: `workflow / job (event)`."""
+
 
 def matching(name: str, checks: Sequence[CommitCheck]) -> list[CommitCheck]:
-    """Return the checks that a required name means: exactly that name, or a pattern with * and ?.
+    """Return the checks that a required name means: that name, or a pattern with * and ?; brackets are themselves.
 
-    A name without a pattern also means a job of that name in a workflow of Actions on Gitea, where the context reads
-    `workflow / job (event)`.
+    A name without a pattern also means the job of that name in a workflow of Actions on Gitea, and all jobs of its
+    matrix (`job (value)`).
     """
-    if any(sign in name for sign in "*?["):
-        return [check for check in checks if fnmatchcase(check.name, name)]
-    exact = [check for check in checks if check.name == name]
-    return exact or [check for check in checks if _job(check.name) == name]
+    if "*" in name or "?" in name:
+        pattern = name.replace("[", "[[]")
+        return [check for check in checks if check.name == name or fnmatchcase(check.name, pattern)]
+    found = [check for check in checks if check.name == name or (_ACTIONS.fullmatch(check.name) and _is(name, check))]
+    return found or [check for check in checks if _is(name, check)]
 
 
-def _job(context: str) -> str:
+def _is(name: str, check: CommitCheck) -> bool:
+    return name in _jobs(check.name)
+
+
+def _jobs(context: str) -> set[str]:
+    """Return what a context's job may be called: as it stands, without the event, without a matrix's value."""
     job = context.rpartition(" / ")[2]
-    return job.rpartition(" (")[0] if job.endswith(")") and " (" in job else job
+    names = {job}
+    for _ in range(2):
+        if job.endswith(")") and " (" in job:
+            job = job.rpartition(" (")[0]
+            names.add(job)
+    return names
 
 
 _ORDER = (State.FAILED, State.PENDING, State.SKIPPED, State.PASSED)
@@ -63,7 +78,7 @@ def lacking(found: Policy | None, wanted: Policy) -> list[str]:
     missing = [
         name
         for name in wanted.contexts
-        if name not in found.contexts and not any(_job(context) == name for context in found.contexts)
+        if name not in found.contexts and not any(name in _jobs(context) for context in found.contexts)
     ]
     if missing:
         lacks.append(f"checks that are not required: {', '.join(missing)}")
@@ -74,7 +89,7 @@ def merged(found: Policy | None, wanted: Policy) -> Policy:
     """Return the policy to be set: what is wanted, and whatever is stricter already."""
     if found is None:
         return wanted
-    named = {name for name in wanted.contexts if not any(_job(context) == name for context in found.contexts)}
+    named = {name for name in wanted.contexts if not any(name in _jobs(context) for context in found.contexts)}
     return Policy(
         pull_request=found.pull_request or wanted.pull_request,
         approvals=max(found.approvals, wanted.approvals),

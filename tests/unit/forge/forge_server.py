@@ -105,11 +105,18 @@ def forge() -> Iterator[FakeForge]:
 
 
 def check_run(
-    name: str, conclusion: str | None, *, sha: str = COMMIT, status: str = "completed", at: str = "10"
+    name: str,
+    conclusion: str | None,
+    *,
+    sha: str = COMMIT,
+    status: str = "completed",
+    at: str = "10",
+    suite: int = 5,
+    number: int | None = None,
 ) -> dict[str, Any]:
-    """Return a check run in the shape of GitHub's answer."""
+    """Return a check run in the shape of GitHub's answer. A run of a workflow is a `suite`."""
     return {
-        "id": abs(hash((name, at))) % 10**9,
+        "id": int(at) if number is None else number,
         "head_sha": sha,
         "node_id": "MDg6Q2hlY2tSdW40",
         "html_url": f"https://github.com/team/shop/runs/{name}",
@@ -119,20 +126,22 @@ def check_run(
         "completed_at": f"2026-11-25T08:{at}:30Z" if status == "completed" else None,
         "output": {"title": None, "summary": None, "text": None, "annotations_count": 0},
         "name": name,
-        "check_suite": {"id": 5},
+        "check_suite": {"id": suite},
         "app": {"id": 15368, "slug": "github-actions"},
         "pull_requests": [],
     }
 
 
-def status(context: str, state: str, *, key: str = "state", at: str = "10") -> dict[str, Any]:
+def status(
+    context: str, state: str, *, key: str = "state", at: str = "10", number: int = 7, url: str | None = None
+) -> dict[str, Any]:
     """Return a commit status: GitHub names its state `state`, Gitea `status`."""
     return {
-        "id": 7,
+        "id": number,
         key: state,
         "context": context,
         "description": f"{context} says {state}",
-        "target_url": f"https://ci.example.com/{context}",
+        "target_url": url or f"https://ci.example.com/{context}",
         "created_at": f"2026-11-25T08:{at}:00Z",
         "updated_at": f"2026-11-25T08:{at}:00Z",
     }

@@ -59,6 +59,53 @@ def test_the_worst_of_several_jobs_of_one_name_counts(forge: FakeForge) -> None:
     assert states(forge, "test") == {"test": State.FAILED}
 
 
+RUN = "/team/shop/actions/runs/{}/jobs/0"
+
+
+@pytest.mark.parametrize(
+    ("statuses", "found"),
+    [
+        # Of one second: the highest id is the newest, in whichever order they are told.
+        ([(4, "success", RUN.format(1)), (3, "pending", RUN.format(1))], "PASSED"),
+        ([(3, "success", RUN.format(1)), (4, "failure", RUN.format(1))], "FAILED"),
+        ([(3, "pending", "https://ci/1"), (4, "failure", "https://ci/1"), (5, "success", "https://ci/2")], "PASSED"),
+        # Another workflow that has a job of the same name: what failed or runs there counts.
+        ([(3, "failure", RUN.format(1)), (4, "success", RUN.format(2))], "FAILED"),
+        ([(3, "pending", RUN.format(1)), (4, "success", RUN.format(2))], "PENDING"),
+        ([(3, "failure", RUN.format(1)), (4, "success", RUN.format(1))], "PASSED"),
+        ([(3, "warning", RUN.format(1))], "FAILED"),
+        ([(3, "error", RUN.format(1))], "FAILED"),
+        ([(3, "skipped", RUN.format(1))], "SKIPPED"),
+    ],
+)
+def test_the_newest_of_a_run_and_the_worst_of_runs_counts(
+    forge: FakeForge, statuses: list[tuple[int, str, str]], found: str
+) -> None:
+    forge.paged(STATUSES, [status("CI / test (push)", s, key="status", number=n, url=u) for n, s, u in statuses])
+    assert states(forge, "test") == {"test": State[found]}
+    # By index: an order by seconds could tell an entry twice and pass over another, at the edge of a page.
+    assert all("sort=highestindex" in path for _, path, _ in forge.seen)
+
+
+def test_a_job_and_a_status_of_one_name_and_the_jobs_of_a_matrix_count_together(forge: FakeForge) -> None:
+    forge.paged(
+        STATUSES,
+        [
+            entry("lint", "success"),
+            entry("CI / lint (push)", "failure"),
+            entry("CI / test (3.11) (push)", "success"),
+            entry("CI / test (3.12) (push)", "pending"),
+            entry("CI / scan [deep] (push)", "success"),
+        ],
+    )
+    assert states(forge, "lint", "test", "test (3.11)", "scan [deep]") == {
+        "lint": State.FAILED,
+        "test": State.PENDING,
+        "test (3.11)": State.PASSED,
+        "scan [deep]": State.PASSED,
+    }
+
+
 def test_a_commit_that_the_forge_does_not_know_is_told_and_one_without_checks_is_missing(forge: FakeForge) -> None:
     forge.on(STATUSES, [])
     with pytest.raises(TurnoutError) as caught:

@@ -76,6 +76,86 @@ def test_the_newest_run_of_a_name_counts(forge: FakeForge) -> None:
     assert states(forge, "lint") == {"lint": State.FAILED}
 
 
+@pytest.mark.parametrize(
+    ("runs", "statuses", "found"),
+    [
+        # The newest of one name must not hide what failed or still runs in another workflow.
+        (
+            [check_run("lint", "failure", at="10", suite=1), check_run("lint", "success", at="20", suite=2)],
+            [],
+            "FAILED",
+        ),
+        (
+            [
+                check_run("lint", None, status="in_progress", at="10", suite=1),
+                check_run("lint", "success", at="20", suite=2),
+            ],
+            [],
+            "PENDING",
+        ),
+        ([check_run("lint", "success", at="20")], [status("lint", "failure", at="10")], "FAILED"),
+        ([check_run("lint", "failure", at="10")], [status("lint", "success", at="20")], "FAILED"),
+        ([check_run("lint", "success", at="20")], [status("lint", "pending", at="10")], "PENDING"),
+        # Attempts of one workflow: the newest counts, whichever way round they are told.
+        ([check_run("lint", "success", at="20"), check_run("lint", "failure", at="10")], [], "PASSED"),
+        ([check_run("lint", "failure", at="10"), check_run("lint", "success", at="20")], [], "PASSED"),
+        ([check_run("lint", "success", at="10"), check_run("lint", None, status="queued", at="20")], [], "PENDING"),
+        (
+            [
+                {**check_run("lint", None, status="queued", number=9), "started_at": None},
+                check_run("lint", "success", at="20", number=8),
+            ],
+            [],
+            "PENDING",
+        ),
+        ([check_run("lint", "failure", number=8), check_run("lint", "success", number=9)], [], "PASSED"),
+    ],
+)
+def test_the_worst_of_workflows_and_statuses_counts_and_of_attempts_the_newest(
+    forge: FakeForge, runs: list[dict[str, Any]], statuses: list[dict[str, Any]], found: str
+) -> None:
+    forge.paged(RUNS, runs, "check_runs")
+    forge.paged(STATUS, statuses, "statuses", sha=COMMIT)
+    assert states(forge, "lint") == {"lint": State[found]}
+    assert all("filter=all" in path for _, path, _ in forge.seen if "check-runs" in path)
+
+
+@pytest.mark.parametrize(
+    ("conclusion", "found"),
+    [
+        ("neutral", "SKIPPED"),
+        ("skipped", "SKIPPED"),
+        ("cancelled", "FAILED"),
+        ("timed_out", "FAILED"),
+        ("action_required", "FAILED"),
+        ("stale", "FAILED"),
+        ("startup_failure", "FAILED"),
+    ],
+)
+def test_only_success_is_a_pass(forge: FakeForge, conclusion: str, found: str) -> None:
+    forge.paged(RUNS, [check_run("lint", conclusion), check_run("lint", "success", suite=6)], "check_runs")
+    forge.paged(STATUS, [], "statuses", sha=COMMIT)
+    assert states(forge, "lint") == {"lint": State[found]}
+
+
+@pytest.mark.parametrize("word", ["queued", "in_progress", "waiting", "requested", "pending"])
+def test_what_has_not_ended_is_pending(forge: FakeForge, word: str) -> None:
+    forge.paged(RUNS, [check_run("lint", None, status=word)], "check_runs")
+    forge.paged(STATUS, [], "statuses", sha=COMMIT)
+    assert states(forge, "lint") == {"lint": State.PENDING}
+
+
+def test_a_name_with_brackets_is_itself_and_no_pattern(forge: FakeForge) -> None:
+    ended = {"test [3.11]": "success", "test [3.12]": "failure", "test 3": "failure"}
+    forge.paged(RUNS, [check_run(name, conclusion) for name, conclusion in ended.items()], "check_runs")
+    forge.paged(STATUS, [], "statuses", sha=COMMIT)
+    assert states(forge, "test [3.11]", "test [*]", "test [3.1]") == {
+        "test [3.11]": State.PASSED,
+        "test [*]": State.FAILED,
+        "test [3.1]": State.MISSING,
+    }
+
+
 def test_a_conclusion_that_is_not_known_is_no_pass(forge: FakeForge) -> None:
     forge.paged(RUNS, [check_run("lint", "something_new")], "check_runs")
     forge.paged(STATUS, [], "statuses", sha=COMMIT)
