@@ -9,7 +9,7 @@ from typing import Any
 
 from turnout.errors import TurnoutError
 from turnout.forge.http import Client
-from turnout.forge.model import CommitCheck, Json, Policy, Review, State, digest_of, moment, newest
+from turnout.forge.model import CommitCheck, Json, Policy, Review, State, digest_of, judged, last_words, moment, newest
 
 PAGE = 50  # Gitea's own maximum by default
 _RUN = re.compile(r"/actions/runs/\d+")  # of one workflow; its attempts keep it
@@ -105,7 +105,11 @@ class Gitea:
         reviews: list[Json] = []
         for page in self.client.pages(f"/repos/{self.repository}/pulls/{pull['number']}/reviews?limit={PAGE}"):
             reviews += page or []
-        return [_review(pull, reviews)]
+        # By id: in which order they are told is not documented.
+        reviews.sort(key=lambda review: int(review.get("id") or 0))
+        said = last_words(reviews, ("APPROVED", "REQUEST_CHANGES"))
+        approvals = {n: r for n, r in said.items() if r["state"] == "APPROVED" and not r.get("dismissed")}
+        return [judged(pull, commits[0], approvals, merged=bool(pull.get("merged")), objection=_objection)]
 
     def sha256(self, path: str, commit: str) -> str | None:
         """Return the checksum of a file as it is at `commit`, None where there is none."""
@@ -116,22 +120,8 @@ class Gitea:
         return f"/repos/{self.repository}/branch_protections/{urllib.parse.quote(branch, safe='')}"
 
 
-def _review(pull: Json, reviews: list[Json]) -> Review:
-    """Judge a pull request by the last word of each reviewer who is not its author."""
-    author = str((pull.get("user") or {}).get("login"))
-    last: dict[str, Json] = {}
-    for review in reviews:
-        name = str((review.get("user") or {}).get("login"))
-        if name != author and review["state"] in ("APPROVED", "REQUEST_CHANGES"):
-            last[name] = review
-    approvals = {n: r for n, r in last.items() if r["state"] == "APPROVED" and not r.get("dismissed")}
-    head = (pull.get("head") or {}).get("sha")
-    fresh = [n for n, r in approvals.items() if not r.get("stale") and r.get("commit_id") in (None, "", head)]
-    return Review(
-        pull_request=int(pull["number"]),
-        approved_by=tuple(sorted(fresh)),
-        author=author,
-        merged=bool(pull.get("merged")),
-        stale=bool(approvals) and not fresh,
-        url=pull.get("html_url") or "",
-    )
+def _objection(_: str, review: Json) -> str:
+    """Take Gitea's own word on a reviewer: official are those who may write, or whom the branch's rule lets approve."""
+    if int(review["user"].get("id") or 0) < 0:
+        return "is a bot"  # Gitea's own users: Actions, a ghost
+    return "" if review.get("official") else "may not write"

@@ -8,7 +8,7 @@ from typing import Any
 
 from turnout.errors import TurnoutError
 from turnout.forge.http import Client
-from turnout.forge.model import CommitCheck, Json, Policy, Review, State, digest_of, moment, newest
+from turnout.forge.model import CommitCheck, Json, Policy, Review, State, digest_of, judged, last_words, moment, newest
 
 API_VERSION = "2022-11-28"
 _CONCLUSIONS = {
@@ -104,12 +104,25 @@ class GitHub:
         if not commits:
             return []
         found = []
-        for pull in self.client.get(f"/repos/{self.repository}/commits/{commits[0]['sha']}/pulls?per_page=100"):
-            reviews: list[Json] = []
-            for page in self.client.pages(f"/repos/{self.repository}/pulls/{pull['number']}/reviews?per_page=100"):
-                reviews += page
-            found.append(_review(pull, reviews))
+        for pulls in self.client.pages(f"/repos/{self.repository}/commits/{commits[0]['sha']}/pulls?per_page=100"):
+            for pull in pulls:
+                where = f"/repos/{self.repository}/pulls/{pull['number']}/reviews?per_page=100"
+                said = last_words(
+                    (review for page in self.client.pages(where) for review in page),
+                    ("APPROVED", "CHANGES_REQUESTED", "DISMISSED"),
+                )
+                approvals = {name: review for name, review in said.items() if review["state"] == "APPROVED"}
+                merged = pull.get("merged_at") is not None
+                found.append(judged(pull, commits[0], approvals, merged=merged, objection=self._objection))
         return found
+
+    def _objection(self, login: str, review: Json) -> str:
+        """Ask whether a reviewer may write: a member of an organization need not."""
+        if review["user"].get("type") == "Bot":
+            return "is a bot"
+        who = urllib.parse.quote(login, safe="")
+        found = self.client.get(f"/repos/{self.repository}/collaborators/{who}/permission", missing={})
+        return "" if found.get("permission") in ("admin", "write") else "may not write"
 
     def sha256(self, path: str, commit: str) -> str | None:
         """Return the checksum of a file as it is at `commit`, None where there is none."""
@@ -138,27 +151,6 @@ def _restrictions(raw: Json | None) -> dict[str, list[str]] | None:
         "teams": [team["slug"] for team in raw.get("teams") or []],
         "apps": [app["slug"] for app in raw.get("apps") or []],
     }
-
-
-def _review(pull: Json, reviews: list[Json]) -> Review:
-    """Judge a pull request by the last word of each reviewer who is not its author."""
-    author = str((pull.get("user") or {}).get("login"))
-    last: dict[str, Json] = {}
-    for review in reviews:
-        name = str((review.get("user") or {}).get("login"))
-        if name != author and review["state"] in ("APPROVED", "CHANGES_REQUESTED", "DISMISSED"):
-            last[name] = review
-    approvals = {name: review for name, review in last.items() if review["state"] == "APPROVED"}
-    head = (pull.get("head") or {}).get("sha")
-    fresh = [name for name, review in approvals.items() if review.get("commit_id") == head]
-    return Review(
-        pull_request=int(pull["number"]),
-        approved_by=tuple(sorted(fresh)),
-        author=author,
-        merged=pull.get("merged_at") is not None,
-        stale=bool(approvals) and not fresh,
-        url=pull.get("html_url") or "",
-    )
 
 
 def _other_commit(wanted: str, got: object) -> TurnoutError:

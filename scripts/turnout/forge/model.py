@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -63,7 +63,11 @@ class Policy:
 
 @dataclass(frozen=True)
 class Review:
-    """An approval that counts: of a merged pull request, by somebody who is not its author, of its last commit."""
+    """What the approvals of a pull request are worth.
+
+    `approved_by` are those whose approval counts: of its last commit, by somebody who may write, who is neither its
+    author nor a bot. `passed_over` says of the others why theirs does not.
+    """
 
     pull_request: int
     approved_by: tuple[str, ...]
@@ -71,6 +75,7 @@ class Review:
     merged: bool
     stale: bool
     url: str = ""
+    passed_over: tuple[str, ...] = ()
 
 
 class Forge(Protocol):
@@ -98,6 +103,49 @@ class Forge(Protocol):
 
 
 Json = Mapping[str, Any]
+
+
+def judged(
+    pull: Json, commit: Json, approvals: Mapping[str, Json], *, merged: bool, objection: Callable[[str, Json], str]
+) -> Review:
+    """Judge the approvals (by login) of the pull request that brought `commit`.
+
+    `objection` says why a fresh approval by somebody else does not count ("may not write"), or nothing.
+    """
+    authors = {_login(pull).lower(), _login(commit, "author").lower()}
+    head = (pull.get("head") or {}).get("sha")
+    why = {}
+    for name, review in approvals.items():
+        if name.lower() in authors:
+            why[name] = "is its author"
+        elif name.endswith("[bot]"):
+            why[name] = "is a bot"
+        elif review.get("stale") or not head or review.get("commit_id") != head:
+            why[name] = _STALE
+        else:
+            why[name] = objection(name, review)
+    counted = tuple(sorted(name for name, reason in why.items() if not reason))
+    return Review(
+        pull_request=int(pull["number"]),
+        approved_by=counted,
+        author=_login(pull),
+        merged=merged,
+        stale=not counted and _STALE in why.values(),
+        url=pull.get("html_url") or "",
+        passed_over=tuple(f"{name} {reason}" for name, reason in sorted(why.items()) if reason),
+    )
+
+
+_STALE = "approved an earlier commit"
+
+
+def _login(thing: Json, key: str = "user") -> str:
+    return str((thing.get(key) or {}).get("login") or "")
+
+
+def last_words(reviews: Iterable[Json], states: Collection[str]) -> dict[str, Json]:
+    """Return each reviewer's last review, by login, among those in one of `states`."""
+    return {_login(review): review for review in reviews if review["state"] in states and _login(review)}
 
 
 def digest_of(answer: Json | None) -> str | None:

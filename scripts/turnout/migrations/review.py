@@ -56,6 +56,8 @@ def by_pull_request(reviews: list[Review]) -> tuple[bool, str]:
             return True, f"pull request {review.pull_request}, approved by {', '.join(review.approved_by)}"
     last = reviews[-1]
     why = "is not merged" if not last.merged else "has a stale approval only" if last.stale else "has no approval"
+    if last.merged and last.passed_over:
+        why += f"{'' if last.stale else ' that counts'} ({', '.join(last.passed_over)})"
     return False, f"pull request {last.pull_request} of {last.author} {why}"
 
 

@@ -160,23 +160,41 @@ def test_a_rule_is_made_where_there_is_none_and_changed_where_there_is(forge: Fa
     assert body["status_check_contexts"] == ["CI / lint (push)", "scan", "test"]
 
 
+def said(state: str, who: str = "bob", number: int = 1, **more: Any) -> dict[str, Any]:
+    user = {"login": who, "id": 3}
+    return {
+        "id": number, "user": user, "state": state, "commit_id": COMMIT, "official": True, "stale": False,
+        "dismissed": False, **more,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("reviews", "approved", "stale"),
     [
-        ([{"state": "APPROVED", "stale": False, "dismissed": False}], ("bob",), False),
-        ([{"state": "APPROVED", "stale": True, "dismissed": False}], (), True),
-        ([{"state": "APPROVED", "stale": False, "dismissed": True}], (), False),
-        ([{"state": "APPROVED"}, {"state": "REQUEST_CHANGES"}], (), False),
-        ([{"state": "COMMENT"}], (), False),
+        ([said("APPROVED")], ("bob",), False),
+        ([said("APPROVED", stale=True)], (), True),
+        ([said("APPROVED", commit_id=OTHER)], (), True),
+        ([said("APPROVED", dismissed=True)], (), False),
+        ([said("APPROVED", official=False)], (), False),
+        ([said("APPROVED", who="ada")], (), False),
+        ([said("APPROVED", who="ADA")], (), False),
+        ([said("APPROVED", who="gitea-actions", user={"login": "gitea-actions", "id": -2})], (), False),
+        ([said("APPROVED", who="renovate[bot]")], (), False),
+        ([said("APPROVED", user=None)], (), False),
+        ([said("APPROVED"), said("REQUEST_CHANGES", number=2)], (), False),
+        ([said("REQUEST_CHANGES", number=2), said("APPROVED")], (), False),
+        ([said("APPROVED"), said("COMMENT", number=2)], ("bob",), False),
+        ([said("APPROVED"), said("REQUEST_CHANGES", "carol", 2)], ("bob",), False),
+        ([said("COMMENT")], (), False),
     ],
 )
-def test_only_a_fresh_approval_counts(
+def test_only_a_fresh_approval_of_somebody_who_may_write_counts(
     forge: FakeForge, reviews: list[dict[str, Any]], approved: tuple[str, ...], stale: bool
 ) -> None:
-    forge.on(f"{API}/commits", [{"sha": OTHER}])
+    forge.on(f"{API}/commits", [{"sha": OTHER, "author": {"login": "ada"}}])
     pull = {"number": 7, "user": {"login": "ada"}, "head": {"sha": COMMIT}, "merged": True, "html_url": "https://x/7"}
     forge.on(f"{API}/commits/{OTHER}/pull", pull)
-    forge.paged(f"{API}/pulls/7/reviews", [{"user": {"login": "bob"}, "commit_id": COMMIT, **one} for one in reviews])
+    forge.paged(f"{API}/pulls/7/reviews", reviews)
     (found,) = gitea(forge).reviews("migrations/0002.sql", COMMIT)
     assert (found.approved_by, found.stale, found.merged) == (approved, stale, True)
 

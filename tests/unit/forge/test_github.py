@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from forge_server import COMMIT, OTHER, TOKEN, FakeForge, check_run, github_protection, status
@@ -11,6 +12,7 @@ from turnout.errors import TurnoutError
 from turnout.forge.github import GitHub, client
 from turnout.forge.model import State
 from turnout.forge.required import lacking, merged, required, wanted_policy
+from turnout.migrations.review import by_pull_request
 
 RUNS = f"/repos/team/shop/commits/{COMMIT}/check-runs"
 STATUS = f"/repos/team/shop/commits/{COMMIT}/status"
@@ -256,8 +258,21 @@ def pull(**changes: Any) -> dict[str, Any]:
     }
 
 
-def review(who: str, state: str, commit: str = COMMIT) -> dict[str, Any]:
-    return {"id": 1, "user": {"login": who}, "state": state, "commit_id": commit, "body": "ok"}
+def review(who: str, state: str, commit: str | None = COMMIT, kind: str = "User") -> dict[str, Any]:
+    user = {"login": who, "type": kind}
+    return {"id": 1, "user": user, "state": state, "commit_id": commit, "body": "ok", "author_association": "MEMBER"}
+
+
+def reviewed(forge: FakeForge, reviews: list[dict[str, Any]], may: str = "write", author: str = "ada") -> Any:
+    """Return what counts of these reviews; everybody `may` do the same, and `author` wrote the commit."""
+    forge.on("/repos/team/shop/commits", [{"sha": OTHER, "author": {"login": author}}])
+    forge.paged(f"/repos/team/shop/commits/{OTHER}/pulls", [pull()])
+    forge.paged("/repos/team/shop/pulls/42/reviews", reviews)
+    for name in ("bob", "carol", "Ada", "zoe[bot]"):
+        where = f"/repos/team/shop/collaborators/{quote(name)}/permission"
+        forge.on(where, {"permission": may, "role_name": may, "user": {"login": name}})
+    (found,) = github(forge).reviews("migrations/0002.sql", COMMIT)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -265,21 +280,55 @@ def review(who: str, state: str, commit: str = COMMIT) -> dict[str, Any]:
     [
         ([review("bob", "APPROVED")], ("bob",), False),
         ([review("ada", "APPROVED")], (), False),
+        ([review("Ada", "APPROVED")], (), False),
         ([review("bob", "APPROVED"), review("bob", "CHANGES_REQUESTED")], (), False),
+        ([review("bob", "CHANGES_REQUESTED"), review("bob", "APPROVED")], ("bob",), False),
         ([review("bob", "APPROVED"), review("bob", "COMMENTED")], ("bob",), False),
+        ([review("bob", "APPROVED"), review("carol", "CHANGES_REQUESTED")], ("bob",), False),
         ([review("bob", "APPROVED", OTHER)], (), True),
+        ([review("bob", "APPROVED", None)], (), True),
         ([review("bob", "APPROVED"), review("bob", "DISMISSED")], (), False),
+        ([review("zoe[bot]", "APPROVED")], (), False),
+        ([review("carol", "APPROVED", kind="Bot")], (), False),
+        ([{**review("bob", "APPROVED"), "user": None}], (), False),
         ([], (), False),
     ],
 )
 def test_only_an_approval_of_the_last_commit_by_somebody_else_counts(
     forge: FakeForge, reviews: list[dict[str, Any]], approved: tuple[str, ...], stale: bool
 ) -> None:
-    forge.on("/repos/team/shop/commits", [{"sha": OTHER}])
-    forge.on(f"/repos/team/shop/commits/{OTHER}/pulls", [pull()])
-    forge.paged("/repos/team/shop/pulls/42/reviews", reviews)
-    (found,) = github(forge).reviews("migrations/0002.sql", COMMIT)
+    found = reviewed(forge, reviews)
     assert (found.approved_by, found.stale, found.merged) == (approved, stale, True)
+
+
+@pytest.mark.parametrize(
+    ("may", "approved"), [("admin", ("bob",)), ("write", ("bob",)), ("read", ()), ("none", ()), ("triage", ())]
+)
+def test_only_an_approval_of_somebody_who_may_write_counts(
+    forge: FakeForge, may: str, approved: tuple[str, ...]
+) -> None:
+    found = reviewed(forge, [review("bob", "APPROVED")], may)
+    assert found.approved_by == approved
+    assert by_pull_request([found])[1] == (
+        "pull request 42, approved by bob"
+        if approved
+        else "pull request 42 of ada has no approval that counts (bob may not write)"
+    )
+
+
+def test_who_wrote_the_change_in_a_pull_request_of_somebody_else_does_not_approve_it(forge: FakeForge) -> None:
+    found = reviewed(forge, [review("bob", "APPROVED")], author="bob")
+    assert found.approved_by == ()
+    assert "(bob is its author)" in by_pull_request([found])[1]
+
+
+def test_a_token_that_may_not_ask_who_may_write_is_told(forge: FakeForge) -> None:
+    reviewed(forge, [])
+    forge.paged("/repos/team/shop/pulls/42/reviews", [review("bob", "APPROVED")])
+    forge.on("/repos/team/shop/collaborators/bob/permission", {"message": "Must have push access"}, status=403)
+    with pytest.raises(TurnoutError) as caught:
+        github(forge).reviews("migrations/0002.sql", COMMIT)
+    assert caught.value.code == "forge-credentials"
 
 
 def test_a_file_without_a_pull_request_has_no_review(forge: FakeForge) -> None:

@@ -45,7 +45,10 @@ def approve(forge: FakeForge, content: bytes = UP, **pull: Any) -> None:
     forge.on(f"{API}/commits", [{"sha": OTHER}])
     told = {"number": 7, "user": {"login": "ada"}, "head": {"sha": OTHER}, "merged": True, "html_url": "https://x/7"}
     forge.on(f"{API}/commits/{OTHER}/pull", {**told, **pull})
-    forge.on(f"{API}/pulls/7/reviews", [{"user": {"login": "bob"}, "state": "APPROVED", "commit_id": OTHER}])
+    forge.on(
+        f"{API}/pulls/7/reviews",
+        [{"user": {"login": "bob", "id": 3}, "state": "APPROVED", "commit_id": OTHER, "official": True}],
+    )
     forge.on(f"{API}/contents/{PATH}", {"content": base64.b64encode(content).decode(), "encoding": "base64"})
 
 
