@@ -12,6 +12,7 @@ short_description: Protect branches as the checklist wants them
 description:
   - Runs on the controller. Each branch gets what it lacks - a pull request with one approval, stale approvals
     dismissed, every required check, administrators included. What is stricter already stays.
+  - Checks are required as pull requests and commits reported them; a name that nothing reported is refused.
   - Every branch is read back after it was set.
 extends_documentation_fragment:
   - turnout.ops.service

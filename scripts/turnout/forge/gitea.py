@@ -5,11 +5,25 @@ from __future__ import annotations
 import re
 import urllib.parse
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from turnout.errors import TurnoutError
+from turnout.forge import gitea_glob
 from turnout.forge.http import Client
-from turnout.forge.model import CommitCheck, Json, Policy, Review, State, digest_of, judged, last_words, moment, newest
+from turnout.forge.model import (
+    LOOKED_AT,
+    CommitCheck,
+    Json,
+    Policy,
+    Review,
+    State,
+    digest_of,
+    judged,
+    last_words,
+    moment,
+    newest,
+)
 
 PAGE = 50  # Gitea's own maximum by default
 _RUN = re.compile(r"/actions/runs/\d+")  # of one workflow; its attempts keep it
@@ -38,6 +52,18 @@ class Gitea:
 
     def checks(self, commit: str) -> list[CommitCheck]:
         """Return the newest status of each context, and of each run of Actions, of exactly this commit."""
+        found = self.reported(commit)
+        if not found and not self.client.get(f"/repos/{self.repository}/git/commits/{commit}", missing={}):
+            raise TurnoutError(
+                "forge-commit-unknown",
+                observed=f"{self.repository} has no commit {commit}",
+                expected="the commit that the release was built from",
+                remedy="push it, or see checklist.forge.repository",
+            )
+        return found
+
+    def reported(self, commit: str) -> list[CommitCheck]:
+        """Return the same, and nothing for a commit that is not there."""
         found = []
         # By index: Gitea's own order is by seconds, so that a page's edge may tell one twice and pass over another.
         query = f"sort=highestindex&limit={PAGE}"
@@ -50,31 +76,52 @@ class Gitea:
                 run = _RUN.search(url)
                 source, number = run.group() if run else "", int(status.get("id") or 0)
                 found.append(CommitCheck(str(status["context"]), state, said, at, url, source, number))
-        if not found and not self.client.get(f"/repos/{self.repository}/git/commits/{commit}", missing={}):
-            raise TurnoutError(
-                "forge-commit-unknown",
-                observed=f"{self.repository} has no commit {commit}",
-                expected="the commit that the release was built from",
-                remedy="push it, or see checklist.forge.repository",
-            )
         return newest(found)
 
+    def heads(self, branch: str) -> list[str]:
+        """Return the last commits of the last pull requests into a branch. Gitea before 1.24 knows no base_branch."""
+        query = urllib.parse.urlencode({"state": "all", "sort": "recentupdate", "base_branch": branch, "limit": PAGE})
+        pulls = self.client.get(f"/repos/{self.repository}/pulls?{query}", missing=[])
+        return [
+            pull["head"]["sha"] for pull in pulls or [] if pull["base"]["ref"] == branch and pull["head"].get("sha")
+        ]
+
+    def tips(self, branch: str) -> list[str]:
+        """Return the last commits of a branch."""
+        query = urllib.parse.urlencode({"sha": branch, "limit": LOOKED_AT, **_BRIEF})
+        return [one["sha"] for one in self.client.get(f"/repos/{self.repository}/commits?{query}", missing=[])]
+
+    def literal(self, context: str) -> str:
+        """Return the pattern that matches exactly this context: contexts of a rule are patterns."""
+        return gitea_glob.literal(context)
+
+    def covers(self, pattern: str, context: str) -> bool:
+        """Tell whether a pattern of a rule matches a context."""
+        return gitea_glob.matches(pattern, context)
+
     def policy(self, branch: str) -> Policy | None:
-        """Return a branch's protection: the rule of its very name."""
-        raw = self.client.get(self._rule(branch), missing={})
+        """Return a branch's protection: that of the rule which holds for it."""
+        raw = self._rule(branch)
         if not raw:
             return None
+        contexts = tuple(raw.get("status_check_contexts") or ())
         return Policy(
             # Nobody may push at all: what comes in comes by pull request.
             pull_request=not raw.get("enable_push"),
             approvals=int(raw.get("required_approvals") or 0),
-            dismiss_stale=bool(raw.get("dismiss_stale_approvals")),
-            contexts=tuple(raw.get("status_check_contexts") or ()) if raw.get("enable_status_check") else (),
+            dismiss_stale=bool(raw.get("dismiss_stale_approvals") or raw.get("ignore_stale_approvals")),
+            # Without any, everything that was reported must have passed.
+            contexts=(contexts or ("*",)) if raw.get("enable_status_check") else (),
             admins_too=bool(raw.get("block_admin_merge_override", raw.get("apply_to_admins", False))),
+            bypass=_bypass(raw),
         )
 
     def set_policy(self, branch: str, wanted: Policy) -> None:
-        """Protect a branch; fields that are not named here stay as they are."""
+        """Protect a branch; fields that are not named here stay as they are.
+
+        Where a rule with a pattern holds for the branch, the branch gets a rule of its name with all that one says:
+        other branches are nobody's business here.
+        """
         body: dict[str, object] = {
             "enable_push": not wanted.pull_request,
             "required_approvals": wanted.approvals,
@@ -85,17 +132,21 @@ class Gitea:
             "block_admin_merge_override": wanted.admins_too,
             "apply_to_admins": wanted.admins_too,
         }
-        if self.client.get(self._rule(branch), missing={}):
-            self.client.send("PATCH", self._rule(branch), body)
+        held = self._rule(branch) or {}
+        name = _name(held)
+        if name and not _for_others(name, branch):
+            self.client.send("PATCH", self._address(name), body)
+            return
+        body = {key: value for key, value in held.items() if key not in _OF_A_RULE} | body
+        if self.client.get(self._address(branch), missing={}):
+            self.client.send("PATCH", self._address(branch), body)
         else:
-            body |= {"branch_name": branch, "rule_name": branch}
-            self.client.send("POST", f"/repos/{self.repository}/branch_protections", body)
+            names = {"branch_name": branch, "rule_name": branch}
+            self.client.send("POST", f"/repos/{self.repository}/branch_protections", body | names)
 
     def reviews(self, path: str, commit: str) -> list[Review]:
         """Return the pull request of the newest commit that touched a file, as seen from `commit`."""
-        query = urllib.parse.urlencode(
-            {"path": path, "sha": commit, "limit": 1, "stat": "false", "verification": "false", "files": "false"}
-        )
+        query = urllib.parse.urlencode({"path": path, "sha": commit, "limit": 1, **_BRIEF})
         commits = self.client.get(f"/repos/{self.repository}/commits?{query}")
         if not commits:
             return []
@@ -116,8 +167,50 @@ class Gitea:
         where = f"/repos/{self.repository}/contents/{urllib.parse.quote(path)}?ref={commit}"
         return digest_of(self.client.get(where, missing={}))
 
-    def _rule(self, branch: str) -> str:
-        return f"/repos/{self.repository}/branch_protections/{urllib.parse.quote(branch, safe='')}"
+    def _rule(self, branch: str) -> Json | None:
+        """Return the rule that holds for a branch: the first by priority, names before patterns, older before newer."""
+        rules = self.client.get(f"/repos/{self.repository}/branch_protections", missing=[])
+        if not rules:
+            return self.client.get(self._address(branch), missing={}) or None
+        order = sorted(
+            rules,
+            key=lambda rule: (
+                int(rule.get("priority") or 0),
+                gitea_glob.special(_name(rule)),
+                moment(rule.get("created_at")) or _LONG_AGO,
+            ),
+        )
+        return next((rule for rule in order if _holds(_name(rule), branch)), None)
+
+    def _address(self, rule: str) -> str:
+        return f"/repos/{self.repository}/branch_protections/{urllib.parse.quote(rule, safe='')}"
+
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+_OF_A_RULE = ("rule_name", "branch_name", "created_at", "updated_at")
+_BRIEF = {"stat": "false", "verification": "false", "files": "false"}
+
+
+def _name(rule: Json) -> str:
+    return str(rule.get("rule_name") or rule.get("branch_name") or "")
+
+
+def _for_others(name: str, branch: str) -> bool:
+    """Tell whether a rule holds for other branches too."""
+    return gitea_glob.special(name) and name != branch
+
+
+def _holds(name: str, branch: str) -> bool:
+    """Tell whether a rule holds for a branch; checklist.forge.branches may name a rule with a pattern as well."""
+    if gitea_glob.special(name):
+        return name == branch or gitea_glob.matches(name, branch, "/")
+    return name.casefold() == branch.casefold()
+
+
+def _bypass(rule: Json) -> tuple[str, ...]:
+    if not rule.get("enable_bypass_allowlist"):
+        return ()
+    return (*(rule.get("bypass_allowlist_usernames") or ()), *(rule.get("bypass_allowlist_teams") or ()))
 
 
 def _objection(_: str, review: Json) -> str:

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import urllib.parse
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from turnout.errors import TurnoutError
 from turnout.forge.http import Client
-from turnout.forge.model import CommitCheck, Json, Policy, Review, State, digest_of, judged, last_words, moment, newest
+from turnout.forge.model import (
+    LOOKED_AT,
+    CommitCheck,
+    Json,
+    Policy,
+    Review,
+    State,
+    digest_of,
+    judged,
+    last_words,
+    moment,
+    newest,
+)
+from turnout.forge.required import combined, merged
 
 API_VERSION = "2022-11-28"
 _CONCLUSIONS = {
@@ -60,42 +74,70 @@ class GitHub:
                 found.append(CommitCheck(status["context"], state, said, at, url, "status", number))
         return newest(found)
 
-    def policy(self, branch: str) -> Policy | None:
-        """Return a branch's protection."""
-        raw = self.client.get(self._protection(branch), missing={})
-        if not raw:
-            return None
-        reviews = raw.get("required_pull_request_reviews")
-        checks = raw.get("required_status_checks") or {}
-        names = [check["context"] for check in checks.get("checks") or []] or list(checks.get("contexts") or [])
-        return Policy(
-            pull_request=reviews is not None,
-            approvals=int((reviews or {}).get("required_approving_review_count") or 0),
-            dismiss_stale=bool((reviews or {}).get("dismiss_stale_reviews")),
-            contexts=tuple(names),
-            admins_too=bool((raw.get("enforce_admins") or {}).get("enabled")),
+    reported = checks
+
+    def heads(self, branch: str) -> list[str]:
+        """Return the last commits of the last pull requests into a branch."""
+        query = urllib.parse.urlencode(
+            {"state": "all", "sort": "updated", "direction": "desc", "base": branch, "per_page": 2 * LOOKED_AT}
         )
+        return [pull["head"]["sha"] for pull in self.client.get(f"/repos/{self.repository}/pulls?{query}", missing=[])]
+
+    def tips(self, branch: str) -> list[str]:
+        """Return the last commits of a branch."""
+        query = urllib.parse.urlencode({"sha": branch, "per_page": LOOKED_AT})
+        return [one["sha"] for one in self.client.get(f"/repos/{self.repository}/commits?{query}", missing=[])]
+
+    def literal(self, context: str) -> str:
+        """Return the context: GitHub knows no patterns here."""
+        return context
+
+    def covers(self, pattern: str, context: str) -> bool:
+        """Tell whether a required check is a reported one."""
+        return pattern == context
+
+    def policy(self, branch: str) -> Policy | None:
+        """Return what protects a branch: its own protection and every active ruleset, of the organization too."""
+        if set("*?[") & set(branch):
+            raise TurnoutError(
+                "forge-branch-pattern",
+                observed=f"checklist.forge.branches has {branch}",
+                expected="names of branches: GitHub tells of each what protects it, patterns of rules included",
+                remedy="write the branches by their names",
+            )
+        raw = self.client.get(self._protection(branch), missing={})
+        return combined([*([_protected(raw)] if raw else []), *self._rulesets(branch)])
+
+    def _rulesets(self, branch: str) -> list[Policy]:
+        """Return what each ruleset asks of a branch: GitHub itself tells which are active and which names they mean."""
+        rules: dict[int, list[Json]] = {}
+        where = f"/repos/{self.repository}/rules/branches/{urllib.parse.quote(branch, safe='')}?per_page=100"
+        for page in self.client.pages(where, missing=[]):
+            for rule in page:
+                rules.setdefault(int(rule.get("ruleset_id") or 0), []).append(rule)
+        found = []
+        for number, held in rules.items():
+            ruleset = self.client.get(f"/repos/{self.repository}/rulesets/{number}", missing={})
+            if ruleset.get("enforcement", "active") == "active":
+                found.append(_ruled(held, ruleset.get("bypass_actors")))
+        return found
 
     def set_policy(self, branch: str, wanted: Policy) -> None:
         """Protect a branch. What is stricter or otherwise set already is sent along, since PUT replaces all of it."""
         raw = self.client.get(self._protection(branch), missing={}) or {}
-        checks, reviews = raw.get("required_status_checks") or {}, raw.get("required_pull_request_reviews") or {}
-        body: dict[str, object] = {
-            "required_status_checks": {"strict": bool(checks.get("strict")), "contexts": sorted(wanted.contexts)},
-            "enforce_admins": wanted.admins_too,
-            "required_pull_request_reviews": {
-                "dismiss_stale_reviews": wanted.dismiss_stale,
-                "require_code_owner_reviews": bool(reviews.get("require_code_owner_reviews")),
-                "require_last_push_approval": bool(reviews.get("require_last_push_approval")),
-                "required_approving_review_count": wanted.approvals,
-            }
-            if wanted.pull_request
-            else None,
-            "restrictions": _restrictions(raw.get("restrictions")),
+        goal = merged(_protected(raw) if raw else None, wanted, exact=True)
+        body = {
+            "required_status_checks": _checks(raw.get("required_status_checks") or {}, goal.contexts),
+            "enforce_admins": goal.admins_too,
+            "required_pull_request_reviews": _reviews(raw.get("required_pull_request_reviews") or {}, goal),
+            "restrictions": _people(raw.get("restrictions")),
+            **{name: _on(raw, name) for name in _SWITCHES},
         }
-        names = ("required_linear_history", "allow_force_pushes", "allow_deletions", "required_conversation_resolution")
-        body |= {name: bool((raw.get(name) or {}).get("enabled")) for name in names}
         self.client.send("PUT", self._protection(branch), body)
+        # Not part of PUT: a branch that a rule with a pattern protected has a rule of its own now, without it.
+        signatures = "required_signatures"
+        if _on(raw, signatures) and not _on(self.client.get(self._protection(branch), missing={}), signatures):
+            self.client.send("POST", f"{self._protection(branch)}/{signatures}", {})
 
     def reviews(self, path: str, commit: str) -> list[Review]:
         """Return the pull requests of the newest commit that touched a file, as seen from `commit`."""
@@ -143,7 +185,93 @@ def _check_run(run: Json) -> CommitCheck:
     return CommitCheck(run["name"], state, said, at, run.get("html_url") or "", source, int(run.get("id") or 0))
 
 
-def _restrictions(raw: Json | None) -> dict[str, list[str]] | None:
+_SWITCHES = (
+    "required_linear_history",
+    "allow_force_pushes",
+    "allow_deletions",
+    "block_creations",
+    "required_conversation_resolution",
+    "lock_branch",
+    "allow_fork_syncing",
+)
+
+
+def _on(raw: Json, name: str) -> bool:
+    return bool((raw.get(name) or {}).get("enabled"))
+
+
+def _protected(raw: Json) -> Policy:
+    """Read a branch's protection."""
+    reviews, checks = raw.get("required_pull_request_reviews"), raw.get("required_status_checks") or {}
+    bypass = _people((reviews or {}).get("bypass_pull_request_allowances")) or {}
+    return Policy(
+        pull_request=reviews is not None,
+        approvals=int((reviews or {}).get("required_approving_review_count") or 0),
+        dismiss_stale=bool((reviews or {}).get("dismiss_stale_reviews")),
+        contexts=tuple(_apps(checks)),
+        admins_too=_on(raw, "enforce_admins"),
+        bypass=tuple(f"{kind[:-1]} {name}" for kind, names in bypass.items() for name in names),
+    )
+
+
+def _ruled(rules: list[Json], bypass: list[Json] | None) -> Policy:
+    """Read one ruleset's rules. Who may bypass it is shown to its administrators only: unknown is no promise."""
+    by_type = {str(rule["type"]): rule.get("parameters") or {} for rule in rules}
+    reviews, checks = by_type.get("pull_request"), by_type.get("required_status_checks") or {}
+    return Policy(
+        pull_request=reviews is not None,
+        approvals=int((reviews or {}).get("required_approving_review_count") or 0),
+        dismiss_stale=bool((reviews or {}).get("dismiss_stale_reviews_on_push")),
+        contexts=tuple(check["context"] for check in checks.get("required_status_checks") or []),
+        admins_too=bypass is not None and all(actor["actor_type"] in _BY_NAME for actor in bypass),
+        bypass=tuple(
+            f"{actor['actor_type']} {actor.get('actor_id') or ''}".strip()
+            for actor in bypass or []
+            if actor["actor_type"] in _BY_NAME
+        ),
+    )
+
+
+_BY_NAME = ("Integration", "DeployKey", "Team", "User")
+"""Who is let bypass a ruleset by name; every other kind (a role, an organization's owners) takes in administrators."""
+
+
+def _apps(checks: Json) -> dict[str, int | None]:
+    """Return each required check with the app that must report it, None for any."""
+    held = {check["context"]: check.get("app_id") for check in checks.get("checks") or []}
+    return held or dict.fromkeys(checks.get("contexts") or [])
+
+
+def _checks(held: Json, contexts: Iterable[str]) -> dict[str, object] | None:
+    """Return the required checks to be set. GitHub takes `checks` or `contexts`, and refuses both (HTTP 422).
+
+    A new one names no app: GitHub takes the one that has reported it. -1 keeps what any may report so.
+    """
+    apps = _apps(held)
+    checks = [
+        {"context": name, "app_id": -1 if apps[name] is None else apps[name]} if name in apps else {"context": name}
+        for name in sorted(contexts)
+    ]
+    return {"strict": bool(held.get("strict")), "checks": checks} if checks or held else None
+
+
+def _reviews(held: Json, goal: Policy) -> dict[str, object] | None:
+    if not goal.pull_request:
+        return None
+    body: dict[str, object] = {
+        "dismiss_stale_reviews": goal.dismiss_stale,
+        "require_code_owner_reviews": bool(held.get("require_code_owner_reviews")),
+        "require_last_push_approval": bool(held.get("require_last_push_approval")),
+        "required_approving_review_count": goal.approvals,
+    }
+    for name in ("dismissal_restrictions", "bypass_pull_request_allowances"):
+        if people := _people(held.get(name)):
+            body[name] = people
+    return body
+
+
+def _people(raw: Json | None) -> dict[str, list[str]] | None:
+    """Return whom a protection names, as it wants to be told; None for no such thing, which is not nobody."""
     if not raw:
         return None
     return {

@@ -52,11 +52,14 @@ class Client:
         """Return the JSON at `path`; `missing` for 404. Raises `TurnoutError`."""
         return self._send("GET", self.base + path, None, missing)[0]
 
-    def pages(self, path: str) -> Iterator[Any]:
-        """Yield the JSON of each page, following `Link: rel="next"`. Raises `TurnoutError`, also beyond MAX_PAGES."""
+    def pages(self, path: str, *, missing: Any = None) -> Iterator[Any]:
+        """Yield the JSON of each page, following `Link: rel="next"`; `missing` for 404.
+
+        Raises `TurnoutError`, also beyond MAX_PAGES.
+        """
         url: str | None = self.base + path
         for _ in range(MAX_PAGES):
-            body, headers = self._send("GET", str(url), None, None)
+            body, headers = self._send("GET", str(url), None, missing)
             yield body
             found = _NEXT.search(headers.get("Link") or "")
             url = found.group(1) if found else None

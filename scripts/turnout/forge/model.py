@@ -10,6 +10,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
+LOOKED_AT = 5
+"""So many of a branch's last pull requests, and of its last commits, are looked at for what they reported."""
+
 
 class State(StrEnum):
     """How a check of a commit stands. Only `passed` is a pass."""
@@ -41,7 +44,8 @@ class CommitCheck:
 class Policy:
     """How a branch is protected.
 
-    `contexts` are the checks that must pass; `others` what a forge has beside these and is left as it is.
+    `contexts` are the checks that must pass, `bypass` whom it lets pass it over by name. Where administrators are not
+    held to all of it, `for_admins` is what they are held to, if anything.
     """
 
     pull_request: bool
@@ -49,6 +53,8 @@ class Policy:
     dismiss_stale: bool
     contexts: tuple[str, ...]
     admins_too: bool
+    bypass: tuple[str, ...] = ()
+    for_admins: Policy | None = None
 
     def as_dict(self) -> dict[str, object]:
         """Return the policy for a diff."""
@@ -83,6 +89,26 @@ class Forge(Protocol):
 
     def checks(self, commit: str) -> list[CommitCheck]:
         """Return the checks of exactly this commit: for each name and source the newest."""
+        ...
+
+    def reported(self, commit: str) -> list[CommitCheck]:
+        """Return the checks of a commit that is known to be there."""
+        ...
+
+    def heads(self, branch: str) -> list[str]:
+        """Return the last commits of the last pull requests into a branch, the newest first."""
+        ...
+
+    def tips(self, branch: str) -> list[str]:
+        """Return the last commits of a branch, the newest first."""
+        ...
+
+    def literal(self, context: str) -> str:
+        """Return how a policy requires exactly this context."""
+        ...
+
+    def covers(self, pattern: str, context: str) -> bool:
+        """Tell whether a context that a policy requires means a reported one."""
         ...
 
     def policy(self, branch: str) -> Policy | None:

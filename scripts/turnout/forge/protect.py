@@ -10,7 +10,8 @@ from typing import Any
 from turnout.checklist import config as checklist_config
 from turnout.checklist.checks.forge import connect
 from turnout.errors import TurnoutError
-from turnout.forge.required import lacking, merged, wanted_policy
+from turnout.forge.contexts import Needs, needs
+from turnout.forge.required import lacking, merged
 from turnout.service import load
 
 
@@ -30,24 +31,25 @@ def protect(params: Mapping[str, Any], *, dry_run: bool) -> tuple[dict[str, list
             remedy="set checklist.forge: {kind: gitea, url: https://HOST, repository: team/shop, token: ...}",
         )
     forge = connect(config, config.forge, "branch-policy")
-    wanted = wanted_policy(config.forge.required)
     lacked: dict[str, list[str]] = {}
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
-    # All are read before any is set, so that a wrong repository or token changes nothing.
-    found = {branch: forge.policy(branch) for branch in config.forge.branches}
-    for branch, policy in found.items():
-        lacked[branch] = lacking(policy, wanted)
+    goals = {}
+    # All are read before any is set, so that a wrong repository, token or name changes nothing.
+    for branch in config.forge.branches:
+        policy = forge.policy(branch)
+        found = needs(forge, branch, config.forge.required, policy)
+        if found.unknown:
+            raise _unknown(branch, found)
+        lacked[branch] = found.lacks
         before[branch] = policy.as_dict() if policy else "not protected"
-        if policy is not None and not lacked[branch]:
-            after[branch] = policy.as_dict()
-            continue
-        goal = merged(policy, wanted)
-        after[branch] = goal.as_dict()
-        if dry_run:
+        goals[branch] = merged(found.found, found.wanted, exact=True) if found.lacks or policy is None else policy
+        after[branch] = goals[branch].as_dict()
+    for branch, goal in goals.items():
+        if dry_run or not lacked[branch]:
             continue
         forge.set_policy(branch, goal)
-        still = lacking(forge.policy(branch), wanted)
+        still = lacking(forge.policy(branch), goal, exact=True)
         if still:
             raise TurnoutError(
                 "forge-policy-not-taken",
@@ -56,3 +58,15 @@ def protect(params: Mapping[str, Any], *, dry_run: bool) -> tuple[dict[str, list
                 remedy="see whether another rule matches the branch, and what the token may do",
             )
     return lacked, before, after
+
+
+def _unknown(branch: str, found: Needs) -> TurnoutError:
+    why = "; ".join(lack for lack in found.lacks if lack.startswith("nothing reported"))
+    seen = ", ".join(found.reported) or "no check"
+    return TurnoutError(
+        "forge-context-unknown",
+        observed=f"{branch}: {why}; its last pull requests and commits reported {seen}",
+        expected="names of checks that CI reports for pull requests: a merge that waits for another waits for ever",
+        remedy=f"correct checklist.forge.required, or let CI run for a pull request into {branch}; "
+        "then ansible-playbook turnout.ops.forge_policy",
+    )

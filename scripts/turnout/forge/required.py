@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from turnout.forge.model import CommitCheck, Policy, State
 
-_ACTIONS = re.compile(r".+ / .+ \([a-z_]+\)")
+_ACTIONS = re.compile(r".+ / .+ \(([a-z_]+)\)")
 """A job of Gitea's Actions: `workflow / job (event)`."""
 
 
@@ -21,15 +22,21 @@ def matching(name: str, checks: Sequence[CommitCheck]) -> list[CommitCheck]:
     if "*" in name or "?" in name:
         pattern = name.replace("[", "[[]")
         return [check for check in checks if check.name == name or fnmatchcase(check.name, pattern)]
-    found = [check for check in checks if check.name == name or (_ACTIONS.fullmatch(check.name) and _is(name, check))]
+    found = [check for check in checks if check.name == name or (event_of(check.name) and _is(name, check))]
     return found or [check for check in checks if _is(name, check)]
 
 
 def _is(name: str, check: CommitCheck) -> bool:
-    return name in _jobs(check.name)
+    return name in jobs_of(check.name)
 
 
-def _jobs(context: str) -> set[str]:
+def event_of(context: str) -> str:
+    """Return the event of a job of Gitea's Actions (`pull_request`), nothing for any other context."""
+    found = _ACTIONS.fullmatch(context)
+    return found.group(1) if found else ""
+
+
+def jobs_of(context: str) -> set[str]:
     """Return what a context's job may be called: as it stands, without the event, without a matrix's value."""
     job = context.rpartition(" / ")[2]
     names = {job}
@@ -62,8 +69,11 @@ def wanted_policy(contexts: Sequence[str]) -> Policy:
     return Policy(True, 1, True, tuple(contexts), True)
 
 
-def lacking(found: Policy | None, wanted: Policy) -> list[str]:
-    """Return what a branch's policy lacks; what is stricter is no lack."""
+def lacking(found: Policy | None, wanted: Policy, *, exact: bool = False) -> list[str]:
+    """Return what a branch's policy lacks; what is stricter is no lack.
+
+    Unless contexts are wanted `exact`ly, a name also means the job of that name.
+    """
     if found is None:
         return ["the branch is not protected"]
     lacks = []
@@ -74,26 +84,46 @@ def lacking(found: Policy | None, wanted: Policy) -> list[str]:
     if wanted.dismiss_stale and not found.dismiss_stale:
         lacks.append("stale approvals are not dismissed")
     if wanted.admins_too and not found.admins_too:
-        lacks.append("administrators may pass it over")
-    missing = [
-        name
-        for name in wanted.contexts
-        if name not in found.contexts and not any(name in _jobs(context) for context in found.contexts)
-    ]
-    if missing:
+        strict = found.for_admins
+        if strict is None or lacking(strict, replace(wanted, admins_too=False), exact=exact):
+            lacks.append("administrators may pass it over")
+    if missing := _missing(found, wanted, exact):
         lacks.append(f"checks that are not required: {', '.join(missing)}")
     return lacks
 
 
-def merged(found: Policy | None, wanted: Policy) -> Policy:
+def _missing(found: Policy, wanted: Policy, exact: bool) -> list[str]:
+    known = set(found.contexts)
+    if not exact:
+        known |= {job for context in found.contexts for job in jobs_of(context)}
+    return [name for name in wanted.contexts if name not in known]
+
+
+def merged(found: Policy | None, wanted: Policy, *, exact: bool = False) -> Policy:
     """Return the policy to be set: what is wanted, and whatever is stricter already."""
     if found is None:
         return wanted
-    named = {name for name in wanted.contexts if not any(name in _jobs(context) for context in found.contexts)}
     return Policy(
         pull_request=found.pull_request or wanted.pull_request,
         approvals=max(found.approvals, wanted.approvals),
         dismiss_stale=found.dismiss_stale or wanted.dismiss_stale,
-        contexts=tuple(sorted({*found.contexts, *named})),
+        contexts=tuple(sorted({*found.contexts, *_missing(found, wanted, exact)})),
         admins_too=found.admins_too or wanted.admins_too,
+        bypass=found.bypass,
+    )
+
+
+def combined(layers: Sequence[Policy]) -> Policy | None:
+    """Return what several rules make of a branch: the strictest of each, None for no rule."""
+    if not layers:
+        return None
+    strict = [layer for layer in layers if layer.admins_too]
+    return Policy(
+        pull_request=any(layer.pull_request for layer in layers),
+        approvals=max(layer.approvals for layer in layers),
+        dismiss_stale=any(layer.dismiss_stale for layer in layers),
+        contexts=tuple(sorted({context for layer in layers for context in layer.contexts})),
+        admins_too=len(strict) == len(layers),
+        bypass=tuple(sorted({who for layer in layers for who in layer.bypass})),
+        for_admins=combined(strict) if len(strict) < len(layers) else None,
     )

@@ -239,11 +239,165 @@ def test_setting_a_policy_keeps_what_is_stricter(forge: FakeForge) -> None:
     github(forge).set_policy("main", wanted)
     method, _, body = forge.seen[-1]
     assert method == "PUT"
-    assert body["required_status_checks"] == {"strict": True, "contexts": ["lint", "scan", "test"]}
+    # `checks` alone: GitHub refuses it beside `contexts`. -1 is any app, which lint was free to be reported by.
+    assert body["required_status_checks"] == {
+        "strict": True,
+        "checks": [{"context": "lint", "app_id": -1}, {"context": "scan"}, {"context": "test", "app_id": 15368}],
+    }
     assert body["required_pull_request_reviews"]["required_approving_review_count"] == 2
     assert body["required_pull_request_reviews"]["require_code_owner_reviews"] is True
     assert body["required_linear_history"] is True
     assert body["restrictions"] is None
+
+
+BOB, TEAM, APP = {"login": "bob"}, {"slug": "release"}, {"slug": "mergify"}
+NAMED = {"users": ["bob"], "teams": ["release"], "apps": ["mergify"]}
+
+
+def test_everything_else_that_protects_a_branch_is_sent_along(forge: FakeForge) -> None:
+    people = {"users": [BOB], "teams": [TEAM], "apps": [APP]}
+    switches = {
+        "required_linear_history": True,
+        "allow_force_pushes": False,
+        "allow_deletions": False,
+        "block_creations": True,
+        "required_conversation_resolution": True,
+        "lock_branch": True,
+        "allow_fork_syncing": True,
+    }
+    raw = github_protection(restrictions=people, **{name: {"enabled": on} for name, on in switches.items()})
+    raw["required_pull_request_reviews"] |= {
+        "dismissal_restrictions": people,
+        "bypass_pull_request_allowances": people,
+        "require_last_push_approval": True,
+    }
+    forge.on(PROTECTION, {}, method="PUT")
+    forge.on(PROTECTION, raw)
+    github(forge).set_policy("main", wanted_policy(["scan"]))
+    body = next(body for method, _, body in forge.seen if method == "PUT")
+    assert {name: body[name] for name in switches} == switches
+    assert body["restrictions"] == NAMED
+    reviews = body["required_pull_request_reviews"]
+    assert reviews["dismissal_restrictions"] == reviews["bypass_pull_request_allowances"] == NAMED
+    assert (reviews["require_code_owner_reviews"], reviews["require_last_push_approval"]) == (True, True)
+    assert github(forge).policy("main").bypass == ("app mergify", "team release", "user bob")  # type: ignore[union-attr]
+
+
+def test_signatures_are_asked_for_again_where_a_rule_of_the_branch_s_own_came_without_them(forge: FakeForge) -> None:
+    forge.on(PROTECTION, {}, method="PUT")
+    forge.on(f"{PROTECTION}/required_signatures", {}, method="POST")
+    forge.on(PROTECTION, github_protection(required_signatures={"url": "https://x", "enabled": True}))
+    github(forge).set_policy("main", wanted_policy(["scan"]))
+    assert [method for method, _, _ in forge.seen if method != "GET"] == ["PUT"]
+    answers = iter([(200, github_protection(required_signatures={"url": "https://x", "enabled": True}))])
+
+    class Routes(dict[tuple[str, str], Any]):
+        def get(self, key: tuple[str, str], default: Any = None) -> Any:
+            return (
+                next(answers, (200, github_protection())) if key == ("GET", PROTECTION) else super().get(key, default)
+            )
+
+    forge.routes = Routes(forge.routes)
+    github(forge).set_policy("main", wanted_policy(["scan"]))
+    assert [path for method, path, _ in forge.seen if method == "POST"] == [f"{PROTECTION}/required_signatures"]
+
+
+def rule(kind: str, number: int = 1, **parameters: Any) -> dict[str, Any]:
+    source = {"ruleset_source_type": "Organization", "ruleset_source": "team", "ruleset_id": number}
+    return {"type": kind, **source, **({"parameters": parameters} if parameters else {})}
+
+
+def pull_request_rule(number: int = 1, **changes: Any) -> dict[str, Any]:
+    asked = {
+        "required_approving_review_count": 2,
+        "dismiss_stale_reviews_on_push": True,
+        "require_code_owner_review": False,
+        "require_last_push_approval": False,
+        "required_review_thread_resolution": False,
+    }
+    return rule("pull_request", number, **(asked | changes))
+
+
+def checks_rule(*names: str, number: int = 1) -> dict[str, Any]:
+    checks = [{"context": name, "integration_id": 15368} for name in names]
+    return rule(
+        "required_status_checks", number, required_status_checks=checks, strict_required_status_checks_policy=True
+    )
+
+
+def ruleset(forge: FakeForge, number: int = 1, actors: list[dict[str, Any]] | None = (), **changes: Any) -> None:  # type: ignore[assignment]
+    shown = {} if actors is None else {"bypass_actors": list(actors)}
+    body = {"id": number, "name": "main", "source": "team", "enforcement": "active", **shown, **changes}
+    forge.on(f"/repos/team/shop/rulesets/{number}", body)
+
+
+RULES = "/repos/team/shop/rules/branches/{}"
+ROLE = {"actor_id": 5, "actor_type": "RepositoryRole", "bypass_mode": "always"}
+OWNERS = {"actor_id": 1, "actor_type": "OrganizationAdmin", "bypass_mode": "pull_request"}
+ROBOT = {"actor_id": 7, "actor_type": "Integration", "bypass_mode": "always"}
+
+
+@pytest.mark.parametrize(
+    ("actors", "lacks", "bypass"),
+    [
+        ([], [], ()),
+        ([ROBOT], [], ("Integration 7",)),
+        ([ROLE], ["administrators may pass it over"], ()),
+        ([OWNERS, ROBOT], ["administrators may pass it over"], ("Integration 7",)),
+        (None, ["administrators may pass it over"], ()),  # not shown to this token: not known, so not promised
+    ],
+)
+def test_rulesets_protect_a_branch_and_those_who_may_bypass_them_count(
+    forge: FakeForge, actors: list[dict[str, Any]] | None, lacks: list[str], bypass: tuple[str, ...]
+) -> None:
+    forge.paged(RULES.format("main"), [pull_request_rule(), checks_rule("lint", "test"), rule("non_fast_forward")])
+    ruleset(forge, actors=actors)
+    found = github(forge).policy("main")
+    assert lacking(found, wanted_policy(["lint", "test"]), exact=True) == lacks
+    assert found is not None
+    assert (found.approvals, found.bypass) == (2, bypass)
+
+
+@pytest.mark.parametrize("enforcement", ["evaluate", "disabled"])
+def test_a_ruleset_that_is_not_enforced_protects_nothing(forge: FakeForge, enforcement: str) -> None:
+    forge.paged(RULES.format("main"), [pull_request_rule()])
+    ruleset(forge, enforcement=enforcement)
+    assert github(forge).policy("main") is None
+
+
+def test_protection_and_rulesets_count_together_and_administrators_are_held_to_what_binds_them(
+    forge: FakeForge,
+) -> None:
+    raw = github_protection(enforce_admins={"url": "…", "enabled": False})
+    raw["required_status_checks"]["checks"] = [{"context": "lint", "app_id": None}]
+    forge.on(PROTECTION, raw)
+    forge.paged(RULES.format("main"), [pull_request_rule(), checks_rule("test"), checks_rule("scan", number=2)])
+    ruleset(forge)
+    ruleset(forge, 2, [ROLE])
+    found = github(forge).policy("main")
+    assert lacking(found, wanted_policy(["test"]), exact=True) == []
+    assert lacking(found, wanted_policy(["lint", "scan", "test"]), exact=True) == ["administrators may pass it over"]
+
+
+def test_what_a_ruleset_asks_is_not_copied_into_the_branch_s_own_protection(forge: FakeForge) -> None:
+    forge.paged(RULES.format("main"), [pull_request_rule(required_approving_review_count=3), checks_rule("test")])
+    ruleset(forge)
+    forge.on(PROTECTION, {}, method="PUT")
+    github(forge).set_policy("main", wanted_policy(["lint"]))
+    body = next(body for method, _, body in forge.seen if method == "PUT")
+    assert body["required_status_checks"] == {"strict": False, "checks": [{"context": "lint"}]}
+    assert body["required_pull_request_reviews"]["required_approving_review_count"] == 1
+    assert body["restrictions"] is None
+
+
+def test_the_name_of_a_branch_is_encoded_and_a_pattern_is_refused(forge: FakeForge) -> None:
+    forge.on("/repos/team/shop/branches/release%2F1.0%23a/protection", github_protection())
+    found = github(forge).policy("release/1.0#a")
+    assert found is not None
+    assert RULES.format("release%2F1.0%23a") in forge.seen[1][1]
+    with pytest.raises(TurnoutError) as caught:
+        github(forge).policy("release/*")
+    assert caught.value.code == "forge-branch-pattern"
 
 
 def pull(**changes: Any) -> dict[str, Any]:

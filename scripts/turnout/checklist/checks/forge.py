@@ -9,6 +9,7 @@ from turnout.checklist.config import Checklist
 from turnout.checklist.config import Forge as ForgeConfig
 from turnout.checklist.engine import Task
 from turnout.checklist.model import Result, Situation, Verdict
+from turnout.forge.contexts import needs
 from turnout.forge.model import Forge, State
 from turnout.forge.open import open_forge
 from turnout.forge.required import lacking, required, wanted_policy
@@ -59,7 +60,7 @@ def _ci(forge: Forge, config: ForgeConfig, commit: str) -> list[Result]:
 
 def _policy(forge: Forge, config: ForgeConfig, branch: str) -> Result:
     found = forge.policy(branch)
-    lacks = lacking(found, wanted_policy(config.required))
+    lacks = needs(forge, branch, config.required, found).lacks if found else lacking(None, wanted_policy(()))
     now_s = time.time()
     if lacks or found is None:
         remedy = "ansible-playbook turnout.ops.forge_policy --check --diff, then without --check"
@@ -67,4 +68,6 @@ def _policy(forge: Forge, config: ForgeConfig, branch: str) -> Result:
     evidence = (
         f"pull request, {found.approvals} approval(s), stale ones dismissed, {len(found.contexts)} checks required"
     )
+    if found.bypass:
+        evidence += f"; may pass it over: {', '.join(found.bypass)}"
     return Result("branch-policy", Verdict.PASS, evidence, "", branch, now_s)
