@@ -201,33 +201,37 @@ python_environment() {
 # traffic. Unpacked rather than installed: the packages would start servers on this machine.
 server_programs() {
     local name missing=() libraries folder=$PWD/.cache/servers
-    for name in prometheus promtool amtool haproxy; do
+    for name in prometheus promtool amtool haproxy redis-server; do
         [ -x ".venv/bin/$name" ] || missing+=("$name")
     done
     if [ "${#missing[@]}" -eq 0 ]; then
-        say "HAProxy's and Prometheus' programs are there"
+        say "HAProxy's, Prometheus' and Redis' programs are there"
         return 0
     fi
     apt_update
     say "unpacking ${missing[*]} into .cache/servers"
     rm -rf "$folder"
     mkdir -p "$folder"
-    (cd "$folder" && apt-get download -qq prometheus prometheus-alertmanager haproxy >../apt.log 2>&1 9>&-) || {
+    (cd "$folder" && apt-get download -qq prometheus prometheus-alertmanager haproxy redis-server redis-tools >../apt.log 2>&1 9>&-) || {
         tail -n 20 .cache/apt.log >&2
-        fail setup-servers "apt-get could not download prometheus, prometheus-alertmanager and haproxy" \
+        fail setup-servers "apt-get could not download prometheus, prometheus-alertmanager, haproxy and redis-server" \
             "these packages from the machine's own sources" "mend what the lines above name, then: make setup"
     }
     for name in "$folder"/*.deb; do
         dpkg-deb --extract "$name" "$folder"
     done
-    # The libraries that HAProxy was built with; they start nothing.
-    mapfile -t libraries < <(dpkg-deb --field "$folder"/haproxy_*.deb Depends | tr ',' '\n' | grep -oE '^ *lib[^ |(]+' | tr -d ' ')
+    # The libraries that HAProxy and Redis (its server is in redis-tools) were built with; they start nothing.
+    mapfile -t libraries < <(for name in "$folder"/haproxy_*.deb "$folder"/redis-tools_*.deb; do
+        dpkg-deb --field "$name" Depends
+    done | tr ',' '\n' | grep -oE '^ *lib[^ |(]+' | tr -d ' ' | sort -u)
     mapfile -t libraries < <(missing_packages "${libraries[@]}")
     if [ "${#libraries[@]}" -gt 0 ]; then
         apt_install "${libraries[@]}"
     fi
-    ln -sf "$folder/usr/bin/prometheus" "$folder/usr/bin/promtool" "$folder/usr/bin/amtool" "$folder/usr/sbin/haproxy" .venv/bin/
+    ln -sf "$folder/usr/bin/prometheus" "$folder/usr/bin/promtool" "$folder/usr/bin/amtool" "$folder/usr/sbin/haproxy" \
+        "$folder/usr/bin/redis-server" .venv/bin/
     .venv/bin/haproxy -v >/dev/null
+    .venv/bin/redis-server --version >/dev/null
 }
 
 # -- a browser ---------------------------------------------------------------------------------------------------

@@ -61,7 +61,8 @@ class Connection:
             return int(rest)
         if kind == b"$":
             size = int(rest)
-            return None if size < 0 else self._file.read(size + 2)[:-2].decode("utf-8", "replace")
+            # What is no text (asynq's messages) comes back whole by `encode` with the same word.
+            return None if size < 0 else self._file.read(size + 2)[:-2].decode("utf-8", "surrogateescape")
         if kind == b"*":
             return None if int(rest) < 0 else [self._answer() for _ in range(int(rest))]
         raise RedisError("something that is not Redis answered")

@@ -37,8 +37,8 @@ CATALOG: tuple[Entry, ...] = (
     Entry("redis", "application hosts", "the application's address answers", "redis.url_from"),
     Entry("redis-memory", "application hosts", "memory below its bound, nothing evicted", "redis.url_from"),
     Entry("redis-persistence", "application hosts", "what is in memory is on disk as declared", "redis.url_from"),
-    Entry("queue", "application hosts or Prometheus", "depth, age, retries, dead letters, time to drain in bounds",
-          "queues"),
+    Entry("queue", "application hosts or Prometheus", "depth, age, retries, dead letters, time to drain in bounds;"
+          " served, not paused, nothing overdue or lost", "queues"),
     Entry("outgoing", "application hosts", "services that ours calls answer", "outgoing"),
     Entry("certificate", "the hosts of its group", "days left", "certificates"),
     Entry("s3", "controller", "an object can be put, got and deleted", "s3"),

@@ -21,7 +21,7 @@ from turnout.service.values import DAY_S, seconds
 
 _YEAR_S = 366 * DAY_S
 _MANY = 10**9
-LAYOUTS = ("asynq", "list", "stream", "prometheus")
+LAYOUTS = ("asynq", "rq", "sidekiq", "celery", "list", "stream", "prometheus")
 FORGES = ("github", "gitea")
 REQUIRED_CHECKS = ("lint", "test", "contract", "build", "vulnerability", "secrets")
 _GITHUB = "https://api.github.com"
@@ -36,8 +36,8 @@ def _percent(means: str, default: float, low: float = 0) -> Any:
     return key(means, default, low=low, high=100, unit="percent")
 
 
-def _jobs(means: str, default: int | None = None) -> Any:
-    return key(means, default, high=_MANY, unit="jobs", example="100")
+def _jobs(means: str, default: int | None = None, **options: Any) -> Any:
+    return key(means, default, high=_MANY, unit="jobs", example="100", **options)
 
 
 def _count(means: str, unit: str, default: int = 0) -> Any:
@@ -196,11 +196,17 @@ def _given(queries: Queries) -> dict[str, str]:
 
 # The keys of a queue that belong to some layouts only.
 _OF_LAYOUT = {
-    "asynq": ("queues",),
+    "asynq": ("queues", "max_overdue_s", "max_lost", "min_workers"),
+    "rq": ("queues", "max_overdue_s", "max_lost", "min_workers"),
+    "sidekiq": ("queues", "prefix", "max_overdue_s", "max_lost", "min_workers"),
+    "celery": ("queues", "prefix", "held_s", "max_lost"),
     "list": ("keys", "dead_keys", "retry_keys", "oldest", "time_field", "served_key"),
-    "stream": ("keys", "dead_keys", "group"),
+    "stream": ("keys", "dead_keys", "group", "held_s", "max_lost"),
     "prometheus": ("queries",),
 }
+# What those of them are that nobody wrote: bounds on what Redis shows of a layout, without which a fault would pass.
+_WHERE_SHOWN = {"max_overdue_s": 300.0, "max_lost": 0, "min_workers": 1}
+_HELD_S = {"celery": 3600.0, "stream": 600.0}
 
 
 class Queue(Part):
@@ -208,7 +214,8 @@ class Queue(Part):
 
     name: str = key("what it is called", expected="what the queue is called", example="jobs")
     layout: str = key("how it lies in Redis", choices=LAYOUTS, example="asynq")
-    queues: tuple[str, ...] = _texts("asynq: its queues, by default all")
+    queues: tuple[str, ...] = _texts("asynq, rq, sidekiq, celery: its queues, by default all")
+    prefix: str | None = key("sidekiq, celery: what every key begins with", None, example="shop:")
     keys: tuple[str, ...] = _texts("list, stream: Redis keys", example="[jobs]")
     dead_keys: tuple[str, ...] = _texts("list, stream: keys of jobs that were given up")
     retry_keys: tuple[str, ...] = _texts("list: keys of jobs that wait for another try")
@@ -218,27 +225,57 @@ class Queue(Part):
     time_field: str | None = key("list: a number in each entry's JSON, in s, ms, µs or ns", None, example="enqueued_at")
     served_key: str | None = key("list: a counter of jobs that were done", None, example="jobs:done")
     group: str | None = key("stream: its consumer group", None, example="workers")
+    held_s: float | None = seconds(
+        "celery: its `visibility_timeout`; stream: the longest job. What a worker holds for longer is lost",
+        None,
+        high=_YEAR_S,
+        by_default="`3600` (celery), `600` (stream)",
+    )
     queries: Mapping[str, str] = key("prometheus: queries that return one number", dict, form=Queries, read=_given)
     max_depth: int = _jobs("jobs that wait", 1000)
     max_oldest_s: float | None = seconds("age of the oldest", None, high=_YEAR_S)
     max_retry: int | None = _jobs("jobs that wait for another try")
     max_dead: int | None = _jobs("jobs that were given up")
     max_drain_s: float | None = seconds("time until it is empty", None, high=_YEAR_S)
+    max_overdue_s: float | None = seconds(
+        "asynq, rq, sidekiq: how long scheduled jobs and retries may be due; asynq: groups too",
+        None,
+        high=_YEAR_S,
+        by_default="`300`",
+    )
+    max_lost: int | None = _jobs("jobs that no live worker holds any more, see below", by_default="`0`")
+    min_workers: int | None = key(
+        "asynq, rq, sidekiq: live workers on each queue",
+        None,
+        high=10_000,
+        unit="workers",
+        example="1",
+        by_default="`1`",
+    )
     sample_s: float = seconds("seconds between the two looks that tell rates", 1, 0.2, 60)
 
     @property
     def arguments(self) -> dict[str, object]:
         """Return what the layout needs, as the probe on a host takes it."""
         values = {name: getattr(self, name) for name in _OF_LAYOUT[self.layout] if name != "queries"}
+        values |= {name: self.bound(name) for name in _WHERE_SHOWN if name in values}
+        if "held_s" in values:
+            values["held_s"] = _HELD_S[self.layout] if self.held_s is None else self.held_s
         if self.layout == "list":
             values["oldest"] = self.oldest or "right"
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    def bound(self, name: str) -> float | None:
+        """Return a bound; None where nothing is to be held to it."""
+        value: float | None = getattr(self, name)
+        shown = name in _WHERE_SHOWN and name in _OF_LAYOUT[self.layout]
+        return _WHERE_SHOWN[name] if value is None and shown else value
 
     def disagreements(self) -> Iterator[At]:
         """Each layout has its own keys."""
         own = _OF_LAYOUT[self.layout]
         for name in sorted({name for names in _OF_LAYOUT.values() for name in names} - set(own)):
-            if getattr(self, name):
+            if getattr(self, name) not in (None, (), {}):
                 yield At(
                     f".{name}", f"a key of another layout than {self.layout}", f"one of: {', '.join(own)}", "remove it"
                 )

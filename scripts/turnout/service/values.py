@@ -91,9 +91,9 @@ def status(means: str) -> Any:
     return key(means, 200, low=100, high=599, unit="HTTP status")
 
 
-def seconds(means: str, default: Any, low: float = 0, high: float = DAY_S) -> Any:
+def seconds(means: str, default: Any, low: float = 0, high: float = DAY_S, **options: Any) -> Any:
     """Return the key of a time."""
-    return key(means, default, low=low, high=high, unit="seconds")
+    return key(means, default, low=low, high=high, unit="seconds", **options)
 
 
 def header(means: str, expected: str, example: str) -> Any:

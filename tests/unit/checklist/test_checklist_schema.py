@@ -41,7 +41,7 @@ def test_it_takes_the_example_of_the_docs() -> None:
         {"host": {}},
         {"limits": {"disks": 3}},
         {"limits": {"disk": "x"}},
-        {"queues": [{"name": "jobs", "layout": "celery"}]},
+        {"queues": [{"name": "jobs", "layout": "kafka"}]},
         {"queues": [{"name": "j", "layout": "prometheus", "queries": {}}]},
         {"outgoing": [{"name": "push", "url": "ftp://x"}]},
         {"s3": {}},

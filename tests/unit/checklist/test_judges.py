@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -233,6 +234,76 @@ QUEUE = {
 def test_queue(facts: Any, expected: Verdict) -> None:
     found = list(redis.judge(read({"queues": [QUEUE]}), situation({"app1": {"queue:jobs": facts, "redis": REDIS}})))
     assert verdicts(found, "queue") == {"jobs": expected}
+
+
+ASYNQ = {
+    "depth": 2, "active": 1, "retry": 0, "dead": 0, "oldest_s": 1, "paused": [], "workers": {"mails": 2}, "lost": 0,
+    "overdue": 0, "overdue_s": 0, "stuck": [],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("bounds", "facts", "said", "remedy"),
+    [
+        ({}, {"lost": 1000}, "1000 held by no live worker, at most 0", "raise max_lost (checklist.queues, name: jobs)"),
+        ({"max_lost": 9}, {"lost": 9}, None, ""),
+        ({}, {"overdue": 4, "overdue_s": 7200.4},
+         "4 scheduled jobs or retries are overdue, one 7200 s, at most 300 s", "raise max_overdue_s"),
+        ({}, {"overdue": 4, "overdue_s": 299}, None, ""),
+        ({"max_overdue_s": 10}, {"overdue": 4, "overdue_s": 11}, "4 scheduled jobs", "raise max_overdue_s"),
+        ({}, {"stuck": ["low/digest"]}, "groups that are not aggregated: low/digest", "GroupAggregator"),
+        ({}, {"workers": {"low": 0, "mails": 2}}, "live workers: low 0, at least 1", "lower min_workers"),
+        ({"min_workers": 0}, {"workers": {"low": 0}}, None, ""),
+        ({"min_workers": 3}, {}, "live workers: mails 2, at least 3", "lower min_workers"),
+        ({}, {"paused": ["low", "mails"]}, "paused: low, mails", "asynq queue resume low mails, or a waiver"),
+        ({"layout": "rq"}, {"paused": ["low"]}, "paused: low", "rq resume"),
+        ({"layout": "sidekiq"}, {"paused": ["low"]}, "paused: low", 'Sidekiq::Queue.new("low").unpause!'),
+        ({"max_dead": 3}, {"dead": 4}, "4 dead letters, at most 3", "delete them, or raise max_dead"),
+        ({}, {"dead": 4}, None, ""),
+        ({"layout": "stream", "keys": ["k"]}, {"lost": 2, "holders": ["w7"]}, "no live worker (w7)", "max_lost"),
+        ({"layout": "celery"}, {"workers": None}, None, ""),
+    ],
+)  # fmt: skip
+def test_what_stands_still_in_a_queue_is_told_with_the_true_name_of_its_bound(
+    bounds: dict[str, Any], facts: dict[str, Any], said: str | None, remedy: str
+) -> None:
+    config = read({"queues": [{"name": "jobs", "layout": "asynq", **bounds}]})
+    (found,) = [
+        row for row in redis.judge(config, situation({"app1": {"queue:jobs": ASYNQ | facts}})) if row.check == "queue"
+    ]
+    assert found.verdict == (PASS if said is None else FAIL)
+    assert (said or "") in found.evidence
+    assert remedy in found.remedy
+    for bound in re.findall(r"(?:max|min)_\w+", found.remedy):
+        read({"queues": [{"name": "jobs", "layout": "asynq", **bounds, bound: 1}]})
+
+
+@pytest.mark.parametrize(
+    ("facts", "said", "remedy"),
+    [
+        ({"what": "queue of asynq", "missing": ["mials"], "known": ["low", "mails"]},
+         "Redis knows no queue of asynq called mials; there are: low, mails",
+         "write mails in checklist.queues (queues of jobs)"),
+        ({"what": "queue of asynq", "missing": ["x"], "known": []}, "called x; there is none at all", "correct"),
+        ({"what": "queue of asynq", "missing": [], "known": []}, "Redis knows no queue of asynq", "the address"),
+    ],
+)  # fmt: skip
+def test_a_queue_that_is_not_there_fails_with_the_names_there_are(facts: Any, said: str, remedy: str) -> None:
+    config = read({"queues": [{"name": "jobs", "layout": "asynq", "queues": ["mials"]}]})
+    (found,) = [row for row in redis.judge(config, situation({"app1": {"queue:jobs": facts}})) if row.check == "queue"]
+    assert (found.verdict, remedy in found.remedy) == (FAIL, True)
+    assert said in found.evidence
+    first = {"app1": {"queue:jobs": facts}, "edge1": {"edge": {"stable": None}}}
+    (found,) = [row for row in redis.judge(config, situation(first)) if row.check == "queue"]
+    assert (found.verdict, found.evidence.startswith("the first release: Redis knows no")) == (PASS, True)
+
+
+def test_nobody_serves_a_queue_before_the_first_release() -> None:
+    config = read({"queues": [{"name": "jobs", "layout": "asynq"}]})
+    idle = {"queue:jobs": ASYNQ | {"workers": {"mails": 0}}}
+    for stable, expected in ((None, PASS), ("blue", FAIL)):
+        found = redis.judge(config, situation({"app1": idle, "edge1": {"edge": {"stable": stable}}}))
+        assert verdicts(list(found), "queue") == {"jobs": expected}
 
 
 @given(st.floats(0, 1e6), st.floats(0, 1e4), st.floats(0, 1e4))

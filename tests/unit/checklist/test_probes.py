@@ -19,7 +19,7 @@ from ansible_collections.turnout.ops.plugins.module_utils import pg_session
 from ansible_collections.turnout.ops.plugins.module_utils.answers import ProbeError, ask_all, kind_of
 from ansible_collections.turnout.ops.plugins.module_utils.pg_session import Session
 from ansible_collections.turnout.ops.plugins.module_utils.probes import redis as redis_probe
-from ansible_collections.turnout.ops.plugins.module_utils.queues import _stamp
+from ansible_collections.turnout.ops.plugins.module_utils.queue_libraries import stamp as _stamp
 from ansible_collections.turnout.ops.plugins.module_utils.resp import Session as RedisSession
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from turnout.checklist.checks.release import edges, stable_color
 from turnout.checklist.config import Checklist, Queue
 from turnout.checklist.model import Facts, Probe, Result, Situation, Verdict, answer_of, seen_at
+from turnout.faults import nearest
 
 PROBE = "redis"
 DRAIN_FLOOR = 0.001
@@ -56,9 +58,12 @@ def judge(config: Checklist, situation: Situation) -> Iterator[Result]:
         at_s = seen_at(situation, host)
         if facts is None:
             remedy = f"ask Redis from {host}; see checklist.queues"
+            if "NOPERM" in words:
+                remedy = "ansible-playbook turnout.ops.site (a Redis of your own: give the user that looks +@read)"
             yield Result("queue", verdict, words, remedy, queue.name, at_s, seconds)
         else:
-            yield replace(judge_queue(queue, facts), at_s=at_s, seconds=seconds)
+            first = stable_color(situation) is None and bool(edges(situation))
+            yield replace(judge_queue(queue, facts, first_release=first), at_s=at_s, seconds=seconds)
 
 
 def _server(config: Checklist, situation: Situation) -> Iterator[Result]:
@@ -127,8 +132,27 @@ def _persistence(config: Checklist, situation: Situation, facts: Facts) -> Resul
     return _row(problems, evidence, "see Redis's log and its disk; redis-cli INFO persistence")
 
 
-def judge_queue(queue: Queue, facts: Mapping[str, object]) -> Result:
-    """Judge one queue by its figures, whoever told them. A figure that has a bound and is not known is not a pass."""
+_FIGURES = (
+    ("depth", "max_depth", "waiting"),
+    ("oldest_s", "max_oldest_s", "s old is the oldest"),
+    ("retry", "max_retry", "to be tried again"),
+    ("dead", "max_dead", "dead letters"),
+    ("lost", "max_lost", "held by no live worker"),
+)
+_RESUME = {
+    "asynq": "asynq queue resume {names}",
+    "rq": "rq resume",
+    "sidekiq": 'Sidekiq::Queue.new("{name}").unpause!',
+}
+
+
+def judge_queue(queue: Queue, facts: Mapping[str, object], *, first_release: bool = False) -> Result:
+    """Judge one queue by its figures, whoever told them. A figure that has a bound and is not known is not a pass.
+
+    Before the `first_release` nobody has made the queue or serves it, which is told and is no fault.
+    """
+    if "missing" in facts:
+        return _not_there(queue, facts, first_release=first_release)
 
     def figure(name: str) -> float | None:
         value = facts.get(name)
@@ -136,23 +160,21 @@ def judge_queue(queue: Queue, facts: Mapping[str, object]) -> Result:
 
     depth = figure("depth")
     problems: list[str] = []
+    remedies: list[str] = []
     unknown: list[str] = []
-    bounds = (
-        ("depth", float(queue.max_depth), "waiting"),
-        ("oldest_s", queue.max_oldest_s, "s old is the oldest"),
-        ("retry", queue.max_retry, "to be tried again"),
-        ("dead", queue.max_dead, "dead letters"),
-    )
-    for name, bound, words in bounds:
-        value = figure(name)
+    for name, key, words in _FIGURES:
+        value, bound = figure(name), queue.bound(key)
         if bound is None:
             continue
         if value is None:
             unknown.append(f"{name} is not known")
         elif value > bound:
-            problems.append(f"{value:g} {words}, at most {bound:g}")
-    if facts.get("paused"):
-        problems.append(f"paused: {', '.join(map(str, facts['paused']))}")  # type: ignore[call-overload]
+            by = ", ".join(map(str, _list(facts, "holders"))) if name == "lost" else ""
+            problems.append(f"{value:g} {words}{f' ({by})' if by else ''}, at most {bound:g}")
+            remedies.append(_DO.get(name, "see why workers do not keep up") + f", or raise {key}")
+    for problem, remedy in _standing(queue, facts, first_release=first_release):
+        problems.append(problem)
+        remedies.append(remedy)
     drain = drain_s(depth or 0.0, figure("arrived_per_s"), figure("served_per_s"), figure("net_per_s"))
     if queue.max_drain_s is not None and depth:
         if drain is None:
@@ -160,14 +182,74 @@ def judge_queue(queue: Queue, facts: Mapping[str, object]) -> Result:
         elif drain > queue.max_drain_s:
             taking = "it does not shrink" if drain == float("inf") else f"{drain:.0f} s to drain"
             problems.append(f"{taking}, at most {queue.max_drain_s:g} s")
+            remedies.append("see why workers do not keep up, or raise max_drain_s")
     evidence = _told(facts, drain)
-    remedy = f"see why workers do not keep up (queue {queue.name}), or change its bounds in checklist.queues"
     if problems:
+        remedy = f"{'; '.join(dict.fromkeys(remedies))} (checklist.queues, name: {queue.name})"
         return Result("queue", Verdict.FAIL, f"{'; '.join(problems)} ({evidence})", remedy, queue.name)
     if unknown:
         remedy = f"say how it is known (checklist.queues: time_field, served_key), or drop the bound of {queue.name}"
         return Result("queue", Verdict.UNKNOWN, f"{'; '.join(unknown)} ({evidence})", remedy, queue.name)
     return Result("queue", Verdict.PASS, evidence, "", queue.name)
+
+
+_DO = {
+    "dead": "try the dead letters again or delete them",
+    "lost": "see which worker died; live workers take such jobs up again where the library does so",
+}
+
+
+def _list(facts: Mapping[str, object], name: str) -> list[object]:
+    found = facts.get(name)
+    return list(found) if isinstance(found, list | tuple) else []
+
+
+def _not_there(queue: Queue, facts: Mapping[str, object], *, first_release: bool) -> Result:
+    missing, known = ([str(name) for name in _list(facts, part)] for part in ("missing", "known"))
+    there = f"there are: {', '.join(known)}" if known else "there is none at all"
+    text = f"Redis knows no {facts['what']} called {', '.join(missing)}; {there}"
+    if not missing:
+        text = f"Redis knows no {facts['what']}"
+    if first_release:
+        return Result("queue", Verdict.PASS, f"the first release: {text}", "", queue.name)
+    meant = [near for near in (nearest(name, known) for name in missing) if near]
+    remedy = f"write {', '.join(meant)}" if meant else "correct the name"
+    key = {"list": "keys", "stream": "keys"}.get(queue.layout, "queues")
+    if str(facts["what"]).startswith("consumer group"):
+        key = "group"
+    remedy += (
+        f" in checklist.queues ({key} of {queue.name}), or see that the address is the one that the application uses"
+    )
+    return Result("queue", Verdict.FAIL, text, remedy, queue.name)
+
+
+def _standing(queue: Queue, facts: Mapping[str, object], *, first_release: bool) -> Iterator[tuple[str, str]]:
+    """Yield (problem, remedy) of what stands still: paused queues, nobody who serves one, jobs and groups overdue."""
+    paused = [str(name) for name in _list(facts, "paused")]
+    if paused:
+        command = _RESUME.get(queue.layout, "let it go on").format(names=" ".join(paused), name=paused[0])
+        remedy = f"{command}, or a waiver for queue@{queue.name} where it is meant (checklist.waivers)"
+        yield f"paused: {', '.join(paused)}", remedy
+    wanted, workers = queue.bound("min_workers"), facts.get("workers")
+    if wanted is not None and isinstance(workers, Mapping) and not first_release:
+        few = [f"{name} {count}" for name, count in sorted(workers.items()) if int(count) < wanted]
+        if few:
+            yield (
+                f"live workers: {', '.join(few)}, at least {wanted:g}",
+                "start the workers of the release in service (turnout status names their units), or lower min_workers",
+            )
+    bound, overdue_s = queue.bound("max_overdue_s"), float(str(facts.get("overdue_s") or 0))
+    if bound is not None and overdue_s > bound:
+        yield (
+            f"{facts['overdue']} scheduled jobs or retries are overdue, one {overdue_s:.0f} s, at most {bound:g} s",
+            "see that a process runs that takes up what is due, or raise max_overdue_s",
+        )
+    stuck = [str(name) for name in _list(facts, "stuck")]
+    if bound is not None and stuck:
+        yield (
+            f"groups that are not aggregated: {', '.join(stuck)}, for longer than {bound:g} s",
+            "see that a server with a GroupAggregator runs, or raise max_overdue_s",
+        )
 
 
 def drain_s(depth: float, arrived: float | None, served: float | None, net: float | None) -> float | None:
@@ -187,7 +269,7 @@ def drain_s(depth: float, arrived: float | None, served: float | None, net: floa
 
 
 def _told(facts: Mapping[str, object], drain: float | None) -> str:
-    names = (("depth", "waiting"), ("active", "active"), ("retry", "retries"), ("dead", "dead"))
+    names = (("depth", "waiting"), ("active", "active"), ("retry", "retries"), ("dead", "dead"), ("lost", "lost"))
     parts = [f"{float(str(facts[key])):g} {word}" for key, word in names if facts.get(key) is not None]
     if facts.get("oldest_s") is not None:
         parts.append(f"oldest {float(str(facts['oldest_s'])):.1f} s")
@@ -196,4 +278,10 @@ def _told(facts: Mapping[str, object], drain: float | None) -> str:
             parts.append(f"{float(str(facts[key])):.1f}/s {word}")
     if drain not in (None, float("inf"), 0.0):
         parts.append(f"empty in {drain:.0f} s")
+    workers = facts.get("workers")
+    if "lost" in facts:
+        counts = sorted(workers.items()) if isinstance(workers, Mapping) else []
+        parts.append(f"workers: {', '.join(f'{name} {count}' for name, count in counts) or '-'}")
+    if absent := _list(facts, "absent"):
+        parts.append(f"no key {', '.join(map(str, absent))}: empty, or another name")
     return ", ".join(parts)

@@ -1,0 +1,254 @@
+"""Queues in a real Redis that holds what the real libraries wrote (queue_dumps/, with their versions).
+
+The dumps of RQ, Sidekiq and Celery are of the libraries themselves, of a worker that was killed in its work; asynq's
+keys are those of its source, with messages encoded from its own .proto. What changes with time, the clock alone tells.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import yaml
+from ansible_collections.turnout.ops.plugins.module_utils import queues
+from ansible_collections.turnout.ops.plugins.module_utils.asynq import entries
+from ansible_collections.turnout.ops.plugins.module_utils.resp import Session
+
+ROOT = Path(__file__).parents[3]
+DUMPS = Path(__file__).parent / "queue_dumps"
+PROGRAM = Path(sys.executable).parent / "redis-server"
+RULES = yaml.safe_load((ROOT / "roles/redis/defaults/main.yml").read_text())["redis_rules"]["checklist"]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[redis.Redis]:
+    assert PROGRAM.exists(), f"there is no {PROGRAM}; expected: Debian's redis-server; to mend: make setup"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    running = subprocess.Popen([PROGRAM, "--port", str(port), "--save", ""], stdout=subprocess.DEVNULL)
+    client = redis.Redis(port=port)
+    try:
+        for _ in range(100):
+            try:
+                client.ping()
+                break
+            except redis.ConnectionError:
+                time.sleep(0.05)
+        # As the role gives it to a server: whatever is read here may be read there.
+        client.execute_command("ACL", "SETUSER", "checklist", "on", ">looks", *RULES.split())
+        yield client
+    finally:
+        client.close()
+        running.terminate()
+        running.wait(10)
+
+
+@pytest.fixture
+def empty(server: redis.Redis) -> redis.Redis:
+    server.flushall()
+    return server
+
+
+Look = Callable[..., dict[str, Any]]
+
+
+def url(server: redis.Redis) -> str:
+    return f"redis://checklist:looks@127.0.0.1:{server.connection_pool.connection_kwargs['port']}/0"
+
+
+@pytest.fixture
+def look(empty: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Look:
+    """Return a look at a dump, `later` seconds after it was taken, or at what stands in Redis now."""
+
+    def once(layout: str, *names: str, later: float | None = None, **arguments: Any) -> dict[str, Any]:
+        if later is not None:
+            monkeypatch.setattr(queues, "_redis_now", lambda _session: restored(empty, layout) + later)
+        given = {"url": url(empty), "layout": layout, "queues": list(names), "sample_s": 0.2, "max_overdue_s": 300}
+        return queues.look({**given, "held_s": 3600, **arguments}, 10)
+
+    return once
+
+
+def restored(client: redis.Redis, library: str) -> float:
+    """Write a dump where Redis is empty, and return when it was taken."""
+    dump = json.loads((DUMPS / f"{library}.json").read_text())
+    if not client.exists(*(key.encode("latin-1") for key in dump["keys"])):
+        for name, held in dump["keys"].items():
+            key, value = name.encode("latin-1"), held["value"]
+            if held["type"] == "zset":
+                client.zadd(key, {member.encode("latin-1"): score for member, score in value})
+            elif held["type"] == "hash":
+                client.hset(key, mapping={field: text.encode("latin-1") for field, text in value.items()})
+            elif held["type"] == "string":
+                client.set(key, value.encode("latin-1"))
+            else:
+                push = client.rpush if held["type"] == "list" else client.sadd
+                push(key, *(one.encode("latin-1") for one in value))
+    return float(dump["taken_at"])
+
+
+def test_asynq_is_told_with_what_stands_still(look: Look) -> None:
+    seen = look("asynq", later=0)
+    assert (seen["depth"], seen["active"], seen["retry"], seen["dead"]) == (3, 5, 2, 2)
+    assert seen["oldest_s"] == pytest.approx(40, abs=1)
+    assert seen["lost"] == 3  # two leases are over for hours, one was never taken; one ended 5 s ago, as it may
+    assert (seen["overdue"], seen["overdue_s"]) == (2, pytest.approx(7200, abs=1))
+    assert seen["stuck"] == ["low/digest"]
+    assert seen["paused"] == ["mails"]
+    assert seen["workers"] == {"default": 1, "mails": 1}  # the second server was told to take no more
+
+
+def test_a_named_queue_of_asynq_that_no_server_takes_from_has_no_worker(look: Look) -> None:
+    assert look("asynq", "low", later=0)["workers"] == {"low": 0}
+    assert look("asynq", "mails", later=60)["workers"] == {"mails": 0}
+
+
+def test_an_aggregation_set_that_nobody_ended_is_stuck(look: Look, empty: redis.Redis) -> None:
+    now = restored(empty, "asynq")
+    empty.zadd("asynq:{mails}:aggregation_sets", {"asynq:{mails}:g:bulk:5f6c": now - 1000})
+    assert look("asynq", "mails", later=0)["stuck"] == ["mails/bulk:5f6c"]
+
+
+def test_schedule_entries_of_asynq_are_read_without_their_payload(empty: redis.Redis) -> None:
+    now = restored(empty, "asynq")
+    session = Session(url(empty), 5)
+    found = entries(session, now)
+    assert [(entry["name"], round(entry["due"] - now)) for entry in found] == [
+        ("tick (@every 30s)", -2),
+        ("report:daily (*/5 * * * *)", 7),
+        ("sweep (@every 1h)", 1800),
+    ]
+    assert "secret" not in str(found)
+    assert entries(session, now + 120) == []  # the scheduler is gone
+    session.close()
+
+
+def test_rq_is_told_with_the_job_of_a_worker_that_was_killed(look: Look, empty: redis.Redis) -> None:
+    seen = look("rq", later=600)
+    assert (seen["depth"], seen["active"], seen["dead"], seen["lost"]) == (4, 1, 1, 1)
+    assert seen["oldest_s"] == pytest.approx(600, abs=10)
+    assert (seen["overdue"], seen["overdue_s"]) == (1, pytest.approx(595, abs=2))
+    assert seen["workers"] == {"low": 1, "mails": 1}
+    assert look("rq", "mails", later=5)["lost"] == 0
+    empty.delete(*empty.smembers("rq:workers"))  # as Redis does when nobody renews it
+    assert look("rq", "mails", later=600)["workers"] == {"mails": 0}
+    empty.set("rq:suspended", 1)
+    assert look("rq", "mails", later=600)["paused"] == ["mails"]
+
+
+def test_a_job_of_rq_that_is_stuck_on_its_way_to_a_worker_is_lost(look: Look, empty: redis.Redis) -> None:
+    restored(empty, "rq")
+    empty.lmove("rq:queue:low", "rq:queue:low:intermediate", "LEFT", "RIGHT")
+    assert look("rq", "low", later=5)["lost"] == 1
+
+
+@pytest.mark.parametrize("work", ["workers", "work"])  # before version 7, and since
+def test_sidekiq_is_told_with_the_work_of_a_process_that_is_silent(look: Look, empty: redis.Redis, work: str) -> None:
+    now = restored(empty, "sidekiq")
+    (process,) = empty.smembers("processes")
+    if work == "work":
+        empty.rename(process + b":workers", process + b":work")
+    fresh = look("sidekiq", later=3)
+    assert (fresh["depth"], fresh["retry"], fresh["dead"], fresh["lost"]) == (5, 1, 1, 0)
+    assert fresh["workers"] == {"low": 1, "mails": 1}
+    assert fresh["oldest_s"] < 20
+    silent = look("sidekiq", "mails", later=600)
+    assert (silent["lost"], silent["workers"]) == (2, {"mails": 0})
+    assert (silent["overdue"], silent["overdue_s"]) == (1, pytest.approx(600 + now - 1796012111.1, abs=2))
+    assert look("sidekiq", "low", later=600)["lost"] == 0
+    empty.sadd("paused", "low")
+    assert look("sidekiq", "low", later=3)["paused"] == ["low"]
+
+
+def test_a_process_of_sidekiq_8_tells_its_queues_by_capsule_and_is_none_once_it_is_quiet(
+    look: Look, empty: redis.Redis
+) -> None:
+    """As lib/sidekiq/launcher.rb of 8.1.7 writes them, without the list that goes with 9.0."""
+    restored(empty, "sidekiq")
+    (process,) = empty.smembers("processes")
+    info = {
+        "capsules": {"default": {"concurrency": 5, "mode": "weighted", "weights": {"mails": 2}}},
+        "version": "8.1.7",
+    }
+    empty.hset(process, "info", json.dumps(info))
+    assert look("sidekiq", "mails", "low", later=3)["workers"] == {"mails": 1, "low": 0}
+    empty.hset(process, "quiet", "true")
+    assert look("sidekiq", "mails", later=3)["workers"] == {"mails": 0}
+
+
+def test_celery_is_told_by_all_its_priorities_and_the_task_of_a_worker_that_was_killed(look: Look) -> None:
+    seen = look("celery", "mails", later=3000)
+    assert (seen["depth"], seen["active"], seen["lost"]) == (5, 1, 0)
+    assert "workers" not in seen  # Redis shows none
+    assert look("celery", "mails", later=3900)["lost"] == 1
+    assert look("celery", "low", later=0)["depth"] == 0
+
+
+def test_a_prefix_is_before_every_key(look: Look, empty: redis.Redis) -> None:
+    for library in ("celery", "sidekiq"):
+        restored(empty, library)
+        for key in list(empty.scan_iter()):
+            empty.rename(key, b"shop:" + key)
+        assert look(library, "mails", later=0, prefix="shop:")["depth"] >= 4
+        assert look(library, "mails", later=0, prefix="other:")["known"] == []
+        empty.flushall()
+
+
+@pytest.mark.parametrize(
+    ("layout", "known"),
+    [
+        ("asynq", ["default", "low", "mails"]),
+        ("rq", ["low", "mails"]),
+        ("sidekiq", ["low", "mails"]),
+        ("celery", ["low", "mails"]),
+    ],
+)
+def test_a_misspelt_queue_is_not_empty(look: Look, layout: str, known: list[str]) -> None:
+    seen = look(layout, "mials", "low", later=0)
+    assert (seen["missing"], seen["known"]) == (["mials"], known)
+    assert "depth" not in seen
+
+
+@pytest.mark.parametrize("layout", ["asynq", "rq", "sidekiq", "celery"])
+def test_where_there_is_no_queue_at_all_nothing_is_empty(look: Look, layout: str) -> None:
+    seen = look(layout)
+    assert (seen["missing"], seen["known"]) == ([], [])
+    assert "depth" not in seen
+
+
+def test_what_a_dead_consumer_holds_is_lost(look: Look, empty: redis.Redis) -> None:
+    for number in range(5):
+        empty.xadd("events", {"n": number})
+    empty.xgroup_create("events", "workers", id="0")
+    empty.xreadgroup("workers", "gone", {"events": ">"}, count=2)
+    seen = look("stream", keys=["events"], group="workers", held_s=600)
+    assert (seen["depth"], seen["retry"], seen["lost"]) == (3, 2, 0)
+    pending = [one["message_id"] for one in empty.xpending_range("events", "workers", "-", "+", 9)]
+    empty.xclaim("events", "workers", "gone", 0, pending, idle=700_000)
+    seen = look("stream", keys=["events"], group="workers", held_s=600)
+    assert (seen["lost"], seen["holders"]) == (2, ["gone"])
+    assert look("stream", keys=["event"], group="workers")["missing"] == ["event"]
+    seen = look("stream", keys=["events"], group="worker")
+    assert (seen["missing"], seen["known"], seen["what"]) == (
+        ["worker"],
+        ["workers"],
+        "consumer group of stream events",
+    )
+
+
+def test_a_list_that_is_not_there_is_told_and_another_kind_of_key_is_no_list(look: Look, empty: redis.Redis) -> None:
+    empty.rpush("jobs", "a", "b")
+    empty.zadd("later", {"a": 1})
+    assert look("list", keys=["jobs", "other"])["absent"] == ["other"]
+    assert look("list", keys=["jobs", "other"])["depth"] == 2
+    with pytest.raises(queues.ProbeError, match="later is a zset and no list"):
+        look("list", keys=["later"])
