@@ -227,10 +227,15 @@ SELECT current_setting('max_connections')::int AS max_connections,
   (SELECT count(*) FROM pg_locks WHERE NOT granted) AS waiting,
   (SELECT count(*) FROM pg_prepared_xacts WHERE :'database' IN ('', database)) AS prepared,
   (SELECT coalesce(json_agg(r), '[]') FROM (
-     SELECT application_name AS name, state, sync_state,
-       coalesce(round(extract(epoch FROM replay_lag)::numeric, 1), 0) AS lag_s,
-       pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn) AS lag_bytes
-     FROM pg_stat_replication WHERE NOT pg_is_in_recovery()) r) AS replicas,
+     SELECT s.application_name AS name, s.state, s.sync_state,
+       coalesce(round(extract(epoch FROM s.replay_lag)::numeric, 1), 0) AS lag_s,
+       pg_wal_lsn_diff(pg_current_wal_lsn(), s.replay_lsn) AS lag_bytes,
+       CASE WHEN s.state = 'backup' THEN 'base backup'
+         WHEN EXISTS (SELECT FROM pg_replication_slots o WHERE o.active_pid = s.pid AND o.slot_type = 'logical')
+           THEN 'subscriber'
+         WHEN s.replay_lsn IS NULL THEN 'WAL receiver'  -- pg_receivewal, and the second connection of pg_basebackup
+         ELSE 'standby' END AS kind
+     FROM pg_stat_replication s WHERE NOT pg_is_in_recovery() ORDER BY s.application_name, s.pid) r) AS replicas,
   pg_is_in_recovery() AS in_recovery
 """
 

@@ -108,7 +108,12 @@ def test_postgres_login(facts: Any, expected: Verdict) -> None:
     assert verdicts(found, "postgres") == {"app1": expected, "app2": UNKNOWN}
 
 
-REPLICA = {"name": "r", "state": "streaming", "lag_s": 2}
+REPLICA = {"name": "r", "state": "streaming", "kind": "standby", "lag_s": 2, "lag_bytes": 4096}
+OTHERS = [
+    {"name": "pg_basebackup", "state": "backup", "kind": "base backup", "lag_s": 0, "lag_bytes": None},
+    {"name": "pg_receivewal", "state": "streaming", "kind": "WAL receiver", "lag_s": 0, "lag_bytes": None},
+    {"name": "reports", "state": "streaming", "kind": "subscriber", "lag_s": 900, "lag_bytes": 9e9},
+]
 
 
 def server(**changes: Any) -> dict[str, Any]:
@@ -144,6 +149,13 @@ def transaction(age_s: float, *locks: str) -> dict[str, Any]:
         ("postgres-replication", {"replicas": 1}, server(), FAIL),
         ("postgres-replication", {"replicas": 1}, server(replicas=[REPLICA]), PASS),
         ("postgres-replication", {"replicas": 1}, server(replicas=[{**REPLICA, "lag_s": 99}]), FAIL),
+        ("postgres-replication", {"replicas": 1}, server(replicas=[REPLICA, *OTHERS]), PASS),
+        ("postgres-replication", {"replicas": 1}, server(replicas=OTHERS), FAIL),
+        ("postgres-replication", {"replicas": 2}, server(replicas=[REPLICA, *OTHERS]), FAIL),
+        ("postgres-replication", {"standbys": ["r"]}, server(replicas=[REPLICA, *OTHERS]), PASS),
+        ("postgres-replication", {"standbys": ["r", "pg_receivewal"]}, server(replicas=[REPLICA, *OTHERS]), FAIL),
+        ("postgres-replication", {}, server(replicas=[{**REPLICA, "lag_bytes": 300_000_000}]), FAIL),
+        ("postgres-replication", {"max_lag_mb": 400}, server(replicas=[{**REPLICA, "lag_bytes": 300_000_000}]), PASS),
         ("postgres-disk", {}, server(), PASS),
         ("postgres-disk", {}, server(disk=disk(14 * GB)), FAIL),
         ("postgres-disk", {}, "refused", FAIL),

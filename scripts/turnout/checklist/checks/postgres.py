@@ -135,13 +135,32 @@ def _transactions(config: Checklist, _situation: Situation, facts: Facts) -> Res
 def _replication(config: Checklist, _situation: Situation, facts: Facts) -> Result:
     if facts["in_recovery"]:
         return _row(True, "this server is a replica itself; the primary is asked", "")
-    replicas, wanted = list(facts["replicas"]), config.postgres.replicas
-    behind = [one for one in replicas if float(one["lag_s"]) > config.postgres.max_lag_s]
-    told = ", ".join(f"{one['name']} {float(one['lag_s']):.1f} s ({one['state']})" for one in replicas) or "no replica"
-    evidence = f"{told}; {wanted} wanted, at most {config.postgres.max_lag_s:g} s behind"
-    return _row(
-        len(replicas) >= wanted and not behind, evidence, "see pg_stat_replication, or set checklist.postgres.replicas"
-    )
+    bounds = config.postgres
+    replicas = [one for one in facts["replicas"] if one["kind"] == "standby"]
+    names = {str(one["name"]) for one in replicas}
+    problems, remedies = [], []
+    if gone := [name for name in bounds.standbys if name not in names]:
+        problems.append(f"not connected: {', '.join(gone)}")
+        remedies.append("start these standbys, or correct checklist.postgres.standbys (each one's application_name)")
+    if len(replicas) < bounds.replicas:
+        problems.append(f"{len(replicas)} connected, {bounds.replicas} wanted")
+        remedies.append("start the standbys, or correct checklist.postgres.replicas")
+    for figure, bound, unit, scale in (
+        ("lag_s", bounds.max_lag_s, "s", 1.0),
+        ("lag_bytes", bounds.max_lag_mb, "MB", 1e6),
+    ):
+        for one in replicas:
+            behind = float(one[figure]) / scale
+            if behind > bound:
+                problems.append(f"{one['name']} is {behind:.1f} {unit} behind, at most {bound:g} {unit}")
+                remedies.append(f"let it catch up, or raise checklist.postgres.max_lag_{unit.lower()}")
+    told = [
+        f"{one['name']} {float(one['lag_s']):.1f} s, {float(one['lag_bytes']) / 1e6:.1f} MB ({one['state']})"
+        for one in replicas
+    ]
+    told += [f"{one['name']} is no standby ({one['kind']})" for one in facts["replicas"] if one["kind"] != "standby"]
+    evidence = "; ".join([*problems, ", ".join(told) or "no replica"])
+    return _row(not problems, evidence, "; ".join(dict.fromkeys(remedies)))
 
 
 def _disk(config: Checklist, _situation: Situation, facts: Facts) -> Result:
