@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import subprocess
 import tarfile
 import tempfile
@@ -13,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from turnout.errors import TurnoutError
+from turnout.migrations.find import DOWN, FLYWAY, number_of
+from turnout.migrations.sections import up_part
 from turnout.release import oci
 from turnout.release.schema import Migration
 
-_DOWN = re.compile(r"\.(down|rollback|revert|undo)(\.|$)|/(down|rollback|revert|undo)\.", re.IGNORECASE)
 MAX_BYTES = 4 << 20
 """Bytes of one migration that are read; a larger one is taken for data."""
 _UNPACK_LIMIT_S = 120
@@ -25,12 +25,16 @@ _WHITEOUT = ".wh."  # before a name, in a layer: gone from the layers below (OCI
 
 @dataclass(frozen=True)
 class MigrationFile:
-    """One migration as the artifact holds it: its path inside, its text, and the way back where there is one."""
+    """One migration as the artifact holds it: its path inside, the text that applies it, and the way back.
+
+    `down` is the path of the file that undoes it (the same one where both are in it), None without one.
+    """
 
     migration: Migration
     path: str
     text: str
     down: str | None
+    in_transaction: bool = True
 
 
 def read(artifact: Path, migrations: Iterable[Migration]) -> dict[str, MigrationFile]:
@@ -38,31 +42,50 @@ def read(artifact: Path, migrations: Iterable[Migration]) -> dict[str, Migration
 
     `artifact` is a `.tar.zst` or `.oci.tar.zst`. Raises `TurnoutError` where it cannot be unpacked.
     """
-    wanted = {migration.sha256: migration for migration in migrations}
-    if not wanted:
+    listed = list(migrations)
+    if not listed:
         return {}
-    texts = _small_files(artifact, set(wanted))
-    by_digest = {hashlib.sha256(content).hexdigest(): path for path, content in texts.items()}
+    texts = _small_files(artifact, {migration.sha256 for migration in listed})
+    by_digest: dict[str, list[str]] = {}
+    for path, content in sorted(texts.items()):
+        by_digest.setdefault(hashlib.sha256(content).hexdigest(), []).append(path)
     found = {}
-    for digest, migration in wanted.items():
-        path = by_digest.get(digest)
-        if path is None:
+    for migration in listed:
+        paths = by_digest.get(migration.sha256, [])
+        if not paths:
             continue
-        found[migration.id] = MigrationFile(
-            migration, path, texts[path].decode("utf-8", "replace"), way_back(path, migration, texts)
-        )
+        path = max(paths, key=lambda one: _likeness(one, migration.id))
+        told = up_part(texts[path].decode("utf-8", "replace"), PurePosixPath(path).suffix)
+        down = way_back(path, texts) or (path if told.has_down else None)
+        found[migration.id] = MigrationFile(migration, path, told.text, down, told.in_transaction)
     return found
 
 
-def way_back(path: str, migration: Migration, paths: Iterable[str]) -> str | None:
+def _likeness(path: str, name: str) -> int:
+    """Return how much a path looks like a migration's, where several files have the same content."""
+    pure = PurePosixPath(path)
+    stem = pure.name.partition(".")[0]
+    app = pure.parent.parent.name
+    return (name in (stem, pure.stem, pure.parent.name, f"{app}.{stem}")) * 2 + stem.startswith(name)
+
+
+def way_back(path: str, paths: Iterable[str]) -> str | None:
     """Return the path of the file that undoes a migration: beside it, of the same number, marked as the way back."""
-    folder = str(PurePosixPath(path).parent)
-    number = re.compile(rf"0*{migration.version}(\D|$)")
+    pure = PurePosixPath(path)
+    stem = pure.name.partition(".up.")[0] if ".up." in pure.name else pure.stem
+    flyway = FLYWAY.fullmatch(pure.name)
     for candidate in sorted(paths):
-        pure = PurePosixPath(candidate)
-        if str(pure.parent) != folder or candidate == path or not _DOWN.search("/" + pure.name):
+        other = PurePosixPath(candidate)
+        if other.parent != pure.parent or candidate == path:
             continue
-        if number.match(pure.name) or re.match(r"(down|rollback|revert|undo)\.", pure.name, re.IGNORECASE):
+        undo = FLYWAY.fullmatch(other.name)
+        if flyway and undo and undo["way"] == "U" and undo["version"] == flyway["version"]:
+            return candidate
+        if not DOWN.search("/" + other.name):
+            continue
+        number = number_of(other.name)
+        same = number == number_of(pure.name) if number is not None else False
+        if other.name.startswith(f"{stem}.") or (same and flyway is None) or DOWN.match("/" + other.name):
             return candidate
     return None
 
@@ -103,5 +126,5 @@ def _add(found: dict[str, bytes], tar: tarfile.TarFile, wanted: set[str]) -> Non
         if not member.isfile() or member.size > MAX_BYTES:
             continue
         content = oci.member(tar, member.name).read()
-        if hashlib.sha256(content).hexdigest() in wanted or _DOWN.search(f"/{path}"):
+        if hashlib.sha256(content).hexdigest() in wanted or DOWN.search(f"/{path}") or FLYWAY.fullmatch(path.name):
             found[str(path)] = content

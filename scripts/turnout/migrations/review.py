@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from turnout.errors import TurnoutError
 from turnout.forge.model import Review
 from turnout.migrations.files import MigrationFile
+from turnout.migrations.find import INSIDE_FOLDER
 from turnout.release.schema import Migration
 from turnout.release.sign import verify
 
@@ -72,7 +73,20 @@ def changed(earlier: dict[str, str], migration: Migration) -> str | None:
     return f"its content changed since the release in service (sha256 {known[:12]}, now {migration.sha256[:12]})"
 
 
-def path_in_repository(file: MigrationFile, folder: str) -> str:
-    """Return where the file lies in the repository: its name below the configured folder."""
-    name = file.path.rpartition("migrations/")[2] if "migrations/" in file.path else Path(file.path).name
-    return f"{folder.rstrip('/')}/{name}" if folder else name
+def paths_in_repository(file: MigrationFile, folder: str) -> list[str]:
+    """Return where the file may lie in the repository: below the configured folder first, then as the artifact has it.
+
+    What of them is the file its checksum tells.
+    """
+    path = PurePosixPath(file.path).parts
+    wanted = PurePosixPath(folder).parts
+    tail = 2 if path[-1] in INSIDE_FOLDER else 1
+    below = path[-tail:]
+    for start in range(len(wanted)):
+        part = wanted[start:]
+        place = next((at for at in range(len(path)) if path[at : at + len(part)] == part), None)
+        if place is not None:
+            below = path[place + len(part) :]
+            break
+    found = ["/".join((*wanted, *below)), *("/".join(path[start:]) for start in range(len(path)))]
+    return list(dict.fromkeys(found))

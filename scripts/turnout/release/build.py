@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import IO
 
 from turnout.errors import TurnoutError
-from turnout.faults import Fault, FaultsError, nearest, shown
+from turnout.faults import Fault, FaultsError, shown
+from turnout.migrations.find import Found, find
 from turnout.release import oci
 from turnout.release.ignore import Ignore
 from turnout.release.manifest import (
@@ -39,9 +40,9 @@ from turnout.release.manifest import (
     check_version,
     from_dict,
 )
-from turnout.release.schema import CONTRACT, EXPAND, KINDS, Migration, SchemaRange
+from turnout.release.schema import EXPAND, Migration, SchemaRange
 from turnout.release.sign import sign
-from turnout.release.store import CHUNK_BYTES, file_chunks, file_sha256
+from turnout.release.store import CHUNK_BYTES, file_chunks
 from turnout.service.environment import KEY
 
 MARKER = ".turnout-complete"
@@ -53,11 +54,6 @@ DEFAULT_IGNORED = (".git/", "__pycache__/", f"/{IGNORE_FILE}", f"/{OPTIONS_FILE}
 _BLOCK_BYTES = 4096
 _NO_COMMIT_TIME = 315_619_200  # 1980-01-02: the first whole day that every archive format can hold
 _ZSTD_LEVEL = 10
-_HEADER_LINES = 20
-_MIGRATION = re.compile(r"(?P<version>\d+)[-_. ](?P<rest>.+)")
-_DOWN = re.compile(r"\.(down|rollback|revert|undo)(\.|$)", re.IGNORECASE)
-_KIND = re.compile(r"turnout:\s*kind\s*=\s*(\S+)")
-_INSIDE_FOLDER = ("up.sql", "migration.sql", "up.py")
 
 
 @dataclass(frozen=True)
@@ -90,7 +86,7 @@ def build(recipe: Recipe, out: Path, key: Path | None) -> Built:
     check_name(recipe.name)
     check_version(recipe.version)
     commit, commit_time = _commit(recipe)
-    migrations = find_migrations(recipe.source / recipe.migrations) if recipe.migrations else ()
+    found = find(recipe.source / recipe.migrations) if recipe.migrations else Found()
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
     built_at = datetime.fromtimestamp(int(epoch), UTC) if epoch.isdigit() else datetime.now(UTC)
     try:
@@ -107,8 +103,9 @@ def build(recipe: Recipe, out: Path, key: Path | None) -> Built:
             built_at=built_at.replace(microsecond=0),
             artifact=artifact,
             environment=_environment(recipe.environment),
-            schema=_schema(recipe, migrations),
-            migrations=migrations,
+            schema=_schema(recipe, found.migrations),
+            migrations=found.migrations,
+            order=found.order,
         )
         from_dict(manifest.as_dict())  # what is written here must be what `parse` takes
         return _write(manifest, out, key)
@@ -191,82 +188,6 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 # Migrations -----------------------------------------------------------------------------------------------------
-
-
-def find_migrations(folder: Path) -> tuple[Migration, ...]:
-    """Return the migrations in a folder, sorted by number.
-
-    A migration is a file `NNNN_name.sql` (also `.up.sql`, `.py`, ...) or a folder `NNNN_name` with `up.sql` or
-    `migration.sql`. Files for the way back (`.down.`, `.rollback.`) and names without a number are passed over.
-    """
-    if not folder.is_dir():
-        raise TurnoutError(
-            "migrations-missing",
-            observed=f"there is no folder {folder}",
-            expected="the folder of the migrations, relative to the source",
-            remedy="give --migrations the right folder, or leave it out",
-        )
-    faults: list[Fault] = []
-    found: dict[int, Migration] = {}
-    for path in sorted(folder.iterdir()):
-        migration = _migration(path, faults)
-        if migration is None:
-            continue
-        other = found.setdefault(migration.version, migration)
-        if other is not migration:
-            faults.append(
-                Fault(
-                    path.name, f"number {migration.version}, as {other.id}", "a number of its own", "rename one of them"
-                )
-            )
-    if not found and not faults:
-        faults.append(
-            Fault(str(folder), "no migration", "files such as 0001_init.up.sql", "check --migrations, or leave it out")
-        )
-    if faults:
-        raise FaultsError("migrations-invalid", f"the migrations in {folder}", faults)
-    return tuple(sorted(found.values(), key=lambda migration: migration.version))
-
-
-def _migration(path: Path, faults: list[Fault]) -> Migration | None:
-    match = _MIGRATION.fullmatch(path.name)
-    if match is None or _DOWN.search(path.name):
-        return None
-    file, name = path, path.name
-    if path.is_dir():
-        inside = next((path / name for name in _INSIDE_FOLDER if (path / name).is_file()), None)
-        if inside is None:
-            return None
-        file = inside
-    else:
-        name = re.sub(r"(\.up)?\.[A-Za-z]+$", "", name)
-    version = int(match["version"])
-    if version < 1 or version > 10**18:
-        faults.append(Fault(path.name, f"number {version}", "a number from 1", "renumber it"))
-    if re.search(r"\s", name):
-        faults.append(Fault(path.name, "a name with blanks", "a name without", "rename it"))
-    kind = EXPAND
-    declared = _declared_kind(file)
-    if declared in KINDS:
-        kind = declared
-    elif declared is not None:
-        likely = nearest(declared, KINDS) or CONTRACT
-        faults.append(
-            Fault(
-                path.name, f"turnout: kind={declared}", f"one of {', '.join(KINDS)}", f"write: turnout: kind={likely}"
-            )
-        )
-    return Migration(version, name, kind, file_sha256(file))
-
-
-def _declared_kind(file: Path) -> str | None:
-    """Return the kind that a comment at the beginning of a migration declares, in any comment syntax."""
-    with file.open(encoding="utf-8", errors="replace") as stream:
-        for _, line in zip(range(_HEADER_LINES), stream, strict=False):
-            found = _KIND.search(line)
-            if found:
-                return found[1].rstrip("*/-> ;")
-    return None
 
 
 def _schema(recipe: Recipe, migrations: Sequence[Migration]) -> SchemaRange:

@@ -17,7 +17,7 @@ import yaml
 from turnout.errors import TurnoutError
 from turnout.faults import Fault, FaultsError, nearest, shown, shown_key
 from turnout.keys import At, Key, Part, Wrong, key, plain, read
-from turnout.release.schema import BUILD, HIGHEST, Migration, SchemaRange, sha256
+from turnout.release.schema import BUILD, BY_NUMBER, HIGHEST, ORDERS, Migration, SchemaRange, sha256
 from turnout.service.environment import KEY, RESERVED, value_fault
 from turnout.service.layout import ROOTFS, Layout
 from turnout.service.model import Service
@@ -35,7 +35,7 @@ KIND_SUFFIXES = {TARBALL: ".tar.zst", OCI_ARCHIVE: ".oci.tar.zst"}
 VERSION = r"[0-9A-Za-z](?:[0-9A-Za-z.+_-]{0,62}[0-9A-Za-z+_-])?"
 VERSION_WORDS = "1 to 64 letters, digits and .+_- (first a letter or digit, no dot last)"
 _COMMIT = r"[0-9a-f]{40}|[0-9a-f]{64}"
-_ORDER = "manifest", "name", "version", "commit", "built_at", "artifact", "environment", "schema", "migrations"
+_ORDER = "manifest", "name", "version", "commit", "built_at", "artifact", "environment", "schema", "order", "migrations"
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -140,6 +140,7 @@ class Manifest(Part):
     migrations: tuple[Migration, ...] = key(
         "migrations that it carries", (), expected="a list of migrations", example="[]"
     )
+    order: str = key("what orders them: their numbers, or only this list", BY_NUMBER, choices=ORDERS, example=BY_NUMBER)
     manifest: int = key(
         "version of this format", FORMAT, must=True, low=FORMAT, high=FORMAT, unit="the format", example=str(FORMAT)
     )
@@ -191,7 +192,8 @@ class Manifest(Part):
         artifact = {name: one for name, one in value["artifact"].items() if one is not None}
         built_at = self.built_at.astimezone(UTC).strftime(_TIME)
         value |= {"built_at": built_at, "artifact": artifact}
-        return {name: value[name] for name in _ORDER}
+        value["migrations"] = [{k: v for k, v in one.items() if k != "after" or v} for one in value["migrations"]]
+        return {name: value[name] for name in _ORDER if name != "order" or self.order != BY_NUMBER}
 
     def dump(self) -> bytes:
         """Return the file's bytes; the same manifest always gives the same bytes."""

@@ -3,19 +3,25 @@
 A state is two whole numbers: the highest migration that is applied, and the highest applied one of kind `contract`
 (0: none). Migrations of kind `expand` only add, so an older release runs on with them; those of kind `contract`
 take away, so a release runs only when it was declared to know them.
+
+Where only the manifest's list orders the migrations (`order: list`; Alembic, Django, Flyway, yoyo), a migration's
+number is its place, and the state's version is how many are applied: what a later release puts in between comes after.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from turnout.keys import At, Part, key
+from turnout.keys import At, Key, Part, key
 
 EXPAND = "expand"
 CONTRACT = "contract"
 KINDS = (EXPAND, CONTRACT)
+BY_NUMBER = "number"
+BY_LIST = "list"
+ORDERS = (BY_NUMBER, BY_LIST)
 HIGHEST = 10**18
 BUILD = "build the release again: turnout release build"
 
@@ -32,6 +38,13 @@ class Migration(Part):
     id: str = key("its name", pattern=r"[^\s/]{1,200}", expected="a name", example="0001_init")
     kind: str = key("whether it only adds", choices=KINDS, example=EXPAND)
     sha256: str = sha256()
+    after: tuple[str, ...] = key(
+        "those that it follows, where that is not the one before it in the list (`base`: none)",
+        (),
+        expected="a list of names of migrations",
+        example="[ae1027a6acf0]",
+        item=Key(expected="a name", example="ae1027a6acf0"),
+    )
 
 
 class SchemaRange(Part):
@@ -62,6 +75,17 @@ def runs_on(wanted: SchemaRange, state: SchemaState) -> bool:
 class _Carrier(Protocol):
     @property
     def migrations(self) -> tuple[Migration, ...]: ...
+
+
+def in_order_of(migrations: Sequence[Migration], order: str, todo: Collection[str]) -> tuple[Migration, ...]:
+    """Return a release's migrations with the numbers that they have for a database where `todo` (ids) are pending.
+
+    In a list without numbers the applied ones come first, in the order of the list.
+    """
+    if order == BY_NUMBER:
+        return tuple(migrations)
+    lived = sorted(migrations, key=lambda one: one.id in todo)
+    return tuple(replace(one, version=place) for place, one in enumerate(lived, 1))
 
 
 def pending(release: _Carrier, state: SchemaState) -> tuple[Migration, ...]:

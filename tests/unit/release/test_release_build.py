@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from turnout.errors import TurnoutError
 from turnout.faults import FaultsError
-from turnout.release.build import build, find_members, find_migrations, is_dirty
+from turnout.migrations.find import find
+from turnout.release.build import build, find_members, is_dirty
 from turnout.release.ignore import Ignore
 from turnout.release.manifest import Image, parse
 
@@ -229,7 +230,7 @@ def migrations(folder: Path, **files: str) -> Path:
 )
 def test_the_kind_is_declared_in_a_comment(tmp_path, comment, kind):
     folder = migrations(tmp_path, **{"1_a__sql": comment + "SELECT 1;"})
-    assert find_migrations(folder)[0].kind == kind
+    assert find(folder).migrations[0].kind == kind
 
 
 @pytest.mark.parametrize(
@@ -246,7 +247,7 @@ def test_the_usual_layouts_of_migrations_are_understood(tmp_path, names, found):
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
-    assert [(m.version, m.id) for m in find_migrations(tmp_path)] == found
+    assert [(m.version, m.id) for m in find(tmp_path).migrations] == found
 
 
 @pytest.mark.parametrize(
@@ -261,7 +262,7 @@ def test_the_usual_layouts_of_migrations_are_understood(tmp_path, names, found):
 )
 def test_migrations_that_are_not_clear_are_refused(tmp_path, files):
     with pytest.raises(FaultsError) as caught:
-        find_migrations(migrations(tmp_path, **files))
+        find(migrations(tmp_path, **files))
     assert caught.value.code == "migrations-invalid"
 
 

@@ -57,10 +57,12 @@ def _reviewed(
     elif file.down is None:
         problem = "it has no down script"
     if not signed and forge is not None and file is not None:
-        path = review.path_in_repository(file, wanted.folder)
-        signed, words = review.by_pull_request(forge.reviews(path, commit))
-        if signed and forge.sha256(path, commit) != one.sha256:
-            signed, words = False, f"{path} at {commit[:12]} is not what the release carries"
+        paths = review.paths_in_repository(file, wanted.folder)
+        path = next((path for path in paths if forge.sha256(path, commit) == one.sha256), None)
+        signed, words = review.by_pull_request(forge.reviews(path or paths[0], commit))
+        if path is None and signed:
+            signed = False
+            words = f"{paths[0]} at {commit[:12]} is not what the release carries (checklist.migrations.folder)"
     elif not signed and forge is None:
         words += ", and no forge is configured"
     remedy = f"let somebody review it, or sign: {review.statement(one).decode().strip()} (docs/checklist.md)"
@@ -77,7 +79,7 @@ def _linted(one: Migration, file: files.MigrationFile | None, wanted: Migrations
     if not file.path.endswith(".sql"):
         text = f"{file.path} is no SQL, so squawk cannot read it"
         return Result(LINTED, Verdict.UNKNOWN, text, "write it as SQL, or waive it with a reason", one.id)
-    found = lint.findings(file.text, allowed=wanted.allowed)
+    found = lint.findings(file.text, allowed=wanted.allowed, in_transaction=file.in_transaction)
     if not found:
         return Result(LINTED, Verdict.PASS, "squawk finds nothing beyond what is allowed", "", one.id, time.time())
     remedy = "mend it (squawkhq.com/docs/rules), or add the rule to checklist.migrations.allowed"
