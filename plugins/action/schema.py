@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from turnout.controller_action import ControllerAction
 from turnout.faults import table
-from turnout.preflight import schema_faults
+from turnout.preflight import schema_faults, unforeseen
 from turnout.release.manifest import parse
-from turnout.release.schema import SchemaState, pending, state_after
+from turnout.release.schema import late_ones, pending, seen_by, state_after, state_in_database
 
 
 class ActionModule(ControllerAction):
@@ -18,15 +18,19 @@ class ActionModule(ControllerAction):
     spec: ClassVar = {
         "manifest": {"type": "dict", "required": True},
         "version": {"type": "int", "required": True},
+        "todo": {"type": "list", "elements": "str"},
+        "unlisted": {"type": "list", "elements": "str", "default": []},
         "recorded": {"type": "dict", "default": {}},
         "stable_record": {"type": "dict", "default": {}},
     }
 
     def perform(self, params):
         """Return what is pending, and the last contract migration once it is applied."""
-        manifest = parse(json.dumps(params["manifest"]).encode())
+        manifest = seen_by(parse(json.dumps(params["manifest"]).encode()), params["todo"])
         state = state_in_database(manifest, params["version"], params["recorded"])
+        late = late_ones(manifest, state, params["todo"])
         faults = schema_faults(manifest, state, params["stable_record"])
+        faults += unforeseen(late, params["unlisted"], params["stable_record"])
         if faults:
             return {
                 "failed": True,
@@ -36,16 +40,13 @@ class ActionModule(ControllerAction):
             }
         after = state_after(manifest, state)
         return {
-            "pending": [step.id for step in pending(manifest, state)],
+            "pending": [
+                *(step.id for step in late),
+                *(step.id for step in pending(manifest, state)),
+                *params["unlisted"],
+            ],
             "version": after.version,
             "last_contract": after.last_contract,
             "contracted": state.last_contract,
             "contracts": [step.version for step in manifest.migrations if step.kind == "contract"],
         }
-
-
-def state_in_database(manifest, version, recorded):
-    """Return the schema state: the version is the database's, what was contracted is known from manifest and record."""
-    applied = [step.version for step in manifest.migrations if step.kind == "contract" and step.version <= version]
-    remembered = int(recorded.get("last_contract") or 0)
-    return SchemaState(version, max([0, *applied, remembered if remembered <= version else 0]))

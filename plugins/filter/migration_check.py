@@ -53,6 +53,8 @@ def migration_plan(value, inventory_dir, candidate, stable, options):
         "up": service.migrate.up,
         "down": service.migrate.down,
         "version_command": service.migrate.version,
+        "tool": service.migrate.tool or "",
+        "listed": {"order": manifest.order, "migrations": manifest.as_dict()["migrations"]},
         "timeout_s": service.migrate.timeout_s,
         "pending": [one.id for one in pending(manifest, SchemaState(base))],
         "base_version": base,

@@ -20,6 +20,7 @@ LISTS = {
     "rails": (r"^\s*(?P<mark>up|down)\s+(?P<name>\d+)\s", ("up",)),
     "yoyo": (r"^(?P<mark>[AU])\s+(?P<name>\S+)\s", ("A",)),
 }
+OF_FILES = ("dbmate", "goose")  # they call a migration by its file
 _EXTENSION = re.compile(r"(\.up)?\.[A-Za-z]+$")
 _ERROR = re.compile(
     r"^(?:error|fatal|failed)\b|^[\w.:]+(?:Error|Exception|errors\.\w+)\b|\b(?:ERROR|FATAL|PANIC):|\bgoose run:",
@@ -52,6 +53,11 @@ def read(tool, code, out, err):
     told = _told(tool, out, text)
     if told is None:
         raise StateError(f"said: {last_words(text)}")
+    if not tool and not out.strip() and err.strip():
+        # Not an empty database: golang-migrate and goose write their version there.
+        raise StateError(
+            f"printed nothing but on standard error: {last_words(err)} (service.migrate.tool says whose it is)"
+        )
     return told
 
 
@@ -79,7 +85,7 @@ def _listed(tool, text):
     told = {"applied": [], "pending": []}
     for found in re.finditer(pattern, text, re.MULTILINE):
         done = found["mark"] in applied if applied else found["mark"] != "Pending"
-        told["applied" if done else "pending"].append(stem(found["name"]) if tool != "django" else found["name"])
+        told["applied" if done else "pending"].append(stem(found["name"]) if tool in OF_FILES else found["name"])
     return told
 
 
@@ -155,10 +161,9 @@ def _up_to(names, migrations, by_number):
 
 def _find(name, migrations):
     """Return the id of the one migration that a tool calls `name`, None without one."""
-    name = name if name.replace(".", "").isdecimal() else stem(name)
     flyway = re.compile(rf"V0*{re.escape(name).replace(re.escape('.'), '[._]')}__")
     for fits in (
-        lambda one: name == one["id"],
+        lambda one: one["id"] in (name, stem(name)),
         lambda one: name.isdecimal() and re.match(rf"0*{int(name)}(\D|$)", one["id"]),
         lambda one: re.match(rf"{re.escape(name)}[-_.]", one["id"]) or flyway.match(one["id"]),
     ):
@@ -182,8 +187,13 @@ def last_words(text):
     return " ".join(text.split())[-500:] or "nothing"
 
 
-def way_out(tool, command, seen, migrations):
-    """Return how a person gets out of a migration that failed half way, by the tool's own commands."""
+def way_out(params, seen):
+    """Return how a person gets out of a migration that failed half way, by the tool's own commands.
+
+    `params` are those of the module C(migrate).
+    """
+    tool, migrations = params["tool"], params["listed"]["migrations"]
+    command = params["tool_command"] or params["version_command"].rpartition(" ")[0]
     dirty, again = seen.get("dirty"), "then deploy again"
     if tool == "golang-migrate" and dirty:
         before = [one["version"] for one in migrations if one["version"] < int(dirty)]

@@ -21,6 +21,7 @@ import time
 import urllib.error
 import urllib.request
 
+from ansible_collections.turnout.ops.plugins.module_utils import migration_state
 from ansible_collections.turnout.ops.plugins.module_utils.answers import ProbeError
 from ansible_collections.turnout.ops.plugins.module_utils.laid_release import MARKER, environment_of, in_unit, marker_of
 from ansible_collections.turnout.ops.plugins.module_utils.pg_session import Session as PostgresSession
@@ -139,11 +140,17 @@ def schema(arguments: dict, limit_s: float) -> dict:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=limit_s, check=False)
     except subprocess.TimeoutExpired:
         raise ProbeError("timeout", f"`{arguments['command']}` did not end within {limit_s:g} s") from None
-    said = done.stdout.strip()
-    if done.returncode or not said.isdecimal():
+    listed = arguments.get("listed") or {"order": "number", "migrations": []}
+    try:
+        seen = migration_state.read(arguments.get("tool") or "", done.returncode, done.stdout, done.stderr)
+        placed = migration_state.place(seen, listed, own=False)
+    except migration_state.StateError:
         # What it printed may hold an address with a password.
-        raise ProbeError("error", f"`{arguments['command']}` ended with code {done.returncode} and no whole number")
-    return {"version": int(said), "told_by": os.path.basename(release_dir)}
+        what = f"ended with code {done.returncode} and told no migration that the release lists"
+        raise ProbeError("error", f"`{arguments['command']}` {what}") from None
+    if seen.get("dirty"):
+        raise ProbeError("error", f"the database is {placed['words']}: that migration failed half way")
+    return {"version": placed["version"], "pending": placed["pending"], "told_by": os.path.basename(release_dir)}
 
 
 def _whole_release(service: str):

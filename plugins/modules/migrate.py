@@ -19,10 +19,19 @@ options:
     description: How the release sees its files, as P(turnout.ops.layout#filter) says it.
     type: dict
     required: true
-  version_command: {description: Prints the highest applied migration as one whole number., type: str, required: true}
+  version_command: {description: "Prints what is applied, as O(tool) does.", type: str, required: true}
   up_command: {description: Applies what is pending; left out to only read the version., type: str}
   environment_file_text: {description: Environment in systemd's EnvironmentFile syntax., type: str, required: true}
   timeout_s: {description: Seconds after which the command is ended., type: int, default: 300}
+  tool:
+    description: The migration tool; empty for a command that prints the last applied migration on one line.
+    type: str
+    default: ""
+  tool_command: {description: How a person calls the tool., type: str, default: ""}
+  listed:
+    description: C(order) and C(migrations) of the release's manifest, in which the state is found.
+    type: dict
+    default: {order: number, migrations: []}
 author: [The Turnout authors (!UNKNOWN)]
 attributes:
   check_mode: {support: full, description: Reads the version and applies nothing.}
@@ -42,8 +51,13 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-before: {description: Highest migration applied before., returned: always, type: int}
-after: {description: Highest migration applied after., returned: success, type: int}
+before: {description: "Highest migration applied before; in a list without numbers, how many.", returned: always,
+  type: int}
+after: {description: The same after., returned: where the database could be asked, type: int}
+pending: {description: Ids of the release's migrations that are not applied., returned: success, type: list,
+  elements: str}
+unlisted: {description: What the tool would apply and the release does not list., returned: success, type: list,
+  elements: str}
 output: {description: "Last lines that the command printed, without secrets.", returned: always, type: str}
 """
 
@@ -53,6 +67,7 @@ import subprocess
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.turnout.ops.plugins.module_utils import migration_state
 from ansible_collections.turnout.ops.plugins.module_utils.laid_release import environment_of, in_unit
 
 RUN_DIR = "/run/turnout"
@@ -137,48 +152,73 @@ def run_unit(params, command, environment_file, timeout_s):
     return done.returncode, done.stdout, done.stderr
 
 
-def read_version(params, environment_file, secrets):
-    """Return the highest applied migration, as the release's own command prints it."""
+def read_state(params, environment_file, secrets):
+    """Return what is applied, as the tool tells it, and where that is in the release's list. Raises MigrateError."""
     code, out, err = run_unit(params, params["version_command"], environment_file, min(params["timeout_s"], 60))
-    said = out.strip()
-    if code or not said.isdecimal():
-        seen = redact((err.strip() or said or "nothing")[-500:], secrets)
+    try:
+        seen = migration_state.read(params["tool"], code, out, err)
+        return seen, migration_state.place(seen, params["listed"])
+    except migration_state.StateError as error:
+        what = f"what {params['tool']} prints" if params["tool"] else "one line, the last applied migration"
         raise MigrateError(
-            f"`{params['version_command']}` ended with code {code} and said: {seen}; expected code 0 and one "
-            "whole number, the highest applied migration; mend the database's address or service.migrate.version"
+            f"`{params['version_command']}` {redact(str(error), secrets)}; expected code 0 and {what}, which the "
+            "release lists; to mend: the database's address, service.migrate.version and tool, or the folder of "
+            "migrations that the release was built with (turnout release build --migrations)"
+        ) from None
+
+
+def check_clean(params, seen, placed):
+    """Raise MigrateError where an earlier migration failed half way."""
+    if seen.get("dirty"):
+        raise MigrateError(
+            f"the database is {placed['words']}: that migration failed half way before; expected: none that did; "
+            f"to mend: {migration_state.way_out(params, seen)}"
         )
-    return int(said)
 
 
 def apply_pending(params, environment_file, secrets):
-    """Run the up command; return its redacted last lines. Raises MigrateError when it fails."""
+    """Run the up command; return its redacted last lines. Raises MigrateError, its first error first."""
     code, out, err = run_unit(params, params["up_command"], environment_file, params["timeout_s"])
-    output = redact("\n".join((out + err).strip().splitlines()[-TAIL_LINES:]), secrets)
+    said = redact((out + err).strip(), secrets)
+    output = "\n".join(said.splitlines()[-TAIL_LINES:])
     if code:
         raise MigrateError(
-            f"`{params['up_command']}` ended with code {code} and said:\n{output}\nexpected code 0 within "
-            f"{params['timeout_s']} s (service.migrate.timeout_s)"
+            f"{migration_state.first_error(redact(err, secrets) or said)}\n"
+            f"`{params['up_command']}` ended with code {code}; expected: code 0 within {params['timeout_s']} s "
+            f"(service.migrate.timeout_s); its last lines:\n{output}"
         )
     return output
 
 
+def failed_half_way(module, error, result, environment_file, secrets):
+    """Fail with the first error, then what the database has now, then the way out."""
+    params = module.params
+    try:
+        seen, placed = read_state(params, environment_file, secrets)
+        result["after"] = placed["version"]
+        now = f"the database is {placed['words']} now"
+    except MigrateError as unread:
+        seen, now = {}, f"what the database has now is not known: {unread}"
+    way_out = migration_state.way_out(params, seen)
+    changed = result.get("after", result["before"]) != result["before"]
+    module.fail_json(msg=f"{error}\n{now}\nto mend: {way_out}", changed=changed, **result)
+
+
 def migrate(module, environment_file):
-    """Read the version, apply what is pending, read it again; return the result."""
+    """Read the state, apply what is pending, read it again; return the result."""
     params = module.params
     check_user(params["user"])
     secrets = secrets_of(environment_of(params["environment_file_text"]))
-    result = {"before": read_version(params, environment_file, secrets), "output": ""}
+    seen, placed = read_state(params, environment_file, secrets)
+    check_clean(params, seen, placed)
+    result = {"before": placed["version"], "output": ""}
     if params["up_command"] and not module.check_mode:
         try:
             result["output"] = apply_pending(params, environment_file, secrets)
         except MigrateError as error:
-            # The command may have applied a part of it: say what the database has now.
-            result["after"] = read_version(params, environment_file, secrets)
-            module.fail_json(msg=str(error), changed=result["after"] != result["before"], **result)
-        result["after"] = read_version(params, environment_file, secrets)
-    else:
-        result["after"] = result["before"]
-    return result
+            failed_half_way(module, error, result, environment_file, secrets)
+        _, placed = read_state(params, environment_file, secrets)
+    return {**result, "after": placed["version"], "pending": placed["pending"], "unlisted": placed["unlisted"]}
 
 
 def main():
@@ -192,6 +232,9 @@ def main():
             "up_command": {"type": "str"},
             "environment_file_text": {"type": "str", "required": True, "no_log": True},
             "timeout_s": {"type": "int", "default": 300},
+            "tool": {"type": "str", "default": ""},
+            "tool_command": {"type": "str", "default": ""},
+            "listed": {"type": "dict", "default": {"order": "number", "migrations": []}},
         },
         supports_check_mode=True,
     )

@@ -21,8 +21,9 @@ options:
     description:
       - JSON text with C(service), C(user), C(database_urls) (the migrator's first), C(redis_url), C(candidate) and
         C(stable) (each C(folder), C(root), C(version) and C(environment)), C(up), C(down), C(version_command),
-        C(pending) (ids, in order), C(base_version), C(seed) and C(checks) (SQL texts by name), C(api) (C(command),
-        C(port), C(health), C(smoke)), C(timeout_s), and C(data_directory) of a restored copy or null. Never shown.
+        C(tool), C(listed) (C(order) and C(migrations) of the candidate's manifest), C(pending) (ids), C(base_version),
+        C(seed) and C(checks) (SQL texts by name), C(api) (C(command), C(port), C(health), C(smoke)), C(timeout_s), and
+        C(data_directory) of a restored copy or null. Never shown.
     type: str
     required: true
 author: [The Turnout authors (!UNKNOWN)]
@@ -42,6 +43,7 @@ causes: {description: "What is wrong, one sentence each; empty for a pass.", ret
   elements: str}
 locks: {description: "Strongest table locks with the seconds they were held.", returned: success, type: list,
   elements: dict}
+pending: {description: Ids of the migrations that were rehearsed., returned: success, type: list, elements: str}
 figures: {description: "Seconds, rows rewritten, bytes grown.", returned: success, type: dict}
 """
 
@@ -59,6 +61,7 @@ import urllib.parse
 import urllib.request
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.turnout.ops.plugins.module_utils import migration_state
 from ansible_collections.turnout.ops.plugins.module_utils.cage import CageError, account, enter, furnish, inside
 from ansible_collections.turnout.ops.plugins.module_utils.ephemeral import (
     BLOCKS_READS,
@@ -70,6 +73,14 @@ from ansible_collections.turnout.ops.plugins.module_utils.ephemeral import (
 from ansible_collections.turnout.ops.plugins.module_utils.laid_release import absolute
 
 DIFF_LINES = 12
+# What migration tools write down of themselves.
+TOOLS_TABLES = {
+    *("schema_migrations", "ar_internal_metadata", "goose_db_version", "alembic_version", "django_migrations"),
+    *("flyway_schema_history", "schema_version", "_yoyo_migration", "_yoyo_log", "_yoyo_version", "yoyo_lock"),
+    *("migrations", "gorp_migrations", "knex_migrations", "knex_migrations_lock", "pgmigrations", "sequelizemeta"),
+    *("__diesel_schema_migrations", "_sqlx_migrations", "_prisma_migrations", "databasechangelog"),
+    *("databasechangeloglock", "__efmigrationshistory"),
+}
 
 
 def redis_settings(url: str) -> list:
@@ -139,8 +150,9 @@ class Rehearsal:
         plan = self.plan
         if plan["stable"] and not plan.get("data_directory"):
             self._migrate(plan["stable"], plan["up"])
-        version = self._version(plan["stable"] or plan["candidate"])
-        if version != plan["base_version"]:
+        placed = self._placed(plan["stable"] or plan["candidate"])
+        plan["pending"] = placed["pending"]
+        if (version := placed["version"]) != plan["base_version"]:
             raise RehearsalError(
                 f"the rehearsal begins at migration {version}, and the database in service is at {plan['base_version']}"
                 " (a release that was taken back leaves its migrations): rehearse on a copy of it, with -e copy=true"
@@ -171,7 +183,7 @@ class Rehearsal:
         rewritten = {
             name: table["rows"]
             for name, table in before["tables"].items()
-            if name in after["tables"] and after["tables"][name]["file"] != table["file"]
+            if name in after["tables"] and after["tables"][name]["file"] != table["file"] and not self._is_record(name)
         }
         return {"seconds": seconds, "before": before, "after": after, "rewritten": rewritten}
 
@@ -221,9 +233,10 @@ class Rehearsal:
             return
         self._same(after, self.database.dump(), "applied again, it gives another schema")
 
-    def _is_record(self, table: str) -> bool:
+    @staticmethod
+    def _is_record(table: str) -> bool:
         """Tell the migration tool's own tables, which count migrations, from the service's data."""
-        return any(word in table.lower() for word in ("migration", "yoyo", "schema_version", "alembic", "flyway"))
+        return table.rpartition(".")[2].strip('"').lower() in TOOLS_TABLES
 
     def _same(self, wanted: str, got: str, what: str) -> None:
         if wanted == got:
@@ -327,10 +340,10 @@ class Rehearsal:
             words = [word.replace("${" + name + "}", value) for word in words]
         return absolute(words, folder)
 
-    def _migrate(self, release: dict, command: str) -> str:
+    def _run(self, release: dict, command: str) -> subprocess.CompletedProcess:
         environment = {**self._base_environment("migrate_user"), **release["environment"]}
         try:
-            done = subprocess.run(
+            return subprocess.run(
                 self._argv(command, release["folder"], release["environment"]), env=environment,
                 stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
                 timeout=self.plan["timeout_s"], **self._where(release, "migrate_user"),
@@ -339,18 +352,24 @@ class Rehearsal:
             raise RehearsalError(f"`{command}` did not end within {self.plan['timeout_s']} s") from None
         except OSError as error:
             raise RehearsalError(f"`{command}` could not be started: {error.strerror}") from None
-        if done.returncode:
-            tail = " / ".join((done.stdout + done.stderr).strip().splitlines()[-4:])
-            raise RehearsalError(
-                f"`{command}` of {release['version']} ended with {done.returncode}: {self._clean(tail)}"
-            )
-        return done.stdout
 
-    def _version(self, release: dict) -> int:
-        said = self._migrate(release, self.plan["version_command"]).strip()
-        if not said.isdecimal():
-            raise RehearsalError(f"`{self.plan['version_command']}` printed no whole number")
-        return int(said)
+    def _migrate(self, release: dict, command: str) -> None:
+        done = self._run(release, command)
+        if done.returncode:
+            said = migration_state.first_error(done.stderr or done.stdout)
+            raise RehearsalError(
+                f"`{command}` of {release['version']} ended with {done.returncode}: {self._clean(said)}"
+            )
+
+    def _placed(self, release: dict) -> dict:
+        """Return where the database is in the candidate's list, as the module `migrate` reads it."""
+        tool, command = self.plan.get("tool") or "", self.plan["version_command"]
+        done = self._run(release, command)
+        try:
+            seen = migration_state.read(tool, done.returncode, done.stdout, done.stderr)
+            return migration_state.place(seen, self.plan["listed"], own=False)
+        except migration_state.StateError as error:
+            raise RehearsalError(f"`{command}` of {release['version']} {self._clean(str(error))}") from None
 
     def _clean(self, text: str) -> str:
         for value in self._secrets:
@@ -374,7 +393,8 @@ def main():
         if rehearsal is None or not isinstance(error, RehearsalError):
             module.fail_json(msg=f"error[rehearsal]: {error}; expected: a rehearsal; to mend: see the message")
         rehearsal.causes.append(str(error))
-    module.exit_json(changed=False, causes=rehearsal.causes, locks=rehearsal.locks, figures=rehearsal.figures)
+    told = {name: getattr(rehearsal, name) for name in ("causes", "locks", "figures")}
+    module.exit_json(changed=False, pending=plan["pending"], **told)
 
 
 if __name__ == "__main__":

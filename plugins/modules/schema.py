@@ -13,7 +13,16 @@ extends_documentation_fragment:
   - turnout.ops.decision
 options:
   manifest: {description: The release's manifest., type: dict, required: true}
-  version: {description: Highest migration applied., type: int, required: true}
+  version: {description: "Highest migration applied; in a list without numbers, how many.", type: int, required: true}
+  todo:
+    description: Ids of the migrations that are not applied; by default those above O(version).
+    type: list
+    elements: str
+  unlisted:
+    description: What the tool would apply and the release does not list; counts as contract.
+    type: list
+    elements: str
+    default: []
   recorded: {description: "Schema state that the edges recorded, or empty.", type: dict, default: {}}
   stable_record: {description: Release record of the release in service., type: dict, default: {}}
 author: [The Turnout authors (!UNKNOWN)]

@@ -85,7 +85,10 @@ def _shape(place: Place, templates: bool) -> dict[str, Any]:
     if place.keys:
         needed = [name for name, one in place.keys.items() if one.required]
         keys = {name: inner(one) for name, one in place.keys.items()}
-        return {"type": "object", "properties": keys, "required": needed, "additionalProperties": False}
+        must: dict[str, Any] = {"required": needed}
+        if kind.instead:
+            must = {"anyOf": [must, {"required": list(kind.instead)}]}
+        return {"type": "object", "properties": keys, **must, "additionalProperties": False}
     if key.names:
         names, one = (place.inside("", name=name)._replace(required=True) for name in (True, False))
         return {"type": "object", "propertyNames": _shape(names, False), "additionalProperties": inner(one)}

@@ -14,7 +14,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple, cast, dataclass_transform, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, NamedTuple, cast, dataclass_transform, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -89,8 +89,11 @@ def key(means: str, default: Any = MISSING, **options: Any) -> Any:
 class Part:
     """A mapping in a file, a frozen dataclass. A key that holds nothing (null) counts as absent.
 
-    A field that is not made by `key` is no key of the file.
+    A field that is not made by `key` is no key of the file. Of the keys `instead` together `written` makes those that
+    must be there.
     """
+
+    instead: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
         """Make a dataclass of it."""

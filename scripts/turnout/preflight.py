@@ -12,7 +12,7 @@ from typing import Any
 
 from turnout.faults import Fault
 from turnout.release.manifest import Manifest
-from turnout.release.schema import SchemaState, pending, runs_on, state_after
+from turnout.release.schema import BY_NUMBER, CONTRACT, Migration, SchemaState, pending, runs_on, state_after
 from turnout.service.model import COLORS
 
 Facts = Mapping[str, Any]
@@ -270,7 +270,7 @@ def slot_faults(
 
 def _schema_fits(manifest: Manifest, edge: Facts, stable_record: Facts) -> list[Fault]:
     recorded = edge.get("schema")
-    if not recorded:
+    if not recorded or manifest.order != BY_NUMBER:  # which of a list are applied only the database tells
         return []
     state = SchemaState(int(recorded["version"]), int(recorded["last_contract"]))
     return schema_faults(manifest, state, stable_record)
@@ -311,6 +311,26 @@ def schema_faults(manifest: Manifest, state: SchemaState, stable_record: Facts) 
                 )
             )
     return faults
+
+
+def unforeseen(late: Sequence[Migration], unlisted: Sequence[str], stable_record: Facts) -> list[Fault]:
+    """Return why migrations that no range can speak of may not be applied under the release in service.
+
+    `late` are pending below one that is applied, `unlisted` those that only the tool knows: of these nobody knows what
+    they do.
+    """
+    breaking = [*(one.id for one in late if one.kind == CONTRACT), *unlisted]
+    if not breaking or not stable_record.get("schema"):
+        return []
+    return [
+        Fault(
+            "migrations",
+            f"{', '.join(breaking)} would be applied, of which {stable_record.get('release')}, in service, cannot know",
+            "contract migrations above all that are applied, and every migration in the release's list",
+            "give it a number above the applied ones; list those of other packages too (turnout release build "
+            "--migrations with a folder that holds them), or apply them by hand once you know that they only add",
+        )
+    ]
 
 
 def _prepared(name: str, host: Facts) -> list[Fault]:

@@ -10,7 +10,7 @@ number is its place, and the state's version is how many are applied: what a lat
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -76,16 +76,32 @@ class _Carrier(Protocol):
     @property
     def migrations(self) -> tuple[Migration, ...]: ...
 
+    @property
+    def order(self) -> str: ...
 
-def in_order_of(migrations: Sequence[Migration], order: str, todo: Collection[str]) -> tuple[Migration, ...]:
-    """Return a release's migrations with the numbers that they have for a database where `todo` (ids) are pending.
 
-    In a list without numbers the applied ones come first, in the order of the list.
+def seen_by[M: _Carrier](release: M, todo: Collection[str] | None) -> M:
+    """Return the release with the numbers that its migrations have for a database where `todo` (ids) are pending.
+
+    In a list without numbers the applied ones come first, in the order of the list. None: not known.
     """
-    if order == BY_NUMBER:
-        return tuple(migrations)
-    lived = sorted(migrations, key=lambda one: one.id in todo)
-    return tuple(replace(one, version=place) for place, one in enumerate(lived, 1))
+    if release.order == BY_NUMBER or todo is None:
+        return release
+    lived = sorted(release.migrations, key=lambda one: one.id in todo)
+    migrations = tuple(replace(one, version=place) for place, one in enumerate(lived, 1))
+    return replace(release, migrations=migrations)  # type: ignore[type-var]  # a Manifest is a dataclass
+
+
+def state_in_database(release: _Carrier, version: int, recorded: Mapping[str, Any]) -> SchemaState:
+    """Return the state: the version is the database's; what was contracted is known from manifest and record."""
+    applied = [step.version for step in release.migrations if step.kind == CONTRACT and step.version <= version]
+    remembered = int(recorded.get("last_contract") or 0)
+    return SchemaState(version, max([0, *applied, remembered if remembered <= version else 0]))
+
+
+def late_ones(release: _Carrier, state: SchemaState, todo: Collection[str] | None) -> tuple[Migration, ...]:
+    """Return the pending migrations whose numbers are below one that is applied."""
+    return tuple(one for one in release.migrations if one.version <= state.version and one.id in (todo or ()))
 
 
 def pending(release: _Carrier, state: SchemaState) -> tuple[Migration, ...]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from turnout.keys import At, Key, Part, key, plain
+from turnout.migrations.tools import TOOLS
 from turnout.service import values
 from turnout.service.environment import METRICS_PORT, RESERVED
 from turnout.service.values import COLORS, DAY_S, NAME, Environment
@@ -183,8 +184,14 @@ class Scheduler(Part):
 class Migrate(Part):
     """The commands that move the schema, and what only they are given."""
 
+    instead = "tool", "command"
+
     up: str = values.command("bin/migrate up", "applies all that is pending")
-    version: str = values.command("bin/migrate version", "prints the highest migration that is applied")
+    version: str = values.command(
+        "bin/migrate version",
+        "prints the last migration that is applied: a number, a timestamp, a hash or its name; nothing or 0 for none."
+        " With `tool`: what that tool prints",
+    )
     down: str | None = values.command("bin/migrate down", "takes the last migration back; only rehearsals use it", None)
     timeout_s: int = values.seconds("seconds that one of these commands may take", 300, 1)
     environment: Environment = values.variables(
@@ -196,6 +203,30 @@ class Migrate(Part):
         "`<name>-migrate`",
         "shop-migrate",
     )
+    tool: str | None = key(
+        "your migration tool, whose output and way out of a half-failed migration are then known; with `command` its"
+        " `up`, `version` and `down` need not be written ([tools](#migration-tools))",
+        None,
+        choices=tuple(TOOLS),
+        example="alembic",
+    )
+    command: str | None = values.command(
+        "bin/alembic", "how the tool is called; what it is to do is added at the end", None
+    )
+
+    @classmethod
+    def written(cls, value: dict[Any, Any]) -> dict[Any, Any]:
+        """Return it with the tool's own commands where none are written."""
+        tool, command = value.get("tool"), value.get("command")
+        if not isinstance(command, str) or not isinstance(tool, str):
+            return value
+        return {name: f"{command.strip()} {words}" for name, words in TOOLS.get(tool, {}).items()} | value
+
+    def disagreements(self) -> Iterator[At]:
+        """Only a known tool has commands that are known."""
+        if self.command and not self.tool:
+            expected = f"tool as well, one of {', '.join(TOOLS)}"
+            yield At(".command", "a command of no tool", expected, "add tool:, or write up: and version: in full")
 
 
 class Bucket(Part):

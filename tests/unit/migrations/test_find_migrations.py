@@ -215,14 +215,13 @@ def test_what_an_alembic_migration_does_tells_its_kind(up: str, kind: str) -> No
 
 
 RAILS = "class AddThings < ActiveRecord::Migration[7.1]\n  %s\nend\n"
-TABLE = "def change\n    create_table :a%s do |t|\n      t.string :x, null: false\n      t.timestamps\n    end\n  end"
 
 
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
         (
-            "def change\n    create_table :a do |t|\n      t.string :x, null: false\n      t.timestamps\n    end\n  end",
+            "def change\n  create_table :a do |t|\n    t.string :x, null: false\n    t.timestamps\n  end\nend",
             EXPAND,
         ),
         ("def change\n    create_table(:a) { |t| t.string :x }\n  end", EXPAND),
@@ -243,7 +242,7 @@ TABLE = "def change\n    create_table :a%s do |t|\n      t.string :x, null: fals
         ("def up\n    execute 'DROP TABLE a'\n  end\n  def down\n    create_table :a\n  end", CONTRACT),
         ("def up\n    execute <<~SQL\n      create_table x\n    SQL\n  end", CONTRACT),
         (
-            "def up\n    add_column :a, :x, :string # execute later\n  end\n\n  def down\n    remove_column :a, :x\n  end",
+            "def up\n  add_column :a, :x, :string # execute later\nend\n\ndef down\n  remove_column :a, :x\nend",
             EXPAND,
         ),
         ("def change\n    change_table :a do |t|\n      t.remove :x\n    end\n  end", CONTRACT),

@@ -76,7 +76,8 @@ def test_migrations_run_as_their_own_user_and_a_host_without_it_is_told(
     monkeypatch.setattr(migrate.subprocess, "run", lambda argv, **_: seen.append(argv) or done)
     layout = {"folder": "/r", "root": "", "environment": {}, "properties": {}}
     params = {"service": "shop", "user": "nobody", "layout": layout, "version_command": "v", "timeout_s": 5}
-    assert migrate.read_version(params, "/run/turnout/x.env", []) == 3
+    params |= {"tool": "", "listed": {"order": "number", "migrations": []}}
+    assert migrate.read_state(params, "/run/turnout/x.env", [])[1]["version"] == 3
     assert "--property=User=nobody" in seen[0]
     assert "--property=ProtectProc=invisible" in seen[0]
     migrate.check_user("nobody")

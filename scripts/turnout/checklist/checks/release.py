@@ -14,7 +14,19 @@ from turnout.drill.parse import FaultError
 from turnout.drill.parse import parse as parse_drill
 from turnout.drill.record import Outcome
 from turnout.release.manifest import Manifest, parse
-from turnout.release.schema import CONTRACT, Migration, SchemaRange, SchemaState, pending, runs_on, state_after
+from turnout.release.schema import (
+    BY_NUMBER,
+    CONTRACT,
+    Migration,
+    SchemaRange,
+    SchemaState,
+    late_ones,
+    pending,
+    runs_on,
+    seen_by,
+    state_after,
+    state_in_database,
+)
 from turnout.service.environment import METRICS_PORT, RESERVED
 
 SLOTS, EDGE, SCHEMA = "slots", "edge", "schema"
@@ -33,7 +45,16 @@ def probes(config: Checklist, situation: Situation, salt: str) -> Iterator[tuple
     for host in situation.hosts("edge"):
         yield host, Probe(EDGE, "edge", config.limit_of("rollback-target"), {"tail": 500})
     if service.migrate is not None:
-        arguments = {"service": service.name, "user": service.migrate.user, "command": service.migrate.version}
+        listed = [
+            {"id": one.id, "version": one.version, "after": one.after} for one in manifest_of(situation).migrations
+        ]
+        arguments = {
+            "service": service.name,
+            "user": service.migrate.user,
+            "command": service.migrate.version,
+            "tool": service.migrate.tool or "",
+            "listed": {"order": manifest_of(situation).order, "migrations": listed},
+        }
         limit_s = max(config.limit_of("migrations-kind"), 10.0)
         yield situation.hosts("api")[0], Probe(SCHEMA, "schema", limit_s, arguments)
 
@@ -187,7 +208,8 @@ def _on_edge(situation: Situation, edge: Facts, color: str | None) -> tuple[str,
     elif down:
         problems.append(f"{', '.join(down)} of {stable} is down by HAProxy's checks")
     limits, recorded = record.get("schema"), edge.get("schema")
-    if limits and recorded and situation.manifest.get("migrations"):
+    by_number = situation.manifest.get("order", BY_NUMBER) == BY_NUMBER  # else only the database tells what is applied
+    if limits and recorded and by_number and situation.manifest.get("migrations"):
         manifest = manifest_of(situation)
         after = state_after(manifest, SchemaState(int(recorded["version"]), int(recorded["last_contract"])))
         if not runs_on(SchemaRange(int(limits["min"]), int(limits["max"])), after):
@@ -259,17 +281,18 @@ def live_state(situation: Situation) -> tuple[SchemaState | None, str]:
     facts, _, words, _ = answer_of(situation, situation.hosts("api")[0], SCHEMA)
     if facts is None:
         return None, words
-    version = int(facts["version"])
     recorded = next((edge.get("schema") for edge in edges(situation).values() if edge.get("schema")), None) or {}
-    applied = [m.version for m in manifest.migrations if m.kind == CONTRACT and m.version <= version]
-    remembered = int(recorded.get("last_contract") or 0)
-    return SchemaState(version, max([0, *applied, remembered if remembered <= version else 0])), ""
+    return state_in_database(seen_by(manifest, facts.get("pending")), int(facts["version"]), recorded), ""
 
 
 def pending_now(situation: Situation) -> tuple[tuple[Migration, ...] | None, str]:
     """Return the migrations that this release would apply now, or None and why that is not known."""
     state, words = live_state(situation)
-    return (None, words) if state is None else (pending(manifest_of(situation), state), "")
+    if state is None:
+        return None, words
+    facts = answer_of(situation, situation.hosts("api")[0], SCHEMA)[0] or {}
+    manifest = seen_by(manifest_of(situation), facts.get("pending"))
+    return (*late_ones(manifest, state, facts.get("pending")), *pending(manifest, state)), ""
 
 
 def _kind(situation: Situation) -> Result:
