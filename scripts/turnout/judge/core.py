@@ -10,6 +10,8 @@ Readings that the rule as written leaves open, and the ones taken here:
 - A missing reading moves no evidence; the next difference covers more time. The comparison always covers
   the same time for both colors, from the last scrape where both were readable, so that a burst that hit
   both is never held against one alone.
+- Where good events are counted, total minus good also holds those in flight, which are not judged before they end or
+  are more than can be in flight (`counters.follow`). What can be is learned from stable's history.
 - An impossible reading (more bad than total events) is treated as missing.
 - The mean over the SLIs is over all that were declared, with their declared weights, judged or not: an SLI
   without traffic keeps E = 1. Choosing them by what was seen would void the guarantee.
@@ -35,7 +37,7 @@ from typing import NamedTuple
 
 from turnout.judge import eprocess, likelihood, promotion
 from turnout.judge.constants import DEFAULT, Constants
-from turnout.judge.counters import NOTHING, Counter, Delta, difference, since, together
+from turnout.judge.counters import Counter, Delta, Tally, follow, in_flight_at, since
 from turnout.judge.dispersion import UNKNOWN, Dispersion
 from turnout.judge.eprocess import EProcess
 from turnout.judge.model import MISSING, Evidence, Judgement, Pair, Rate, Scrape, Sight, Verdict
@@ -45,20 +47,21 @@ from turnout.slo.model import Objective
 P0_CEILING = 0.999
 """A null enlarged by the warm-up allowance stays below 1, where there would be nothing left to test."""
 
+LEAST_SHARE = 0.01
+"""A candidate that has less of the traffic, as smoke tests give it, may still have events in flight."""
+
 KNOWN_FACTORS = 20_000
 """How many worked-out factors are kept at most: a few megabytes."""
 
 
 class _Counts(NamedTuple):
-    """One SLO's last readings, and its events since the release began.
+    """One SLO's events since the release began.
 
     `paired_*` are the events up to the last scrape where both colors were readable, None before the first.
     """
 
-    stable_reading: Counter | None = None
-    candidate_reading: Counter | None = None
-    stable_seen: Delta = NOTHING
-    candidate_seen: Delta = NOTHING
+    stable: Tally = Tally()
+    candidate: Tally = Tally()
     paired_stable: Delta | None = None
     paired_candidate: Delta | None = None
 
@@ -119,22 +122,28 @@ def _usable(reading: Counter | None) -> Counter | None:
     return reading if reading is not None and reading.possible else None
 
 
-def _see(before: _Counts, pair: Pair, *, watching: bool) -> tuple[_Counts, _Seen]:
-    """Take the differences of a scrape and remember its readings."""
+def _see(
+    before: _Counts, pair: Pair, objective: Objective, in_flight: float, share: float, *, watching: bool
+) -> tuple[_Counts, _Seen]:
+    """Take the differences of a scrape and remember its readings; `in_flight` events were seen to be in flight in
+    stable, with all of the traffic."""
     stable, candidate = _usable(pair.stable), _usable(pair.candidate)
+    good = objective.counts_good
     d_candidate = None
-    stable_seen, candidate_seen = before.stable_seen, before.candidate_seen
-    if stable is not None and before.stable_reading is not None:
-        stable_seen = together(stable_seen, difference(before.stable_reading, stable))
-    if candidate is not None and before.candidate_reading is not None:
-        d_candidate = difference(before.candidate_reading, candidate)
-        candidate_seen = together(candidate_seen, d_candidate)
+    of_stable, of_candidate = before.stable, before.candidate
+    if stable is not None:
+        of_stable = follow(of_stable, stable, counts_good=good, in_flight=in_flight)
+    if candidate is not None:
+        allowed = in_flight_at(max(share, LEAST_SHARE), in_flight)
+        of_candidate = follow(of_candidate, candidate, counts_good=good, in_flight=allowed)
+        if before.candidate.reading is not None:
+            d_candidate = since(of_candidate.judged, before.candidate.judged)
     both = None
     paired_stable, paired_candidate = before.paired_stable, before.paired_candidate
     if stable is not None and candidate is not None:
         if paired_stable is not None and paired_candidate is not None:
-            both = (since(stable_seen, paired_stable), since(candidate_seen, paired_candidate))
-        paired_stable, paired_candidate = stable_seen, candidate_seen
+            both = (since(of_stable.judged, paired_stable), since(of_candidate.judged, paired_candidate))
+        paired_stable, paired_candidate = of_stable.judged, of_candidate.judged
     if candidate is None:
         sight = Sight.NO_CANDIDATE
     elif stable is None and not watching:
@@ -145,15 +154,7 @@ def _see(before: _Counts, pair: Pair, *, watching: bool) -> tuple[_Counts, _Seen
         sight = Sight.NO_TRAFFIC
     else:
         sight = Sight.JUDGED
-    after = _Counts(
-        stable_reading=stable if stable is not None else before.stable_reading,
-        candidate_reading=candidate if candidate is not None else before.candidate_reading,
-        stable_seen=stable_seen,
-        candidate_seen=candidate_seen,
-        paired_stable=paired_stable,
-        paired_candidate=paired_candidate,
-    )
-    return after, _Seen(sight, d_candidate, both)
+    return _Counts(of_stable, of_candidate, paired_stable, paired_candidate), _Seen(sight, d_candidate, both)
 
 
 class Judge:
@@ -188,7 +189,7 @@ class Judge:
         states = []
         for objective in self.objectives:
             pair = (readings or {}).get(objective.name, MISSING)
-            counts = _Counts(_usable(pair.stable), _usable(pair.candidate))
+            counts = _Counts(Tally(_usable(pair.stable)), Tally(_usable(pair.candidate)))
             states.append(_SloState(counts, tests))
         return JudgeState(slos=tuple(states))
 
@@ -200,7 +201,8 @@ class Judge:
         evidence: list[Evidence] = []
         for objective, history, slo in zip(self.objectives, self.dispersion, state.slos, strict=True):
             pair = scrape.slos.get(objective.name, MISSING)
-            counts, seen = _see(slo.counts, pair, watching=moment.watching)
+            share = scrape.share_bp / FULL_SHARE_BP
+            counts, seen = _see(slo.counts, pair, objective, history.in_flight, share, watching=moment.watching)
             slo_after = _SloState(counts, self._weigh(objective, history.phi, slo.tests, seen, moment))
             after.append(slo_after)
             evidence.append(self._evidence(objective, history, slo_after, seen, moment))
@@ -278,7 +280,7 @@ class Judge:
         if moment.next_share_bp is not None:
             evidence_for = exp(min(tests.promotion.log_value, log(self.constants.weight_ceiling)))
         enough = evidence_for is not None and evidence_for >= self.constants.promotion_threshold
-        idle = history.total == 0.0 and counts.stable_seen.n == 0.0 and counts.candidate_seen.n == 0.0
+        idle = history.total == counts.stable.total == counts.candidate.total == 0.0
         missing = seen.sight in (Sight.NO_CANDIDATE, Sight.NO_STABLE)
         return Evidence(
             name=objective.name,
@@ -287,8 +289,8 @@ class Judge:
             e_rel=None if moment.watching else tests.relative.value,
             phi=phi,
             p0=objective.p0 + moment.allowance(objective),
-            stable=Rate.of(counts.stable_seen, phi),
-            candidate=Rate.of(counts.candidate_seen, phi),
+            stable=Rate.of(counts.stable.seen, phi),
+            candidate=Rate.of(counts.candidate.seen, phi),
             promotion=evidence_for,
             blocks_promotion=missing or not (enough or idle or not objective.gates_promotion),
         )

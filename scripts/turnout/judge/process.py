@@ -112,10 +112,10 @@ class Session:
         """See everything once, learn phi, and get ready; raises `TurnoutError` for what cannot be seen."""
         reading = self.first_reading()
         history = self.history(reading.at_s)
-        names = list(self.slos)
-        dispersion = history_dispersion(history, names)
-        self.judge = Judge([slo.for_judge() for slo in self.slos.values()], dispersion)
-        self.state = self.judge.begin(last_readings(history, names))
+        objectives = [slo.for_judge() for slo in self.slos.values()]
+        dispersion = history_dispersion(history, objectives)
+        self.judge = Judge(objectives, dispersion)
+        self.state = self.judge.begin(last_readings(history, list(self.slos)))
         self.observe(reading)
         meeting.write(self.folder, meeting.READY, {"notes": self._notes(dispersion)})
 

@@ -14,11 +14,14 @@ from turnout.judge.records import Recording
 from turnout.slo.model import Objective
 
 
-def history_dispersion(history: Sequence[Scrape], names: Sequence[str]) -> dict[str, Dispersion]:
+def history_dispersion(history: Sequence[Scrape], objectives: Sequence[Objective]) -> dict[str, Dispersion]:
     """Return phi per SLO from the scrapes before the release."""
     return {
-        name: overdispersion([(s.t_s, s.slos[name].stable if name in s.slos else None) for s in history])
-        for name in names
+        each.name: overdispersion(
+            [(s.t_s, s.slos[each.name].stable if each.name in s.slos else None) for s in history],
+            counts_good=each.counts_good,
+        )
+        for each in objectives
     }
 
 
@@ -67,7 +70,7 @@ def replay(
     """Yield the judgement after every scrape of a recording, oldest first."""
     objectives = objectives_of(recording, declared)
     names = [o.name for o in objectives]
-    judge = Judge(objectives, history_dispersion(recording.history, names), constants)
+    judge = Judge(objectives, history_dispersion(recording.history, objectives), constants)
     state = judge.begin(last_readings(recording.history, names))
     for scrape in recording.scrapes:
         state, judgement = judge.observe(state, scrape)

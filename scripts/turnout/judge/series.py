@@ -92,6 +92,7 @@ class ColorCounter:
         self.slo = slo
         self._total = 0.0
         self._part = 0.0
+        self._in_flight_before = 0.0
         self._targets: dict[Target, _TargetState] = {}
 
     @property
@@ -122,6 +123,9 @@ class ColorCounter:
             self._total += _grow(state.total, tick.total, counted=state.counted)
             self._part += _grow(state.part, tick.part, counted=state.counted)
             state.counted = True
+            if self.slo.bad is None:
+                # Good ones of events that began before counting did; without them total minus good falls below zero.
+                self._in_flight_before = max(self._in_flight_before, self._part - self._total)
 
     def trouble(self, now_s: float, stale_s: float) -> str | None:
         """Return why the color cannot be read now, None where it can.
@@ -141,5 +145,5 @@ class ColorCounter:
     @property
     def counter(self) -> Counter:
         """All and bad events since the first scrape."""
-        bad = self._part if self.slo.bad is not None else self._total - self._part
+        bad = self._part if self.slo.bad is not None else self._total - self._part + self._in_flight_before
         return Counter(self._total, min(max(bad, 0.0), self._total))

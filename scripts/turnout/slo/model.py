@@ -81,7 +81,7 @@ class Objective:
     mean of the rollback values. For `warm_up_s` seconds after the candidate's first scrape, a further
     `warm_up_allowance` of its events may be bad (latency only). `gates_promotion` false lets the share grow
     without evidence from this SLO (for one with so little traffic that it would hold up every release); it
-    still rolls back.
+    still rolls back. `counts_good` says that good events are counted, and bad ones are what is left of all.
     """
 
     name: str
@@ -90,6 +90,7 @@ class Objective:
     warm_up_s: float = 0.0
     warm_up_allowance: float = 0.0
     gates_promotion: bool = True
+    counts_good: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,7 @@ class Slo:
             warm_up_s=self.warm_up_s,
             warm_up_allowance=self.warm_up_allowance,
             gates_promotion=self.gates_promotion,
+            counts_good=self.good is not None,
         )
 
     @property

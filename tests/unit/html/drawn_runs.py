@@ -91,7 +91,7 @@ class _Live:
         names = list(self.declared)
         if self.judge_state is None:
             past = [records.parse(text) for text in self.history]
-            self.core = Judge(list(self.declared.values()), history_dispersion(past, names))
+            self.core = Judge(list(self.declared.values()), history_dispersion(past, list(self.declared.values())))
             self.judge_state = self.core.begin({name: past[-1].slos[name] for name in names})
         self.judge_state, judgement = self.core.observe(self.judge_state, records.parse(line))
         return judgement
