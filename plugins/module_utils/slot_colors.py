@@ -23,6 +23,7 @@ from ansible_collections.turnout.ops.plugins.module_utils.slot_files import (
     SlotError,
     discard,
     is_complete,
+    is_own_unit,
     last_line,
     run,
     switch_link,
@@ -64,18 +65,13 @@ def read_slot(places: Places, color: str) -> Slot:
     slot = Slot(standing(places, color))
     drop_ins = places.units.glob(f"{places.service}-*@{color}*.service.d/turnout.conf")
     names = [places.environment(color), places.migrate_environment(color)]
-    names += [str(path.relative_to(places.root)) for path in drop_ins if is_own_unit(places, color, path.parent.name)]
+    names += [str(path.relative_to(places.root)) for path in drop_ins if is_own_unit(places, path.parent.name, color)]
     for name in names:
         with contextlib.suppress(FileNotFoundError):
             status = (places.root / name).stat()
             content = (places.root / name).read_bytes()
             slot.files[name] = FileContent(content, stat.S_IMODE(status.st_mode), status.st_gid)
     return slot
-
-
-def is_own_unit(places: Places, color: str, folder: str) -> bool:
-    """Tell whether a drop-in folder belongs to a unit of this service (not to one whose name begins alike)."""
-    return re.fullmatch(rf"{re.escape(places.service)}-[a-z]+@{color}(-\d+)?\.service\.d", folder) is not None
 
 
 def kept_record(places: Places, color: str) -> dict | None:
@@ -204,7 +200,7 @@ def wanted_slot(places: Places, params: dict) -> Slot:
         slot.files[places.migrate_environment(color)] = FileContent(text, 0o600, 0)
     for name, text in params["drop_ins"].items():
         folder, _, file = name.partition("/")
-        if not is_own_unit(places, color, folder) or file != "turnout.conf":
+        if not is_own_unit(places, folder, color) or file != "turnout.conf":
             raise SlotError(
                 "drop-in-name",
                 f"the drop-in {name!r}",

@@ -129,10 +129,15 @@ def temporary_of(path: Path) -> Path:
 
 def remove_temporaries(places: Places) -> None:
     """Remove what a process that was killed was writing; it may hold secrets."""
-    drop_ins = places.units.glob(f"{places.service}-*.service.d")
+    drop_ins = (path for path in places.units.glob(f"{places.service}-*.service.d") if is_own_unit(places, path.name))
     for folder in (places.home, places.root / "etc" / places.service, places.kept, *drop_ins):
         for path in folder.glob(f".*{TEMPORARY}"):
             path.unlink()
+
+
+def is_own_unit(places: Places, folder: str, color: str = "|".join(COLORS)) -> bool:
+    """Tell whether a drop-in folder belongs to a unit of this service (not to one whose name begins alike)."""
+    return re.fullmatch(rf"{re.escape(places.service)}-[a-z]+@({color})(-\d+)?\.service\.d", folder) is not None
 
 
 def sync_folder(path: Path) -> None:

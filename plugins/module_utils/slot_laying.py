@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -197,7 +198,9 @@ def clean_tree(folder: Path) -> None:
             path = Path(parent) / name
             status = path.lstat()
             if stat.S_ISLNK(status.st_mode):
-                if not path.resolve().is_relative_to(real):
+                if loops(path):
+                    raise unfit_member(folder, path, "a link that leads to itself, or through too many others")
+                if not Path(os.path.realpath(path)).is_relative_to(real):
                     raise unfit_member(folder, path, "a link that leads out of the release")
             elif stat.S_ISREG(status.st_mode):
                 links.setdefault((status.st_dev, status.st_ino), [status.st_nlink, status.st_mode]).append(path)
@@ -212,11 +215,22 @@ def clean_tree(folder: Path) -> None:
         raise unfit_member(folder, folder / MARKER, "a name that Turnout keeps for itself")
 
 
+def loops(path: Path) -> bool:
+    """Tell whether the kernel gives up on a link; Python does or does not, by its version."""
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
+
+
 def unfit_member(folder: Path, path: Path, what: str) -> SlotError:
     """Return the error for a member that must not be laid."""
+    name = str(path.relative_to(folder))
+    name = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in name)
     return SlotError(
         "artifact-unsafe",
-        f"{path.relative_to(folder)} in the artifact is {what}",
+        f"{name} in the artifact is {what}",
         "files, folders and links that stay inside",
         "build it with `turnout release build`, which refuses such members, under a new version",
     )
@@ -294,8 +308,12 @@ def clean_rootfs(rootfs: Path, service: str) -> None:
 
 def make_inside(rootfs: Path, path: Path, make) -> None:
     """Make `path` unless it is there, or a link on the way to it leads out of the image."""
-    if not os.path.lexists(path) and path.parent.resolve().is_relative_to(rootfs.resolve()):
+    if os.path.lexists(path) or not Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(rootfs)):
+        return
+    try:
         make(path)
+    except OSError as error:
+        raise unreadable_image(f"/{path.relative_to(rootfs)} cannot be made in it: {error.strerror}") from None
 
 
 def prune(places: Places, params: dict, *, check: bool) -> dict:

@@ -16,18 +16,19 @@ import shutil
 import stat
 import subprocess
 import tarfile
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from turnout.errors import TurnoutError
 from turnout.faults import Fault, FaultsError, shown
 from turnout.migrations.find import Found, find
 from turnout.release import oci
-from turnout.release.ignore import Ignore
+from turnout.release.ignore import IGNORE_FILE, Ignore
 from turnout.release.manifest import (
     OCI_ARCHIVE,
     TARBALL,
@@ -46,14 +47,19 @@ from turnout.release.store import CHUNK_BYTES, file_chunks
 from turnout.service.environment import KEY
 
 MARKER = ".turnout-complete"
-IGNORE_FILE = ".turnoutignore"
 OPTIONS_FILE = "turnout-release.yml"
-# Never wanted in a release: history, what Python makes anew, and the two files that are for this program.
-DEFAULT_IGNORED = (".git/", "__pycache__/", f"/{IGNORE_FILE}", f"/{OPTIONS_FILE}")
+_NEVER = Ignore.of((".git", IGNORE_FILE, f"/{OPTIONS_FILE}"))  # history, and the files that are for this program
+_BY_DEFAULT = Ignore.of(("__pycache__/",))  # what Python makes anew
 
 _BLOCK_BYTES = 4096
 _NO_COMMIT_TIME = 315_619_200  # 1980-01-02: the first whole day that every archive format can hold
 _ZSTD_LEVEL = 10
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # RFC 8878, 3.1.1
+_LAYER = "application/vnd.oci.image.layer."
+_LAYERS = {f"{_LAYER}{kind}{by}" for kind in ("v1.tar", "nondistributable.v1.tar") for by in ("", "+gzip")}
+_MOST_LINKS = 32  # Linux follows 40, some of them on the way to the release
+_CONTROLS = ("Cc", "Zl", "Zp")
+_TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # Unicode Standard Annex 9
 
 
 @dataclass(frozen=True)
@@ -154,9 +160,9 @@ def _environment(names: Sequence[str]) -> tuple[str, ...]:
 def _commit(recipe: Recipe) -> tuple[str, int | None]:
     """Return the commit's full id and its time in seconds since the epoch (None outside of git)."""
     wanted = recipe.commit or "HEAD"
-    found = _git(recipe.source, "rev-parse", "--verify", "--quiet", f"{wanted}^{{commit}}")
+    found, said = _git(recipe.source, "rev-parse", "--verify", f"{wanted}^{{commit}}")
     if found is not None:
-        time = _git(recipe.source, "show", "-s", "--format=%ct", found)
+        time, _ = _git(recipe.source, "show", "-s", "--format=%ct", found)
         return found, int(time) if time is not None and time.isdigit() else None
     if recipe.commit is not None and re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", recipe.commit):
         return recipe.commit, None
@@ -164,27 +170,33 @@ def _commit(recipe: Recipe) -> tuple[str, int | None]:
         f"git init {recipe.source} && git -C {recipe.source} add . && git -C {recipe.source} commit -m {recipe.version}"
     )
     in_full = "give it in full: --commit $(git rev-parse HEAD), run where the source's repository is"
+    own = re.search(r"^\s+(git .+)$", said, re.MULTILINE)  # git's own remedy, as for a "dubious ownership"
+    by_hand = in_full if recipe.commit is not None else f"make one: {begin}; or {in_full}"
     raise TurnoutError(
         "commit-unknown",
-        observed=f"{recipe.source} is in no git repository with a commit {wanted}",
+        observed=f"git knows no commit {wanted} in {recipe.source}: {said.partition(chr(10))[0]}",
         expected="the commit that the release is built from",
-        remedy=in_full if recipe.commit is not None else f"make one: {begin}; or {in_full}",
+        remedy=own[1] if own else by_hand,
     )
 
 
 def is_dirty(source: Path) -> bool:
     """Tell whether tracked files below `source` differ from the commit."""
-    return bool(_git(source, "status", "--porcelain", "--untracked-files=no", "--", "."))
+    return bool(_git(source, "status", "--porcelain", "--untracked-files=no", "--", ".")[0])
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
+def _git(folder: Path, *arguments: str) -> tuple[str | None, str]:
+    """Return what git answers (None where it fails), and what it says beside it."""
     try:
         result = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=60, check=False
-        )
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return None
-    return result.stdout.strip() if result.returncode == 0 else None
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, errors="replace", timeout=60,
+            check=False, env={**os.environ, "LC_ALL": "C"},
+        )  # fmt: skip
+    except FileNotFoundError:
+        return None, "there is no program git on PATH"
+    except subprocess.TimeoutExpired:
+        return None, "no answer within 60 s"
+    return result.stdout.strip() if result.returncode == 0 else None, result.stderr.strip()
 
 
 # Migrations -----------------------------------------------------------------------------------------------------
@@ -241,16 +253,15 @@ def find_members(root: Path, out: Path) -> list[str]:
 
     Raises `FaultsError` (code `source-unsafe`) with every entry that cannot be in a release.
     """
-    ignore = Ignore.read(root / IGNORE_FILE, DEFAULT_IGNORED)
     faults: list[Fault] = []
     members: list[str] = []
-    for path in _walk(root, ignore, out):
+    for path in _walk(root, _BY_DEFAULT, out):
         relative = path.relative_to(root).as_posix()
         fault = _unfit(root, path, relative)
         if fault is None:
             members.append(relative)
         else:
-            faults.append(Fault(relative.encode(errors="replace").decode(), *fault))
+            faults.append(Fault(_escaped(relative), *fault))
     if faults:
         raise FaultsError("source-unsafe", f"the files below {root}", faults)
     if not any((root / member).is_file() for member in members):
@@ -264,11 +275,13 @@ def find_members(root: Path, out: Path) -> list[str]:
 
 
 def _walk(folder: Path, ignore: Ignore, out: Path, prefix: str = "") -> Iterator[Path]:
+    ignore = ignore.within(folder, prefix)
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             relative = f"{prefix}{entry.name}"
             is_folder = entry.is_dir(follow_symlinks=False)
-            if ignore.matches(relative, is_folder=is_folder) or Path(entry.path) == out:
+            left_out = any(rules.matches(relative, is_folder=is_folder) for rules in (_NEVER, ignore))
+            if left_out or Path(entry.path) == out:
                 continue
             yield Path(entry.path)
             if is_folder:
@@ -280,29 +293,65 @@ def _unfit(root: Path, path: Path, relative: str) -> tuple[str, str, str] | None
     leave_out = f"remove it, or name it in {IGNORE_FILE}"
     if relative == MARKER:
         return "a name that Turnout writes itself", "another name", "rename it"
-    try:
-        relative.encode()
-    except UnicodeEncodeError:
-        return "a name that is no UTF-8", "a name in UTF-8", "rename it"
-    if not relative.isprintable():
-        return "a name with control characters", "a printable name", "rename it"
+    unfit = _unfit_name(path.name)
+    if unfit is not None:
+        return f"a name {unfit}", "a name in UTF-8 that reads as it is", "rename it"
     mode = path.lstat().st_mode
     if stat.S_ISLNK(mode):
-        return _unfit_link(root, path, leave_out)
+        target = str(path.readlink())
+        wrong = _unfit_name(target) or _astray(root, relative)
+        expected = "a relative link that stays inside the release and comes to an end"
+        mend = f"copy the file instead, or {leave_out}"
+        return (f"a link to {_escaped(target)}: {wrong}", expected, mend) if wrong else None
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         return "neither a file, a folder nor a link", "one of these", leave_out
     return None
 
 
-def _unfit_link(root: Path, path: Path, leave_out: str) -> tuple[str, str, str] | None:
-    target = str(path.readlink())
-    within = "a relative link that stays inside the release"
-    if target.startswith("/"):
-        return f"a link to {target}", within, f"copy the file instead, or {leave_out}"
-    if not Path(os.path.normpath(path.parent / target)).is_relative_to(root):
-        return f"a link to {target}, outside of the source", within, f"copy the file instead, or {leave_out}"
-    if not path.resolve().is_relative_to(root):
-        return f"a link to {target}, which leads outside in the end", within, leave_out
+def _unfit_name(name: str) -> str | None:
+    """Return what in a name a host, a log or a reader could take for something else, or None.
+
+    Every letter, sign and space is a name's own matter, joiners and marks that show nothing too.
+    """
+    if any(unicodedata.category(letter) == "Cs" for letter in name):
+        return "that is no UTF-8"
+    if any(unicodedata.category(letter) in _CONTROLS for letter in name):
+        return "with control characters or line ends"
+    if any(unicodedata.bidirectional(letter) in _TURNS for letter in name):
+        return "with characters that turn the direction of what follows"
+    return None
+
+
+def _escaped(name: str) -> str:
+    """Return a name as a message may show it: what shows nothing, or does something, as its number."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in name)
+
+
+def _astray(root: Path, member: str) -> str | None:
+    """Return what is wrong with the way that a link leads, or None; what it leads to need not be there.
+
+    It is followed by the paths of the release alone: the folder of the source has another name on a host.
+    """
+    place: list[str] = []
+    rest, links = member.split("/"), 0
+    while rest:
+        name = rest.pop(0)
+        if name == ".." and not place:
+            return "outside of the source"
+        if name == "..":
+            place.pop()
+        elif name not in ("", "."):
+            path = root.joinpath(*place, name)
+            if not path.is_symlink():
+                place.append(name)
+                continue
+            links += 1
+            target = str(path.readlink())
+            if target.startswith("/"):
+                return "a path from the root of the host" if links == 1 else f"it leads to {_escaped(target)}"
+            if links > _MOST_LINKS:
+                return f"it leads to itself, or through more than {_MOST_LINKS} links"
+            rest = target.split("/") + rest
     return None
 
 
@@ -356,6 +405,7 @@ def _read_image(image: Path) -> Image:
             manifest = json.load(oci.blob(archive, listed[0]))
             if "config" not in manifest:
                 raise _no_image(image, "a list of images")
+            _check_layers(image, archive, manifest["layers"])
             about = json.load(oci.blob(archive, manifest["config"]))
             config = about.get("config") or {}
             variables = dict(pair.partition("=")[::2] for pair in config.get("Env") or ())
@@ -365,6 +415,23 @@ def _read_image(image: Path) -> Image:
     except (OSError, tarfile.TarError, KeyError, ValueError, AttributeError, TypeError, IndexError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "no OCI layout in it"
         raise _no_image(image, reason) from None
+
+
+def _check_layers(image: Path, archive: tarfile.TarFile, layers: list[dict[str, Any]]) -> None:
+    """Refuse layers that hosts cannot unpack: umoci 0.4.7, in Debian 12 and 13, reads plain tar and gzip."""
+    for number, layer in enumerate(layers, start=1):
+        kind = str(layer["mediaType"])
+        if kind in _LAYERS and oci.blob(archive, layer).read(4) != _ZSTD_MAGIC:
+            continue
+        raise TurnoutError(
+            "image-layer",
+            observed=f"layer {number} of {len(layers)} in {image} is {_escaped(kind)[:100]}"
+            + (", compressed by zstd" if kind in _LAYERS else ""),
+            expected="layers that hosts of Debian 12 and 13 unpack: tar as it is, or compressed by gzip",
+            remedy=f'podman: compression_format = "gzip" in containers.conf, then podman load --input {image} and '
+            "podman save --format oci-archive again; docker: docker buildx build "
+            f"--output type=oci,dest={image},compression=gzip,force-compression=true",
+        )
 
 
 def _no_image(image: Path, reason: str) -> TurnoutError:

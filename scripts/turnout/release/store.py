@@ -19,15 +19,18 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
+import yaml
+
 from turnout.errors import TurnoutError
 from turnout.keys import Wrong
-from turnout.release.manifest import SUFFIX, VERSION, manifest_file
+from turnout.release.manifest import MAX_BYTES, SUFFIX, VERSION, manifest_file
 from turnout.service.model import HttpAccess, Releases, S3Access
-from turnout.service.values import ENDPOINT, checked_source
+from turnout.service.values import ENDPOINT, NAME, checked_source
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -38,6 +41,7 @@ _READ_TIMEOUT_S = 30
 _ATTEMPTS = 3
 _MAX_OBJECT_BYTES = 5 * 10**9  # what S3 takes in one put, which is what can be made conditional
 _SHOWN_VERSIONS = 10
+_READERS = 8  # manifests that are read at a time
 _AT = " at "  # between an S3 address and its server
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")  # read by boto3 itself
 
@@ -148,10 +152,25 @@ def _version_key(version: str) -> tuple[tuple[int, int, str], ...]:
     return (*((2, int(part), "") if part.isdigit() else (0, 0, part) for part in parts), (1, 0, ""))
 
 
-def _versions_in(files: Iterator[str], service: str) -> list[str]:
+def _versions_in(store: Store, files: Iterator[str], service: str) -> list[str]:
     pattern = re.compile(re.escape(service) + "-(" + VERSION + ")" + re.escape(SUFFIX))
-    found = (pattern.fullmatch(file) for file in files)
-    return sort_versions([match[1] for match in found if match])
+    found = [match for match in map(pattern.fullmatch, files) if match]
+    with ThreadPoolExecutor(_READERS) as pool:
+        own = pool.map(lambda match: _is_of(store, match[0], service), found)
+        return sort_versions([match[1] for match, is_own in zip(found, own, strict=True) if is_own])
+
+
+def _is_of(store: Store, file: str, service: str) -> bool:
+    """Tell whether a manifest is this service's: `shop-web-2.0.0` is 2.0.0 of shop-web, or web-2.0.0 of shop."""
+    words = file.removesuffix(SUFFIX).split("-")
+    splits = [("-".join(words[:count]), "-".join(words[count:])) for count in range(1, len(words))]
+    if sum(bool(re.fullmatch(NAME, name) and re.fullmatch(VERSION, version)) for name, version in splits) == 1:
+        return True
+    try:
+        said = yaml.safe_load(read_small(store, file, MAX_BYTES))
+    except (FileNotFoundError, yaml.YAMLError, TurnoutError):
+        return True  # whoever asks for it hears what is wrong with it
+    return not isinstance(said, dict) or said.get("name", service) == service
 
 
 def _immutable(store: Store, file: str) -> TurnoutError:
@@ -197,7 +216,7 @@ class FolderStore:
     def versions(self, service: str) -> list[str] | None:
         """Return the versions whose manifest lies in the folder."""
         with self._faults():
-            return _versions_in((path.name for path in self._existing().iterdir()), service)
+            return _versions_in(self, (path.name for path in self._existing().iterdir()), service)
 
     @contextmanager
     def open(self, file: str) -> Generator[Iterator[bytes]]:
@@ -407,7 +426,7 @@ class S3Store:
                 Bucket=self._bucket, Prefix=f"{self._prefix}{service}-"
             )
             keys = (entry["Key"] for page in pages for entry in page.get("Contents", []))
-            return _versions_in((key.removeprefix(self._prefix) for key in keys), service)
+            return _versions_in(self, (key.removeprefix(self._prefix) for key in keys), service)
 
     @contextmanager
     def open(self, file: str) -> Generator[Iterator[bytes]]:

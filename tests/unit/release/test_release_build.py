@@ -1,5 +1,6 @@
 """Builds: the same tree gives the same bytes, and nothing gets in that must not."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fit_names import FIT_LINKS, FIT_NAMES
 from hypothesis import given
 from hypothesis import strategies as st
 from turnout.errors import TurnoutError
@@ -109,6 +111,59 @@ def test_a_link_through_a_link_cannot_lead_out(recipe, tmp_path):
         build(recipe, tmp_path / "dist", None)
 
 
+@pytest.mark.parametrize(
+    ("links", "wrong"),
+    [
+        ({"a": "a"}, "leads to itself"),
+        ({"a": "b", "b": "a"}, "leads to itself"),
+        ({"a": "lib/../b/x", "b": "a"}, "leads to itself"),
+        ({f"l{n}": f"l{n + 1}" for n in range(40)} | {"l40": "lib"}, "more than 32 links"),
+        ({"a": "../source/lib/data.txt"}, "outside of the source"),  # the folder has another name on a host
+        ({"a": "missing/../../x"}, "outside of the source"),
+        ({"a": "b", "b": "/etc"}, "leads to /etc"),
+    ],
+)
+def test_links_that_no_host_can_follow_are_refused(recipe, links, wrong):
+    for name, target in links.items():
+        (recipe.source / name).symlink_to(target)
+    with pytest.raises(FaultsError) as caught:
+        find_members(recipe.source, NOWHERE)
+    assert caught.value.code == "source-unsafe"
+    assert wrong in {fault.path: fault.observed for fault in caught.value.faults}[next(iter(links))]
+
+
+def test_links_to_nothing_to_folders_and_through_links_are_kept(recipe):
+    targets = {**FIT_LINKS, "up": "lib/..", "through": "up/current", "lib/back": "../bin/api"}
+    for name, target in targets.items():
+        (recipe.source / name).symlink_to(target)
+    assert set(targets) <= set(find_members(recipe.source, NOWHERE))
+
+
+def test_names_of_any_letters_and_spaces_are_kept(recipe, tmp_path):
+    for name in FIT_NAMES:
+        (recipe.source / name).write_text(name)
+    built = build(recipe, tmp_path / "dist", None)
+    assert set(FIT_NAMES) <= {member.name for member in members_of(built.artifact_path)}
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("line\u2028end", "line\\u2028end"), ("esc\x1b[2J", "esc\\x1b[2J"), ("c1\x9b", "c1\\x9b"), ("tab\t", "tab\\t"),
+        ("gpj\u202e.exe", "gpj\\u202e.exe"), ("isolate\u2066", "isolate\\u2066"), ("bad\udcff", "bad\\udcff"),
+    ],
+)  # fmt: skip
+def test_names_that_read_as_something_else_are_refused_and_shown_as_they_are(recipe, name, told):
+    (recipe.source / name).touch()
+    (recipe.source / "link").symlink_to(name)
+    with pytest.raises(FaultsError) as caught:
+        find_members(recipe.source, NOWHERE)
+    assert sorted(fault.path for fault in caught.value.faults) == sorted([told, "link"])
+    assert str(caught.value).isprintable() or set(filter(lambda char: not char.isprintable(), str(caught.value))) == {
+        "\n"
+    }
+
+
 def test_all_unfit_entries_are_told_at_once(recipe, tmp_path):
     os.mkfifo(recipe.source / "pipe")
     (recipe.source / ".turnout-complete").touch()
@@ -204,6 +259,27 @@ def test_outside_of_git_the_commit_must_be_given(recipe, tmp_path):
         build(replace(recipe, commit=None), tmp_path / "dist", None)
     assert caught.value.code == "commit-unknown"
     assert "--commit" in caught.value.remedy
+
+
+def test_an_owner_that_git_does_not_trust_is_told_in_its_words_with_its_remedy(recipe, tmp_path, monkeypatch):
+    git(recipe.source, "init", "-q")
+    git(recipe.source, "add", ".")
+    git(recipe.source, "commit", "-q", "-m", "x")
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own way to test it
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(TurnoutError) as caught:
+        build(replace(recipe, commit=None), tmp_path / "dist", None)
+    assert caught.value.code == "commit-unknown"
+    assert f"fatal: detected dubious ownership in repository at '{recipe.source}'" in caught.value.observed
+    assert caught.value.remedy == f"git config --global --add safe.directory {recipe.source}"
+    monkeypatch.delenv("GIT_TEST_ASSUME_DIFFERENT_OWNER")
+    assert build(replace(recipe, commit=None), tmp_path / "dist", None)
+
+
+def test_a_missing_git_is_told(recipe, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(TurnoutError, match="there is no program git on PATH"):
+        build(replace(recipe, commit=None), tmp_path / "dist", None)
 
 
 # Migrations -----------------------------------------------------------------------------------------------------
@@ -312,10 +388,12 @@ def oci_archive(path: Path, files: dict[str, bytes]) -> Path:
     return path
 
 
-def image(path: Path, config: dict[str, object]) -> Path:
-    """Write an OCI archive of one image without layers, with this configuration."""
+def image(path: Path, config: dict[str, object], *layers: tuple[str, bytes]) -> Path:
+    """Write an OCI archive of one image with this configuration and layers: the end of their media type, content."""
     about = json.dumps({"architecture": "amd64", "os": "linux", "config": config}).encode()
-    blobs = {"a": about, "b": json.dumps({"config": {"digest": "sha256:a"}, "layers": []}).encode()}
+    listed = [{"digest": f"sha256:l{number}", "mediaType": kind} for number, (kind, _) in enumerate(layers)]
+    blobs = {"a": about, "b": json.dumps({"config": {"digest": "sha256:a"}, "layers": listed}).encode()}
+    blobs |= {f"l{number}": content for number, (_, content) in enumerate(layers)}
     index = json.dumps({"manifests": [{"digest": "sha256:b"}]}).encode()
     files = {"oci-layout": b"{}", "index.json": index, **{f"blobs/sha256/{name}": blobs[name] for name in blobs}}
     return oci_archive(path, files)
@@ -340,6 +418,38 @@ def test_an_image_becomes_an_artifact_that_says_how_it_is_run(recipe, tmp_path):
 def test_an_image_that_says_nothing_begins_at_its_root(recipe, tmp_path):
     built = build(replace(recipe, image_archive=image(tmp_path / "image.tar", {})), tmp_path / "dist", None)
     assert built.manifest.artifact.image == Image("amd64", "/", {})
+
+
+LAYER = "application/vnd.oci.image.layer.v1.tar"
+ZSTD = b"\x28\xb5\x2f\xfd rest"
+
+
+@pytest.mark.parametrize(
+    "kind", [LAYER, f"{LAYER}+gzip", "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"]
+)
+def test_layers_that_hosts_unpack_are_released(recipe, tmp_path, kind):
+    archive = image(tmp_path / "image.tar", {}, (kind, b"\x1f\x8b"))
+    assert build(replace(recipe, image_archive=archive), tmp_path / "dist", None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        (f"{LAYER}+zstd", ZSTD),
+        (f"{LAYER}+gzip", ZSTD),
+        (LAYER, ZSTD),
+        (f"{LAYER}+gzip+encrypted", b""),
+        ("application/vnd.docker.image.rootfs.diff.tar.gzip", b"\x1f\x8b"),
+    ],
+)
+def test_layers_that_no_host_unpacks_are_refused_at_the_build(recipe, tmp_path, kind, content):
+    archive = image(tmp_path / "image.tar", {}, (LAYER, b"tar"), (kind, content))
+    with pytest.raises(TurnoutError) as caught:
+        build(replace(recipe, image_archive=archive), tmp_path / "dist", None)
+    assert caught.value.code == "image-layer"
+    assert "layer 2 of 2" in caught.value.observed
+    assert "compression=gzip" in caught.value.remedy
+    assert not list((tmp_path / "dist").glob("*"))
 
 
 NO_IMAGES = {
@@ -394,9 +504,67 @@ def test_what_is_no_image_is_refused(recipe, tmp_path, content):
     ],
 )
 def test_ignore_patterns(patterns, path, folder, ignored):
-    assert Ignore(patterns).matches(path, is_folder=folder) is ignored
+    assert Ignore.of(patterns).matches(path, is_folder=folder) is ignored
 
 
 @given(st.lists(st.text(max_size=10), max_size=4), st.text(min_size=1, max_size=10))
 def test_no_pattern_crashes(patterns, path):
-    Ignore(patterns).matches(path, is_folder=False)
+    with contextlib.suppress(TurnoutError):
+        Ignore.of(patterns).matches(path, is_folder=False)
+
+
+# Each is a tree with its ignore files; git itself says what is left of it.
+TREE = (
+    "a", "b.log", "keep.log", "#a", "!a", "a ", " a", "x/a", "x/b.log", "x/keep.log", "x/y/a", "x/y/z/b.log",
+    "logs/1", "logs/keep", "src/[a]", "src/a-b", "src/\u202f", "build/out/1", "lib/build", "back\\slash", "{a,b}",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"": "*.log\n!keep.log\n"},
+        {"": "\ufeff*.log\r\n!keep.log\r\n"},
+        {"": "a \n"},
+        {"": "a\\ \n"},
+        {"": "\\#a\n\\!a\n"},
+        {"": "#a\n"},
+        {"": " a\n"},
+        {"": "logs/*\n!logs/keep\n"},
+        {"": "logs/**\n!logs/keep\n"},
+        {"": "logs/\n!logs/keep\n"},
+        {"": "x/**/b.log\n"},
+        {"": "**/y\n"},
+        {"": "/build\n"},
+        {"": "build/\n"},
+        {"": "x/**/\n"},
+        {"": "*\n!*/\n!x/**\n"},
+        {"": "src/\\[a\\]\n[!a-z]a\n"},
+        {"": "src/[[]a]\nsrc/[]a]-b\n"},
+        {"": "src/\u202f\na\t\n"},
+        {"": "back\\\\slash\n{a,b}\n?a\n"},
+        {"": "*.log\n", "x": "!b.log\n/a\n"},
+        {"": "a\n", "x": "!a\n", "x/y": "a\n*.log\n"},
+        {"": "x\n", "x": "!*\n"},
+    ],
+)
+def test_ignore_files_mean_what_they_mean_to_git(tmp_path, files):
+    for name in TREE:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for folder, text in files.items():
+        (tmp_path / folder / ".turnoutignore").write_text(text, newline="")
+    git(tmp_path, "init", "-q")
+    listed = ["git", "-C", tmp_path, "ls-files", "-z", "--others", "--exclude-per-directory=.turnoutignore"]
+    left = subprocess.run(listed, check=True, capture_output=True, text=True).stdout.split("\0")
+    members = {name for name in find_members(tmp_path, NOWHERE) if not (tmp_path / name).is_dir()}
+    assert members == {name for name in left if name and not name.endswith(".turnoutignore")}
+
+
+@pytest.mark.parametrize("line", ["*.[log", "[z-a]", "a\\", "[[:digit:]]", "[\\]]", "!", "!["])
+def test_a_pattern_that_cannot_be_followed_is_told_with_its_line(recipe, line):
+    (recipe.source / "lib/.turnoutignore").write_text(f"# fine\n*.log\n{line}\n")
+    with pytest.raises(TurnoutError) as caught:
+        find_members(recipe.source, NOWHERE)
+    assert caught.value.code == "ignore-file"
+    assert caught.value.observed.startswith(f"{recipe.source}/lib/.turnoutignore:3: {line!r}")

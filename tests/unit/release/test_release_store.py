@@ -98,6 +98,15 @@ def test_versions_are_those_with_a_manifest_of_that_service(store, tmp_path):
     assert store.versions("nothing") == []
 
 
+def test_a_service_whose_name_begins_another_one_has_its_own_versions_alone(store, tmp_path):
+    for name, version in (("shop", "1.0.0"), ("shop-web", "2.0.0"), ("shop", "web-3"), ("shop-web-2", "1-rc1")):
+        content = f"name: {name}\nversion: '{version}'\n".encode()
+        store.put(file_of(tmp_path, content), f"{name}-{version}.release.yml")
+    assert store.versions("shop") == ["1.0.0", "web-3"]
+    assert store.versions("shop-web") == ["2.0.0"]
+    assert store.versions("shop-web-2") == ["1-rc1"]
+
+
 def test_an_unknown_release_is_told_with_what_there_is(store, tmp_path):
     for version in ("1.0.0", "1.1.0"):
         store.put(file_of(tmp_path, b"x"), f"shop-{version}.release.yml")

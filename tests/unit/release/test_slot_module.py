@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 from ansible_collections.turnout.ops.plugins.module_utils import laid_release, slot_colors, slot_files, slot_laying
 from ansible_collections.turnout.ops.plugins.modules import slot
+from fit_names import FIT_LINKS, FIT_NAMES
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -195,6 +196,9 @@ def test_what_is_no_archive_is_refused_and_leaves_nothing(host):
         {"l": member("l", type=tarfile.SYMTYPE, linkname="/etc/passwd")},
         {"l": member("l", type=tarfile.SYMTYPE, linkname="../../escaped")},
         {"d": member("d", type=tarfile.SYMTYPE, linkname="../.."), "d/escaped": "x"},
+        {"l": member("l", type=tarfile.SYMTYPE, linkname="l")},
+        {"l": member("l", type=tarfile.SYMTYPE, linkname="m/x"), "m": member("m", type=tarfile.SYMTYPE, linkname="l")},
+        {"e\x1b[2J": member("e\x1b[2J", type=tarfile.SYMTYPE, linkname="/etc")},
         {"l": member("l", type=tarfile.LNKTYPE, linkname="../../../../outside")},
         {"f": member("f", type=tarfile.FIFOTYPE)},
         {"c": member("c", type=tarfile.CHRTYPE, devmajor=1, devminor=3)},
@@ -209,6 +213,25 @@ def test_members_that_lead_out_or_are_no_files_are_refused(host, files):
     assert not list((host.root / "opt/shop/releases").iterdir())
     assert not list(host.root.rglob("escaped"))
     assert (host.root / "outside").read_text() == "precious"
+
+
+def test_every_name_and_link_that_a_build_takes_is_laid(host):
+    links = {name: member(name, type=tarfile.SYMTYPE, linkname=to) for name, to in FIT_LINKS.items()}
+    src, sha256 = artifact(host.root / "upload", {**dict.fromkeys(FIT_NAMES, "x"), **links})
+    host.do("laid", release_id=f"1-{sha256[:12]}", src=str(src), sha256=sha256)
+    folder = host.root / "opt/shop/releases" / f"1-{sha256[:12]}"
+    assert {path.name for path in folder.iterdir()} == {*FIT_NAMES, *FIT_LINKS, ".turnout-complete"}
+    assert {name: str((folder / name).readlink()) for name in FIT_LINKS} == FIT_LINKS
+
+
+def test_what_another_service_is_writing_whose_name_begins_alike_is_left_alone(host):
+    names = ("shop-api@blue.service.d", "shop-worker@green-2.service.d", "shop-web-api@blue.service.d")
+    drafts = [host.root / "etc/systemd/system" / name / ".turnout.conf.turnout-new" for name in names]
+    for draft in drafts:
+        draft.parent.mkdir(parents=True)
+        draft.touch()
+    slot_files.remove_temporaries(slot_files.Places(host.root, "shop"))
+    assert [draft.exists() for draft in drafts] == [False, False, True]
 
 
 def test_an_absolute_member_lands_inside(host):
