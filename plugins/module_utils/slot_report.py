@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import re
 import shutil
@@ -26,6 +27,8 @@ from ansible_collections.turnout.ops.plugins.module_utils.slot_files import (
 )
 from ansible_collections.turnout.ops.plugins.module_utils.slot_laying import laid_releases
 
+BOOT = "multi-user.target.wants"  # below the units' folder: what starts with the host, and ought to run
+YOUNG_S = 60  # a process that was restarted and has run for less is told: it may end again
 UNIT_PROPERTIES = {
     "LoadState": "load",
     "ActiveState": "active",
@@ -33,6 +36,7 @@ UNIT_PROPERTIES = {
     "Result": "result",
     "MainPID": "main_pid",
     "NRestarts": "restarts",
+    "ExecMainStatus": "status",
     "ActiveEnterTimestampMonotonic": "since_monotonic_us",
 }
 
@@ -49,7 +53,7 @@ def info(places: Places, params: dict) -> dict:
         "fenced_by": fenced_by(places),
         "laid": laid_releases(places),
         "complete": is_complete(places, params["release_id"]),
-        "units": unit_states(params["unit_names"]),
+        "units": told_units(places, params["unit_names"]),
         "ports": {str(port): state for port, state in port_states(params["ports"]).items()},
         "disk": {
             "path": str(home),
@@ -86,6 +90,43 @@ def color_info(places: Places, color: str) -> dict:
     }
 
 
+def told_units(places: Places, names: list[str]) -> dict[str, dict]:
+    """Return the state of units and of their further instances; where one fails also how, and its last lines."""
+    laid = sorted(path.name.removesuffix(".d") for path in places.units.glob(f"{places.service}-*@*-*.service.d"))
+    names = [*names, *(unit for unit in laid if re.sub(r"-\d+\.service$", ".service", unit) in names)]
+    states = unit_states(names)
+    for name, state in states.items():
+        state["at_boot"] = os.path.lexists(places.units / BOOT / name)
+        quiesced = (places.root / "run/turnout" / f"{name}.quiesced").exists()  # such a worker may end, and stays down
+        state["fault"] = None if quiesced else unit_fault(state)
+        state["lines"] = last_lines(places, name) if state["fault"] else []
+    return states
+
+
+def unit_fault(state: dict) -> str | None:
+    """Return in which way a unit fails, None where it runs or need not."""
+    again = f", started again {state['restarts']} times" if state["restarts"] else ""
+    ran_s = time.clock_gettime(time.CLOCK_MONOTONIC) - state["since_monotonic_us"] / 1e6
+    if state["active"] == "active":
+        young = state["at_boot"] and state["restarts"] and ran_s < YOUNG_S
+        return f"has run for {ran_s:.0f} s{again}" if young else None
+    crashes = state["active"] == "failed" or state["sub"] == "auto-restart"
+    if not crashes and not (state["at_boot"] and state["active"] == "inactive"):
+        return None
+    how = f", {state['result']}" if state["result"] not in ("", "success") else ""
+    return f"is {state['active']} ({state['sub']}{how}, exit code {state['status']}){again}"
+
+
+def last_lines(places: Places, unit: str) -> list[str]:
+    """Return a unit's last lines without the values of its environment; empty where this host cannot tell them."""
+    if fence_library(places) is None:
+        return []
+    try:
+        return importlib.import_module("turnout_host.said").last_lines(unit, str(places.root))
+    except ImportError:  # laid by an older Turnout
+        return []
+
+
 def unit_states(names: list[str]) -> dict[str, dict]:
     """Return the state of units, by one call of systemctl."""
     if not names:
@@ -103,7 +144,7 @@ def unit_states(names: list[str]) -> dict[str, dict]:
     for name, block in zip(names, result.stdout.decode().strip().split("\n\n"), strict=False):
         values = dict(line.partition("=")[::2] for line in block.splitlines())
         state = {ours: values.get(theirs, "") for theirs, ours in UNIT_PROPERTIES.items()}
-        for number in ("main_pid", "restarts", "since_monotonic_us"):
+        for number in ("main_pid", "restarts", "status", "since_monotonic_us"):
             state[number] = int(state[number]) if str(state[number]).isdigit() else 0
         states[name] = state
     return states

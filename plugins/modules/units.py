@@ -38,11 +38,15 @@ options:
       - C(quiesced) sends the quiesce signal of the unit; a unit without one is left as it is.
       - C(stopped) stops the unit, waits until it is seen stopped, and clears its failures. A unit that was stopped does
         not start with the host any more.
-      - C(steady) is C(started), and waits until each unit has run for O(steady_s) seconds without a restart.
+      - C(steady) is C(started), and waits until each unit has run for O(steady_s) seconds without a restart, and a
+        worker says that it is ready, where its release tells how it does (C(worker.ready)).
+      - C(running) starts and changes nothing. It waits until each unit has run for O(steady_s) seconds on end, counted
+        from its own start, and fails as soon as one ends; also where a worker or a scheduler was restarted since it was
+        started, however long ago. Failures have the code C(unit-ended), and the unit's last lines without secrets.
       - C(fenced) only records the run, so that older ones are refused from now on.
       - C(homed) records O(home) as the one host that may run the scheduler, on worker hosts and on edges.
     type: str
-    choices: [started, quiesced, stopped, steady, fenced, homed]
+    choices: [started, quiesced, stopped, steady, running, fenced, homed]
     required: true
   home: {description: "For C(homed): the inventory's name of the host that may run the scheduler.", type: str}
   at_boot:
@@ -51,7 +55,10 @@ options:
       - What is in service, or warm for a rollback, does; a candidate that was not confirmed does not.
     type: bool
     default: false
-  steady_s: {description: "Seconds of running without a restart, for C(steady).", type: float, default: 2.0}
+  steady_s:
+    description: Seconds of running without a restart, for C(steady) and C(running).
+    type: float
+    default: 2.0
   start_timeout_s: {description: Seconds that a start may take., type: int, default: 30}
 author: [The Turnout authors (!UNKNOWN)]
 attributes:
@@ -78,6 +85,10 @@ units:
   type: dict
   sample: {"sample-worker@blue.service": {"active": "active", "sub": "running", "main_pid": 812, "restarts": 0,
     "at_boot": true}}
+youngest_s:
+  description: Seconds that the unit has run which was started last.
+  returned: O(state=running), where the color has a unit
+  type: float
 home:
   description: The newest record of the scheduler's home on this host - C(host), C(fence) and C(run); null for none.
   returned: success
@@ -88,7 +99,7 @@ fenced_by:
   type: dict
 code:
   description: A short word for the failure, where another program may want to know it.
-  returned: failure of the fence
+  returned: failure of the fence, and of a process that does not keep running
   type: str
 """
 
@@ -104,7 +115,7 @@ GIVEN = r"""<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>"""  # Ansible puts the options 
 
 COLORS = ("blue", "green")
 PROCESSES = ("api", "worker", "scheduler")
-STATES = ("started", "quiesced", "stopped", "steady", "fenced", "homed")
+STATES = ("started", "quiesced", "stopped", "steady", "running", "fenced", "homed")
 RECORDS = ("fenced", "homed")  # states that are about no unit
 ROOT = "/"
 LIBRARY = "usr/local/lib/turnout-host"  # laid by the role service_host
@@ -113,9 +124,14 @@ WANTED_DIR = "multi-user.target.wants"  # below SYSTEM_DIR: what starts with the
 # Gone after a reboot, like the processes it speaks of. The worker's unit does not restart one that was told to take no
 # new jobs and ended (ExecCondition=).
 QUIESCED_DIR = "/run/turnout"
-PROPERTIES = ("ActiveState", "SubState", "MainPID", "NRestarts", "Result", "ExecMainStatus", "Job")
+PROPERTIES = (
+    "ActiveState", "SubState", "MainPID", "NRestarts", "Result", "ExecMainStatus", "Job",
+    "ActiveEnterTimestampMonotonic",
+)  # fmt: skip
 NEVER_RAN = range(200, 243)  # exit codes of systemd's own, for a process that it could not execute (systemd.exec(5))
 POLL_S = 0.1
+LOOK_S = 0.5  # between two looks at units that only have to go on running
+ENDED = "unit-ended"  # code of a process that does not keep running
 
 
 class UnitError(Exception):
@@ -197,6 +213,7 @@ class Unit:
             "result": values.get("Result", ""),
             "status": int(values.get("ExecMainStatus") or 0),
             "busy": values.get("Job", "") not in ("", "0"),
+            "since_s": int(values.get("ActiveEnterTimestampMonotonic") or 0) / 1e6,
             "quiesced": self.quiesced(),
             "at_boot": self.at_boot(),
         }
@@ -267,8 +284,13 @@ class Unit:
             mark.write(str(pid))
 
     def last_words(self):
-        """Return where to read why the unit failed. Its log may hold secrets, so it is named, not quoted."""
-        return f"journalctl -u {self.name} -n 50"
+        """Return the unit's last lines, without the values of its environment, and where to read the rest."""
+        try:
+            lines = importlib.import_module("turnout_host.said").last_lines(self.name, ROOT)
+        except ImportError:  # laid by an older Turnout
+            lines = []
+        told = f"; its last lines: {' | '.join(lines)}" if lines else ""
+        return f"journalctl -u {self.name} -n 50{told}"
 
 
 def start(unit, fence, home, options):
@@ -364,7 +386,48 @@ def wait_steady(units, fence, steady_s):
                 f"{steady_s:g} s of its start; expected it to keep running; see: {unit.last_words()}"
             )
     if faults:
-        raise UnitError("; ".join(faults))
+        raise UnitError("; ".join(faults), ENDED)
+
+
+def ended(unit, now, steady_s):
+    """Return the fault of a unit that does not run, or was started again by systemd; None where there is none."""
+    # An API may have waited for what it needs; its health, and its time since then, are looked at.
+    again = now["restarts"] > 0 and "-api@" not in unit.name
+    if now["active"] == "active" and not now["busy"] and not again:
+        return None
+    return (
+        f"{unit.name} is {now['active']} ({now['sub']}, {now['result'] or 'no result'}, exit code {now['status']}) and "
+        f"was started again {now['restarts']} times since this release started it; expected: that it runs for "
+        f"{steady_s:g} s on end and does not end by itself (service.steady_s); to mend: a version of which it keeps "
+        f"running; see: {unit.last_words()}"
+    )
+
+
+def wait_running(units, fence, steady_s):
+    """Wait until every unit has run `steady_s` seconds since its own start; return the seconds of the youngest.
+
+    Raises UnitError as soon as one ends, or was restarted. Changes nothing.
+    """
+    first = {unit.name: unit.show() for unit in units}
+    seen = first
+    while True:
+        fence.still()
+        faults = [ended(unit, seen[unit.name], steady_s) for unit in units]
+        faults += [
+            f"{unit.name} was started anew while it was looked at; expected: that it runs for {steady_s:g} s on end "
+            f"(service.steady_s); see: {unit.last_words()}"
+            for unit in units
+            if seen[unit.name]["active"] == "active"
+            and seen[unit.name]["main_pid"] != first[unit.name]["main_pid"]
+            and not ended(unit, seen[unit.name], steady_s)
+        ]
+        if any(faults):
+            raise UnitError("; ".join(fault for fault in faults if fault), ENDED)
+        youngest_s = time.clock_gettime(time.CLOCK_MONOTONIC) - max(now["since_s"] for now in seen.values())
+        if youngest_s >= steady_s:
+            return round(youngest_s, 1)
+        time.sleep(min(LOOK_S, steady_s - youngest_s))
+        seen = {unit.name: unit.show() for unit in units}
 
 
 def would_change(options, unit, before):
@@ -381,6 +444,8 @@ def act(unit, fence, home, options):
     """Do what the state asks of one unit; return True when something was done."""
     if options["state"] in ("started", "steady"):
         return start(unit, fence, home, options)
+    if options["state"] == "running":
+        return False
     return stop(unit, fence, home) if options["state"] == "stopped" else quiesce(unit, fence)
 
 
@@ -435,7 +500,7 @@ def options_of(given):
 
 def perform(options, check_mode):
     """Act, and return the task's result."""
-    before, changed = {}, False
+    before, changed, more = {}, False, {}
     state = options["state"]
     try:
         library, home, wanted = library_of_host()
@@ -463,6 +528,8 @@ def perform(options, check_mode):
             tell_figures(wanted, fence, options["service"])
         if state == "steady" and not check_mode:
             wait_steady(units, fence, options["steady_s"])
+        if state == "running" and units and not check_mode:
+            more["youngest_s"] = wait_running(units, fence, options["steady_s"])
         after = {unit.name: unit.show() for unit in units}
     except library.FenceError as refused:
         return {
@@ -470,11 +537,12 @@ def perform(options, check_mode):
             "fenced_by": library.recorded(options["service"], ROOT),
         }  # fmt: skip
     except (UnitError, OSError) as error:
-        return {"failed": True, "msg": str(error), "changed": changed, "warnings": fence.notes}
+        code = {"code": error.code} if getattr(error, "code", None) else {}
+        return {"failed": True, "msg": str(error), **code, "changed": changed, "warnings": fence.notes}
     return {
         "changed": changed, "units": after, "home": home.read(options["service"], ROOT),
         "fenced_by": library.recorded(options["service"], ROOT),
-        "diff": {"before": before, "after": after}, "warnings": fence.notes,
+        "diff": {"before": before, "after": after}, "warnings": fence.notes, **more,
     }  # fmt: skip
 
 

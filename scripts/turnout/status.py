@@ -82,6 +82,11 @@ def _host(host: Facts | None) -> dict[str, Any] | None:
             for color, slot in (host.get("colors") or {}).items()
         },
         "units": {name: unit.get("active") for name, unit in (host.get("units") or {}).items()},
+        "failed": {
+            name: {"fault": unit["fault"], "lines": list(unit.get("lines") or [])}
+            for name, unit in (host.get("units") or {}).items()
+            if unit.get("fault")
+        },
         "disk_free_bytes": (host.get("disk") or {}).get("free_bytes"),
     }
 
@@ -127,7 +132,7 @@ def render(status: Facts) -> str:
         running = sorted(unit.removesuffix(".service") for unit, state in host["units"].items() if state == "active")
         slots = [_slot(host["colors"].get(color)) for color in ("blue", "green")]
         rows.append((name, *slots, " ".join(running) or "none"))
-    lines += ["", *columns(rows), ""]
+    lines += ["", *columns(rows), *_failed(status["hosts"]), ""]
     known = status["agree"] is not None
     lines.append(f"lock        {_lock(status.get('lock') or {}) if known else NOT_KNOWN}")
     schema = status.get("schema")
@@ -157,6 +162,16 @@ def render(status: Facts) -> str:
     if status["unreachable"]:
         lines.append(f"unreachable {', '.join(status['unreachable'])}")
     return "\n".join(lines)
+
+
+def _failed(hosts: Mapping[str, Facts | None]) -> list[str]:
+    """Return a line for each unit that fails, its last lines below it."""
+    lines = []
+    for host, facts in hosts.items():
+        for unit, told in ((facts or {}).get("failed") or {}).items():
+            lines.append(f"  !! {unit.removesuffix('.service')} on {host} FAILED: it {told['fault']}; its last lines:")
+            lines += [f"       {line}" for line in told["lines"] or [f"(read them there: journalctl -u {unit} -n 50)"]]
+    return lines
 
 
 def _share(edge: Facts | None, color: str) -> str:

@@ -168,10 +168,12 @@ class Turnout:
         """Return the command line of a playbook, as a person types it.
 
         A deploy is not judged unless an option says `canary=on`: the judge's own tests do, with the traffic that it
-        needs; all others have little of it, and are about something else.
+        needs; all others have little of it, and are about something else. So is the time that processes have to run.
         """
         if name == "deploy" and not any(option.startswith("canary=") for option in options):
             options = (*options, "-e", "canary=off")
+        if name == "deploy" and not any(option.startswith("lab_steady_s=") for option in options):
+            options = (*options, "-e", "lab_steady_s=3")
         return [str(BIN / "ansible-playbook"), f"playbooks/{name}.yml", *options]
 
     def playbook(self, name: str, *options: str, show: bool = False, env: dict[str, str] | None = None) -> Run:

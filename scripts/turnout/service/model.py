@@ -397,6 +397,13 @@ class Service(Part):
         example=_STEPS,
         by_default="5 %, 25 %, 100 %, 5 s each",
     )
+    steady_s: int = values.seconds(
+        "seconds that every process of a new version must have run on end before it is confirmed and an old worker is"
+        " stopped; a worker or scheduler that was restarted meanwhile ends the release",
+        45,
+        1,
+        3600,
+    )
     guard: Guard = key("when HAProxy's own count of the candidate's 5xx sends an edge back", Guard)
     judge: Judge | None = key(
         "leave it out, and steps go by the clock, guarded by HAProxy's own counts alone ([judge.md](judge.md))",

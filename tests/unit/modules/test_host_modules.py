@@ -109,7 +109,7 @@ def test_options_of_units_are_taken_as_templates_give_them(load: Load) -> None:
     [
         ({"color": "red"}, "color is red; expected: blue, green"),
         ({"processes": ["api", "cron"]}, "processes is api, cron; expected: api, worker, scheduler"),
-        ({"state": "gone"}, "state is gone; expected: started, quiesced, stopped, steady, fenced, homed"),
+        ({"state": "gone"}, "state is gone; expected: started, quiesced, stopped, steady, running, fenced, homed"),
         ({"state": None}, "ansible-doc turnout.ops.units"),
         ({"stat": "steady"}, "ansible-doc turnout.ops.units"),
         ({"steady_s": "soon"}, "as numbers"),

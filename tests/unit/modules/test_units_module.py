@@ -32,8 +32,16 @@ SYSTEMCTL = """
     if state["until"] and time.time() >= state["until"]:
         state = {{"ActiveState": state["then"], "until": 0}}
     if verb == "show":
-        pid = 4711 if state["ActiveState"] == "active" else 0
-        print(f"ActiveState={{state['ActiveState']}}\\nSubState=x\\nMainPID={{pid}}\\nNRestarts=0\\nResult=success")
+        # `dies` says when it ends by itself, and `again` whether systemd has started it anew by then.
+        dead = state.get("dies") is not None and time.monotonic() >= state["dies"]
+        again = dead and state.get("again")
+        restarts = state.get("restarts", 0) + (1 if dead else 0)
+        now = "activating" if dead and not again else state["ActiveState"]
+        pid = 4711 + restarts if now == "active" else 0
+        since = int(1e6 * (state["dies"] if again else state.get("since", time.monotonic())))
+        result = state.get("result", "success")
+        print(f"ActiveState={{now}}\\nSubState=x\\nMainPID={{pid}}\\nNRestarts={{restarts}}\\nResult={{result}}")
+        print(f"ActiveEnterTimestampMonotonic={{since}}")
         print("Job=" + ("7" if state["until"] else ""))
     elif verb in ("enable", "disable"):
         wanted = folder + "/system/multi-user.target.wants"
@@ -65,6 +73,21 @@ class Systemd:
             given = {"color": "blue", "processes": ["api"], **given}
         answer: dict[str, Any] = self.module.perform(self.module.options_of(given), check)
         return answer
+
+    def runs(self, name: str, for_s: float, **more: Any) -> None:
+        """Let a unit have run for that long; `dies_in` lets it end by itself, `again` come back at once."""
+        self.unit(name)
+        state = {"ActiveState": "active", "until": 0, "since": time.monotonic() - for_s, **more}
+        if "dies_in" in state:
+            state["dies"] = time.monotonic() + state.pop("dies_in")
+        (self.folder / f"units/{name}.service").write_text(json.dumps(state))
+
+    def journal(self, text: str) -> None:
+        """Let journalctl say this of every unit."""
+        (self.folder / "journal").write_text(text)
+        program = self.folder / "bin/journalctl"
+        program.write_text(f'#!/bin/sh\necho "$*" >>{self.folder}/asked\ncat {self.folder}/journal\n')
+        program.chmod(0o755)
 
     def told(self) -> list[str]:
         """Return what systemctl was told that changes something."""
@@ -345,3 +368,95 @@ def test_a_host_without_the_program_names_what_lays_it(systemd: Systemd, monkeyp
     assert (answer["failed"], answer["code"]) == (True, "host-unprepared")
     assert "ansible-playbook turnout.ops.site --tags service_host" in answer["msg"]
     assert systemd.told() == []
+
+
+# --- processes that have to go on running -------------------------------------------------------------------------
+
+
+def test_a_candidate_counts_as_running_once_its_youngest_process_has_run_long_enough(systemd: Systemd) -> None:
+    systemd.runs("shop-api@blue", 100)
+    systemd.runs("shop-worker@blue", 1.6)
+    began = time.monotonic()
+    answer = systemd.do("running", processes=["api", "worker"], steady_s=2.2)
+    assert "failed" not in answer, answer
+    assert 0.5 <= time.monotonic() - began < 5
+    assert (answer["changed"], systemd.told()) == (False, [])
+    assert answer["youngest_s"] >= 2.2
+    looked = systemd.do("running", processes=["api", "worker"], steady_s=0)
+    assert looked["youngest_s"] >= 2.2
+
+
+@pytest.mark.parametrize("process", ["worker", "scheduler"])
+def test_a_process_that_was_restarted_since_it_was_started_ends_the_release_however_long_ago(
+    systemd: Systemd, process: str
+) -> None:
+    systemd.runs(f"shop-{process}@blue", 900, restarts=1)
+    answer = systemd.do("running", processes=[process], steady_s=45)
+    assert (answer["failed"], answer["code"], answer["changed"]) == (True, "unit-ended", False)
+    assert "was started again 1 times since this release started it" in answer["msg"]
+    assert "to mend: a version of which it keeps running" in answer["msg"]
+
+
+def test_an_api_that_waited_for_its_database_passes_once_it_has_run_long_enough(systemd: Systemd) -> None:
+    systemd.runs("shop-api@blue", 900, restarts=2)
+    assert "failed" not in systemd.do("running", steady_s=45)
+
+
+@pytest.mark.parametrize("process", ["api", "worker", "scheduler"])
+@pytest.mark.parametrize("again", [False, True], ids=["down", "started again at once"])
+@pytest.mark.parametrize("result", ["success", "exit-code", "oom-kill"])
+def test_a_process_of_any_kind_that_ends_while_it_is_looked_at_is_told_at_once(
+    systemd: Systemd, process: str, again: bool, result: str
+) -> None:
+    systemd.runs(f"shop-{process}@blue", 1, dies_in=2, again=again, result=result)
+    began = time.monotonic()
+    answer = systemd.do("running", processes=[process], steady_s=60)
+    assert (answer["failed"], answer["code"]) == (True, "unit-ended")
+    assert time.monotonic() - began < 10
+    assert f"shop-{process}@blue.service" in answer["msg"]
+    assert again or result in answer["msg"]
+
+
+def test_one_instance_of_a_worker_that_dies_is_not_hidden_by_the_others(systemd: Systemd) -> None:
+    systemd.runs("shop-worker@blue", 100)
+    systemd.runs("shop-worker@blue-2", 100, restarts=3)
+    answer = systemd.do("running", processes=["worker"], steady_s=1)
+    assert answer["code"] == "unit-ended"
+    assert "shop-worker@blue-2.service" in answer["msg"] and "shop-worker@blue.service is" not in answer["msg"]
+
+
+def test_a_failure_tells_the_units_last_lines_without_the_values_of_its_environment(systemd: Systemd) -> None:
+    place = systemd.folder / "root/etc/shop"
+    place.mkdir(parents=True)
+    password = 'p\\"w$rd'  # as the file has it: escaped
+    (place / "blue.env").write_text(
+        f'DATABASE_URL="postgresql://app:{password}@db/shop"\nMODE="web"\nSECRET_KEY="k3y-of-the-shop"\n'
+    )
+    systemd.journal(
+        'cannot log in as app with p"w$rd\nSECRET_KEY is k3y-of-the-shop in web\n'
+        "Main process exited, code=exited, status=1/FAILURE\n"
+    )
+    systemd.runs("shop-worker@blue", 1, restarts=1)
+    said = systemd.do("running", processes=["worker"])["msg"]
+    assert "Main process exited, code=exited, status=1/FAILURE" in said
+    assert "cannot log in as app with [DATABASE_URL's password]" in said
+    assert "SECRET_KEY is [SECRET_KEY] in web" in said
+    assert "k3y" not in said and "w$rd" not in said
+    assert "--unit=shop-worker@blue.service" in (systemd.folder / "asked").read_text()
+
+
+def test_nothing_is_quoted_where_what_must_be_hidden_is_not_known(systemd: Systemd) -> None:
+    systemd.journal("the key is k3y-of-the-shop\n")
+    systemd.runs("shop-worker@blue", 1, restarts=1)
+    said = systemd.do("running", processes=["worker"])["msg"]
+    assert "k3y" not in said
+    assert said.endswith("see: journalctl -u shop-worker@blue.service -n 50")
+
+
+def test_an_overtaken_run_does_not_go_on_waiting(systemd: Systemd) -> None:
+    systemd.runs("shop-worker@blue", 1)
+    newer = threading.Timer(0.5, lambda: systemd.do("fenced", run="r2", fence=2))
+    newer.start()
+    answer = systemd.do("running", processes=["worker"], steady_s=60)
+    newer.join()
+    assert answer["code"] == "fence"

@@ -829,10 +829,59 @@ printf 'Id=b.service\\nLoadState=not-found\\nActiveState=inactive\\nSubState=dea
     units = host.do("info", unit_names=["a.service", "b.service"])["units"]
     assert units["a.service"] == {
         "load": "loaded", "active": "active", "sub": "running", "result": "success",
-        "main_pid": 42, "restarts": 3, "since_monotonic_us": 99,
+        "main_pid": 42, "restarts": 3, "since_monotonic_us": 99, "status": 0,
+        "at_boot": False, "fault": None, "lines": [],
     }  # fmt: skip
     assert units["b.service"]["load"] == "not-found"
     assert len(host.systemctl_log.read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "at_boot", "fault"),
+    [
+        ("ActiveState=failed\nSubState=failed\nResult=oom-kill\nExecMainStatus=9", False,
+         "is failed (failed, oom-kill, exit code 9)"),
+        ("ActiveState=activating\nSubState=auto-restart\nResult=exit-code\nExecMainStatus=1\nNRestarts=7",
+         False, "is activating (auto-restart, exit-code, exit code 1), started again 7 times"),
+        ("ActiveState=activating\nSubState=auto-restart\nResult=success\nNRestarts=1", True,
+         "is activating (auto-restart, exit code 0), started again 1 times"),
+        ("ActiveState=inactive\nSubState=dead\nResult=success", True, "is inactive (dead, exit code 0)"),
+        ("ActiveState=inactive\nSubState=dead\nResult=success", False, None),
+        ("ActiveState=active\nSubState=running\nNRestarts=3\nActiveEnterTimestampMonotonic=now", True,
+         "has run for 0 s, started again 3 times"),
+        ("ActiveState=active\nSubState=running\nNRestarts=3\nActiveEnterTimestampMonotonic=0", True, None),
+        ("ActiveState=active\nSubState=running\nActiveEnterTimestampMonotonic=now", True, None),
+    ],
+)  # fmt: skip
+def test_info_tells_a_unit_that_fails_in_any_way_and_its_last_lines(host, tmp_path, said, at_boot, fault):
+    said = said.replace("now", str(int(time.clock_gettime(time.CLOCK_MONOTONIC) * 1e6)))
+    (tmp_path / "programs/systemctl").write_text(f"#!/bin/sh\ncat <<X\nId=x\n{said}\nX\n")
+    (tmp_path / "programs/journalctl").write_text("#!/bin/sh\necho the key is k3y-of-the-shop\necho the end\n")
+    (tmp_path / "programs/journalctl").chmod(0o755)
+    root, unit = host.root, "shop-worker@green.service"
+    (root / "etc/shop").mkdir(parents=True, exist_ok=True)
+    (root / "etc/shop/green.env").write_text('SECRET_KEY="k3y-of-the-shop"\n')
+    wanted = root / "etc/systemd/system/multi-user.target.wants"
+    wanted.mkdir(parents=True)
+    if at_boot:
+        (wanted / unit).symlink_to("x")
+    state = host.do("info", unit_names=[unit])["units"][unit]
+    assert (state["fault"], state["at_boot"]) == (fault, at_boot)
+    assert state["lines"] == (["the key is [SECRET_KEY]", "the end"] if fault else [])
+
+
+def test_info_tells_of_every_instance_of_a_worker(host, tmp_path):
+    (host.root / "etc/systemd/system").joinpath("shop-worker@blue-2.service.d").mkdir(parents=True)
+    (host.root / "etc/systemd/system").joinpath("shop-worker-x@blue-2.service.d").mkdir(parents=True)
+    (tmp_path / "programs/systemctl").write_text(
+        """#!/bin/sh
+printf 'Id=a\\nActiveState=active\\n\\nId=b\\nActiveState=failed\\n'
+"""
+    )
+    units = host.do("info", unit_names=["shop-worker@blue.service"])["units"]
+    assert {name: state["active"] for name, state in units.items()} == {
+        "shop-worker@blue.service": "active", "shop-worker@blue-2.service": "failed",
+    }  # fmt: skip
 
 
 # As a module ----------------------------------------------------------------------------------------------------

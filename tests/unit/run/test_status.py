@@ -59,3 +59,25 @@ def test_where_no_edge_answers_nothing_is_known() -> None:
         assert f"{row}not known (no edge answered)" in text, text
     assert "what serves is not known" in text
     assert "do not agree" not in text
+
+
+def test_a_unit_that_fails_is_told_with_its_last_lines() -> None:
+    unit = {
+        "active": "activating",
+        "fault": "is activating (auto-restart, exit-code, exit code 1), started again 7 times",
+    }
+    units = {
+        "sample-api@blue.service": {"active": "active", "fault": None, "lines": []},
+        "sample-worker@blue.service": {**unit, "lines": ["no module named redis", "Failed with result 'exit-code'."]},
+        "sample-worker@blue-2.service": unit,
+    }
+    status = collect({}, {"app1": {"units": units}, "app2": None})
+    assert sorted(status["hosts"]["app1"]["failed"]) == ["sample-worker@blue-2.service", "sample-worker@blue.service"]
+    lines = render(status).splitlines()
+    at = lines.index(f"  !! sample-worker@blue on app1 FAILED: it {unit['fault']}; its last lines:")
+    assert [line.strip() for line in lines[at + 1 : at + 3]] == [
+        "no module named redis",
+        "Failed with result 'exit-code'.",
+    ]
+    assert "       (read them there: journalctl -u sample-worker@blue-2.service -n 50)" in lines
+    assert not any("sample-api@blue on app1 FAILED" in line for line in lines)
