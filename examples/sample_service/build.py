@@ -88,12 +88,15 @@ SETTINGS: dict[str, tuple[str, Callable[[str], Any], Any]] = {
     "slow-jobs": ("slow_jobs_ms", positive, None),
     "bad-smoke": ("bad_smoke", bool, True),
     "secret-in-output": ("secret_in_output", bool, True),
+    "worker-ends": ("worker_ends_after_s", positive, None),
+    "worker-eats": ("worker_eats_mb_per_s", positive, None),
+    "worker-idle": ("worker_idle", bool, True),
 }
 MIGRATIONS = ("failing-migration", "incompatible-migration", "slow-migration")
 FAULTS_HELP = (
     "5xx=RATE, latency=MS, crash-at-start, never-healthy, unhealthy-on=HOST, failing-jobs[=RATE],"
     " slow-jobs=MS, failing-migration, incompatible-migration, slow-migration=SECONDS, bad-smoke,"
-    " secret-in-output"
+    " secret-in-output, worker-ends=SECONDS, worker-eats=MB_PER_SECOND, worker-idle"
 )
 
 

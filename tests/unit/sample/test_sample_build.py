@@ -77,6 +77,9 @@ def test_every_migration_has_a_kind_and_a_way_back(tmp_path: Path) -> None:
         ("slow-jobs=2000", "slow_jobs_ms", 2000.0),
         ("bad-smoke", "bad_smoke", True),
         ("secret-in-output", "secret_in_output", True),
+        ("worker-ends=30", "worker_ends_after_s", 30.0),
+        ("worker-eats=50", "worker_eats_mb_per_s", 50.0),
+        ("worker-idle", "worker_idle", True),
     ],
 )
 def test_a_fault_is_baked_into_the_release(tmp_path: Path, fault: str, setting: str, value: object) -> None:

@@ -60,6 +60,9 @@ class Faults:
     slow_jobs_ms: float = 0.0
     bad_smoke: bool = False
     secret_in_output: bool = False
+    worker_ends_after_s: float = 0.0
+    worker_eats_mb_per_s: float = 0.0
+    worker_idle: bool = False
     armed_by_key: str = ""
     """While this Redis key does not exist, faults of answers and jobs sleep."""
 

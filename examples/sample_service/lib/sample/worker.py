@@ -135,7 +135,8 @@ class Worker:
     async def take_jobs(self) -> None:
         """Take and start jobs until told to stop; returns when no job is half taken."""
         while not self._stopping:
-            if not self._taking or len(self._running) >= self.settings.concurrency:
+            idle = not self._taking or self.release.faults.worker_idle
+            if idle or len(self._running) >= self.settings.concurrency:
                 self._changed.clear()
                 await self._changed.wait()
                 continue
@@ -257,6 +258,18 @@ class Worker:
         self.metrics.in_flight.set(len(self._running))
         return exposition(self.metrics.registry)
 
+    def _act_out(self, background: Background) -> None:
+        """Let the faults begin that end a worker: quietly, with exit code 0, or by its memory."""
+        faults, eaten = self.release.faults, []
+
+        async def eat() -> None:
+            eaten.append(bytearray(os.urandom(1024)) * int(faults.worker_eats_mb_per_s * 1024 / 10))
+
+        if faults.worker_eats_mb_per_s:
+            background.every(lambda: 0.1, eat)
+        if faults.worker_ends_after_s:
+            asyncio.get_running_loop().call_later(faults.worker_ends_after_s, os._exit, 0)
+
     async def serve_metrics(self) -> web.AppRunner | None:
         """Serve the metrics where a port was given."""
         if not self.settings.metrics_port:
@@ -288,6 +301,7 @@ class Worker:
         background.every(lambda: RECLAIM_S * random.uniform(0.8, 1.2), self.look_after_others)  # noqa: S311
         self.arming.follow(background)
         metrics = await self.serve_metrics()
+        self._act_out(background)
         self._note_change()
         await self.take_jobs()
 

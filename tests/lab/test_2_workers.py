@@ -1,0 +1,17 @@
+"""Releases whose workers do not work: none goes into service, and the old workers go on.
+
+Later deaths, memory and the judge are in tests/more/test_7_workers_more.py.
+"""
+
+from __future__ import annotations
+
+from harness import APPS, Turnout, refused
+
+
+def test_workers_that_load_for_nine_seconds_and_exit_never_go_into_service(untouched: Turnout) -> None:
+    untouched.publish("2.3.1", "worker-ends=9")
+    run = untouched.deploy("2.3.1", "-e", "lab_steady_s=20")
+    refused(run, "sample-worker@", "was started again", "service.steady_s", "its last lines", "to mend")
+    assert untouched.in_service() == "1.0.0"
+    color = untouched.edge("edge1")["stable"]
+    assert all(f"worker@{color}" in untouched.units(host) for host in APPS)
