@@ -125,6 +125,9 @@ def test_a_prometheus_that_does_not_answer_makes_everything_missing_and_time_goe
     reader = fresh.reader()
     before = until(reader, both, "both colors")
     os.kill(fresh.process.pid, signal.SIGSTOP)
+    tasks = Path(f"/proc/{fresh.process.pid}/task")
+    while any(" T " not in (task / "stat").read_text() for task in tasks.iterdir()):  # each thread stops by itself
+        time.sleep(0.01)
     silent = reader.read()
     later = reader.read()
     assert silent.slos["api"] == later.slos["api"] == type(silent.slos["api"])(None, None)

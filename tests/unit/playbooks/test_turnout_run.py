@@ -170,7 +170,9 @@ def test_ctrl_c_before_the_playbook_begins_ends_it_at_once(runs: list[Commanded]
         began = time.monotonic()
         os.killpg(run.process.pid, signal.SIGINT)
         said = run.process.communicate(timeout=20)[0]
-        assert run.process.returncode in (130, -signal.SIGINT), said
+        # A quick machine has begun after all: the end is Ansible's own then, code 99.
+        ended = (99,) if "1/1 wait" in said else (130, -signal.SIGINT)
+        assert run.process.returncode in ended, said
         assert "Traceback" not in said, said
         assert time.monotonic() - began < 3
         assert not (folder / "done").exists()
