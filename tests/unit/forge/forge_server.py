@@ -1,16 +1,17 @@
-"""A small HTTP server that speaks the documented APIs, with the shapes of real answers."""
+"""A small HTTP server whose requests and answers are held against the published definitions of the APIs."""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from forge_definition import Definition, Drift, definition
 
 COMMIT = "c0ffee0123456789abcdef0123456789abcdef01"
 OTHER = "0123456789abcdef0123456789abcdef01234567"
@@ -19,7 +20,11 @@ TOKEN = "ghp-this-is-a-secret-token"
 
 @dataclass
 class FakeForge:
-    """What the server answers: `routes` maps (method, path) to a status and a body, or to a list that is paged."""
+    """What the server answers: `routes` maps (method, path) to a status and a body, or to a list that is paged.
+
+    A body holds what its test is about; what a real one has beside it comes from the definition. What the definition
+    does not know is kept in `drifted`; `beyond` lets answers hold it.
+    """
 
     base: str = ""
     routes: dict[tuple[str, str], Any] = field(default_factory=dict)
@@ -27,7 +32,8 @@ class FakeForge:
     seen: list[tuple[str, str, Any]] = field(default_factory=list)
     tokens: set[str | None] = field(default_factory=set)
     page_size: int = 2
-    wrap: dict[str, str] = field(default_factory=dict)
+    beyond: bool = False
+    drifted: list[str] = field(default_factory=list)
 
     def on(self, path: str, body: Any, *, status: int = 200, method: str = "GET", **headers: str) -> None:
         self.routes[method, path] = (status, body)
@@ -59,6 +65,7 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(size)) if size else None
         self.forge.seen.append((method, self.path, body))
         self.forge.tokens.add(self.headers.get("Authorization"))
+        self.held(lambda published: published.request(method, self.path, body))
         route = self.forge.routes.get((method, url.path))
         if route is None:
             self.send(404, {"message": "Not Found", "documentation_url": "https://docs.github.com/rest"}, {})
@@ -66,6 +73,14 @@ class Handler(BaseHTTPRequestHandler):
             self.page(url.path, parse_qs(url.query), *route[1:])
         else:
             self.send(route[0], route[1], self.forge.headers.get(url.path, {}))
+
+    def held(self, look: Callable[[Definition], Any]) -> Any:
+        """Hold something against the definition; what it does not know fails the test when the server ends."""
+        try:
+            return look(definition("gitea" if self.path.startswith("/api/v1/") else "github"))
+        except Drift as fault:
+            self.forge.drifted.append(str(fault))
+            return None
 
     def page(self, path: str, query: dict[str, list[str]], items: list[Any], key: str | None, fields: Any) -> None:
         number = int(query.get("page", ["1"])[0])
@@ -80,6 +95,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send(200, part if key is None else {"total_count": len(items), key: part, **fields}, headers)
 
     def send(self, status: int, body: Any, headers: dict[str, str]) -> None:
+        if status < 300 and not isinstance(body, str) and not self.forge.beyond:
+            path = urlsplit(self.path).path
+            body = self.held(lambda published: published.answer(self.command, path, body))
         text = body.encode() if isinstance(body, str) else json.dumps(body).encode()
         self.send_response(status)
         for name, value in {"Content-Type": "application/json", "Content-Length": str(len(text)), **headers}.items():
@@ -102,6 +120,7 @@ def forge() -> Iterator[FakeForge]:
     yield fake
     server.shutdown()
     server.server_close()
+    assert fake.drifted == []
 
 
 def check_run(

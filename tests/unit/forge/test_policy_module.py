@@ -12,6 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "checklist"))
 
 from checklist_bed import read, situation
+from forge_definition import FORGEJO
 from forge_server import TOKEN, FakeForge, check_run, gitea_rule, status
 from turnout.checklist import engine
 from turnout.checklist.checks import forge as check
@@ -49,7 +50,7 @@ def follow(forge: FakeForge) -> None:
     class Routes(dict[tuple[str, str], Any]):
         def get(self, key: tuple[str, str], default: Any = None) -> Any:
             if key[0] in ("POST", "PATCH"):
-                body = forge.seen[-1][2]
+                body = {key: value for key, value in forge.seen[-1][2].items() if key not in FORGEJO}
                 path = f"{RULES}/{body.get('rule_name', 'main')}"
                 held = (super().get(("GET", path)) or (200, {}))[1]
                 self["GET", path] = (200, {**held, **body})
@@ -162,9 +163,9 @@ def test_a_workflow_that_was_renamed_counts_by_its_new_name(forge: FakeForge) ->
 def test_a_name_that_nothing_reported_is_refused_with_those_that_were(forge: FakeForge, dry_run: bool) -> None:
     report(forge, "CI / lint (pull_request)", "CI / build (pull_request)")
     with pytest.raises(TurnoutError) as caught:
-        protect(params(forge, required=["lint", "buidl"]), dry_run=dry_run)
+        protect(params(forge, required=["lint", "compile"]), dry_run=dry_run)
     assert caught.value.code == "forge-context-unknown"
-    assert "nothing reported buidl" in caught.value.observed
+    assert "nothing reported compile" in caught.value.observed
     assert "CI / build (pull_request), CI / lint (pull_request)" in caught.value.observed
     assert sent(forge) == []
 
