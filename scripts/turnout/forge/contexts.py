@@ -13,13 +13,13 @@ from turnout.forge.required import event_of, jobs_of, lacking, matching, wanted_
 class Needs:
     """What a branch needs: `wanted` in full, `lacks` in words, `found` without what nothing can ever pass.
 
-    `unknown` are required names that nothing reported, `reported` all contexts that were seen.
+    `unknown` has the required names that nothing reported, with what came after the merge; `reported` is all that was.
     """
 
     wanted: Policy
     lacks: list[str]
     found: Policy | None
-    unknown: tuple[str, ...]
+    unknown: dict[str, str]
     reported: tuple[str, ...]
 
 
@@ -35,7 +35,8 @@ def needs(forge: Forge, branch: str, names: Sequence[str], found: Policy | None)
     late = [] if _all_meant(names, told) else _reported(forge, forge.tips(branch), names)
     seen = {check.name for checks in (*told, *late) for check in checks}
     contexts: list[str] = []
-    unknown, dead, lacks = [], [], []
+    unknown: dict[str, str] = {}
+    dead, lacks = [], []
     for name in names:
         meant = _meant(name, told if of_pulls else late)
         if not meant:
@@ -43,8 +44,8 @@ def needs(forge: Forge, branch: str, names: Sequence[str], found: Policy | None)
             contexts += kept
             if not kept:
                 after = sorted({check.name for checks in late for check in matching(name, checks)})
-                unknown.append(name)
-                lacks.append(f"nothing reported {name}" + (f", but after the merge {', '.join(after)}" * bool(after)))
+                unknown[name] = f", but after the merge {', '.join(after)}" if after else ""
+                lacks.append(f"{name} is not required, and nothing reported it{unknown[name]}")
             continue
         contexts += _covering(forge, name, meant, held, seen) or [forge.literal(one) for one in _best(meant)]
         if name in held and name not in seen and all(event_of(one) for one in meant):
@@ -53,7 +54,7 @@ def needs(forge: Forge, branch: str, names: Sequence[str], found: Policy | None)
     wanted = wanted_policy(contexts)
     if found is not None and dead:
         found = replace(found, contexts=tuple(context for context in found.contexts if context not in dead))
-    return Needs(wanted, [*lacking(found, wanted, exact=True), *lacks], found, tuple(unknown), tuple(sorted(seen)))
+    return Needs(wanted, [*lacking(found, wanted, exact=True), *lacks], found, unknown, tuple(sorted(seen)))
 
 
 def _reported(forge: Forge, commits: Sequence[str], names: Sequence[str]) -> list[list[CommitCheck]]:

@@ -61,7 +61,7 @@ def protect(params: Mapping[str, Any], *, dry_run: bool) -> tuple[dict[str, list
 
 
 def _unknown(branch: str, found: Needs) -> TurnoutError:
-    why = "; ".join(lack for lack in found.lacks if lack.startswith("nothing reported"))
+    why = "; ".join(f"nothing reported {name}{late}" for name, late in found.unknown.items())
     seen = ", ".join(found.reported) or "no check"
     return TurnoutError(
         "forge-context-unknown",

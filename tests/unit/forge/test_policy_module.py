@@ -289,13 +289,15 @@ def test_github_is_asked_for_the_checks_that_a_pull_request_reported(forge: Fake
         (["CI / lint (pull_request)"], (Verdict.PASS, "1 checks required")),
         (["CI / test (pull_request)"], (Verdict.FAIL, "checks that are not required: CI / lint (pull_request)")),
         (["lint"], (Verdict.FAIL, "lint is required and nothing reports it: nothing can be merged")),
+        ([], (Verdict.FAIL, "checks that are not required: CI / lint (pull_request)")),
+        (None, (Verdict.FAIL, "lint is not required, and nothing reported it")),
     ],
 )
 def test_the_checklist_sees_a_rule_that_lets_nothing_in(
-    forge: FakeForge, held: list[str], found: tuple[Verdict, str]
+    forge: FakeForge, held: list[str] | None, found: tuple[Verdict, str]
 ) -> None:
-    report(forge, "CI / lint (pull_request)", "CI / test (pull_request)")
-    forge.on(f"{RULES}/main", gitea_rule(status_check_contexts=held))
+    report(forge, *(["CI / test (pull_request)"] if held is None else ["CI / lint (pull_request)", "CI / test (push)"]))
+    forge.on(f"{RULES}/main", gitea_rule(status_check_contexts=held or []))
     config = read(json.loads(params(forge)["checklist"]))
     rows = engine.run([task for task in check.tasks(config, situation()) if task.check == "branch-policy"])
     assert [(row.verdict, found[1] in row.evidence) for row in rows] == [(found[0], True)]
