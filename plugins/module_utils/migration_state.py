@@ -93,12 +93,13 @@ def _flyway(out):
     """`info -outputType=json`; versions of repeatable migrations are empty, and they are in no list."""
     try:
         rows = [row for row in json.loads(out)["migrations"] if row.get("version")]
+        rows = [row for row in rows if "UNDO" not in str(row.get("type")) and row["state"] != "Undone"]
         told = {"applied": [], "pending": [], "dirty": ""}
         for row in rows:
             state, name = str(row["state"]).lower(), str(row["version"])
             if "failed" in state:
                 told["dirty"] = name
-            elif state in ("pending", "above target", "available", "undone", "ignored", "outdated"):
+            elif state in ("pending", "above target", "ignored"):
                 told["pending"].append(name)
             else:
                 told["applied"].append(name)

@@ -225,7 +225,7 @@ RAILS = "class AddThings < ActiveRecord::Migration[7.1]\n  %s\nend\n"
             EXPAND,
         ),
         ("def change\n    create_table(:a) { |t| t.string :x }\n  end", EXPAND),
-        (TABLE % ", force: :cascade", CONTRACT),
+        ("def change\n  create_table :a, force: :cascade do |t|\n    t.string :x\n  end\nend", CONTRACT),
         ("def change\n    add_column :a, :x, :jsonb, default: {}\n    add_index :a, :x\n  end", EXPAND),
         ("def change\n    add_column :a, :x, :string, null: false\n  end", CONTRACT),
         (

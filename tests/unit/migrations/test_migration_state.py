@@ -45,6 +45,7 @@ FLYWAY = json.dumps({
         {"category": "Versioned", "version": "1", "state": "Success"},
         {"category": "Versioned", "version": "2.1", "state": "Out of Order"},
         {"category": "Versioned", "version": "3", "state": "Pending"},
+        {"category": "Undo", "type": "UNDO_SQL", "version": "2.1", "state": "Available"},
         {"category": "Repeatable", "version": "", "state": "Pending"},
     ],
 })  # fmt: skip
