@@ -6,9 +6,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 
 MARKER = ".turnout-complete"
+_COMMENT = re.compile(r"[^\n\r]*")
+_NAME = re.compile(r"[^=\n\r]*")
+_QUOTED = re.compile(r"""[ \t]*(?:'([^']*)(?:'|$)|"((?:[^"\\]|\\.)*)(?:"|\\?$))""", re.DOTALL)
+_BARE = re.compile(r"[ \t]*((?:[^\\\n\r]|\\.)*)\\?", re.DOTALL)
+_KEPT = re.compile(r"(?:\\.|[^\\ \t]|[ \t]+(?=[^ \t]))*", re.DOTALL)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
 def marker_of(folder: str) -> dict:
@@ -21,17 +28,34 @@ def marker_of(folder: str) -> dict:
 
 
 def environment_of(text: str) -> dict:
-    """Return {name: value} of an environment file's text."""
-    values = {}
-    for line in text.splitlines():
-        name, found, raw = line.partition("=")
-        if not found or line.lstrip().startswith(("#", ";")):
-            continue
-        try:
-            values[name.strip()] = "".join(shlex.split(raw, comments=False))
-        except ValueError:
-            values[name.strip()] = raw
+    """Return {name: value} of an environment file's text, as systemd reads it (systemd.exec(5), "EnvironmentFile=")."""
+    values: dict = {}
+    at = 0
+    while at < len(text):
+        if text[at] in " \t\r\n":
+            at += 1
+        elif text[at] in "#;":
+            at = _COMMENT.match(text, at).end()
+        else:
+            name = _NAME.match(text, at)
+            at = name.end()
+            if text[at : at + 1] == "=":
+                values[name[0].rstrip(" \t")], at = _value(text, at + 1)
     return values
+
+
+def _value(text: str, at: int) -> tuple:
+    """Return a value and where it ends: quoted parts first, then what is bare, in which a quote is a letter."""
+    value = ""
+    while quoted := _QUOTED.match(text, at):
+        value += (quoted[1] or "") + _ESCAPED.sub(_in_quotes, quoted[2] or "")
+        at = quoted.end()
+    bare = _BARE.match(text, at)
+    return value + _ESCAPED.sub(lambda one: one[1].strip("\r\n"), _KEPT.match(bare[1])[0]), bare.end()
+
+
+def _in_quotes(found) -> str:
+    return found[1] if found[1] in '"\\`$' else "" if found[1] == "\n" else found[0]
 
 
 def absolute(words: list, folder: str) -> list:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a host is asked for the checklist: each probe returns plain facts and judges nothing.
 
-Standard library only, and psycopg where PostgreSQL is asked (pg_session.py). A probe changes nothing, writes nothing and
+Standard library only, and psycopg to ask PostgreSQL (pg_session.py). A probe changes nothing, writes nothing and
 returns no secret: of an environment only the names and, to compare hosts, digests keyed with a salt that lives as long
 as the question.
 """

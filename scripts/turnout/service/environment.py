@@ -59,6 +59,8 @@ def value_fault(value: str) -> str | None:
         return "a text of several lines"
     if "\0" in value:
         return "a text with a NUL character"
+    if any((char < " " and char != "\t") or char == "\x7f" for char in value):
+        return "a text with a control character, with which systemd leaves the variable out"
     if any(_not_a_character(ord(char)) for char in value):
         return "a text with code points that are no Unicode characters"
     return None
