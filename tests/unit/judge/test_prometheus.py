@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from prometheus_world import INTERVAL_S, PATIENCE_S, ROUTED_SLO, both, grown, routed, series, until
