@@ -11,7 +11,7 @@ import shlex
 
 MARKER = ".turnout-complete"
 _COMMENT = re.compile(r"[^\n\r]*")
-_NAME = re.compile(r"[^=\n\r]*")
+_NAME = re.compile(r"[^\n\r][^=\n\r]*")
 _QUOTED = re.compile(r"""[ \t]*(?:'([^']*)(?:'|$)|"((?:[^"\\]|\\.)*)(?:"|\\?$))""", re.DOTALL)
 _BARE = re.compile(r"[ \t]*((?:[^\\\n\r]|\\.)*)\\?", re.DOTALL)
 _KEPT = re.compile(r"(?:\\.|[^\\ \t]|[ \t]+(?=[^ \t]))*", re.DOTALL)

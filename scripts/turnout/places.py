@@ -23,7 +23,7 @@ def placed(faults: Sequence[Fault], inventory: Path) -> list[Fault]:
 
 def _placed(fault: Fault, declared: dict[str, tuple[Path, yaml.Node]], inventory: Path) -> Fault:
     variable, *steps = [name or int(index) for name, index in _STEP.findall(fault.path)]
-    if variable not in declared:
+    if variable not in declared or fault.place:
         return fault
     file, node = declared[str(variable)]
     return replace(fault, place=f"{file.relative_to(inventory)}:{_line(node, steps)}")

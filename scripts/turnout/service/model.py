@@ -198,6 +198,8 @@ class Migrate(Part):
         "variables that only migrations get, such as the address with the role that may change the schema",
         reserved=False,
     )
+    environment_file: str | None = values.environment_file("the same from a file")
+    environment_syntax: str | None = values.environment_syntax()
     user: str = values.user(
         "system user that migrations run as: not the service's, which could read the owner's password in `/proc`",
         "`<name>-migrate`",
@@ -378,6 +380,10 @@ class Service(Part):
     environment: Environment = values.variables(
         "variables of every process. Values are secrets: use Ansible Vault, they are never shown"
     )
+    environment_file: str | None = values.environment_file(
+        "an environment file, such as `.env`, beside the inventory; `environment` adds what it has not"
+    )
+    environment_syntax: str | None = values.environment_syntax()
     bucket: Bucket = key(
         "what keeps one user on one color while the share grows: `{header: Authorization}` or `{cookie: session}`",
         Bucket,

@@ -13,6 +13,7 @@ from turnout.faults import kind_of, nearest, shown
 from turnout.keys import At, Key, Wrong, key
 from turnout.service import commands
 from turnout.service.environment import KEY, RESERVED, value_fault
+from turnout.service.environment_file import SYNTAXES
 
 COLORS = ("blue", "green")
 DAY_S = 86_400
@@ -216,6 +217,17 @@ def variables(means: str, *, reserved: bool = True) -> Any:
     """Return the key of variables; without `reserved` those that Turnout sets are refused by their names."""
     names = _NAME_OF if reserved else replace(_NAME_OF, check=_not_reserved)
     return key(means, Environment, names=names, item=_VALUE, read=Environment, example="{KEY: value}")
+
+
+def environment_file(means: str) -> Any:
+    """Return the key of an environment file; `turnout.service.load` reads it into the variables."""
+    return key(means, None, expected="the path of a file, or what it holds", example=".env", secret=True)
+
+
+def environment_syntax() -> Any:
+    """Return the key of an environment file's syntax."""
+    means = "who reads that file so far: `compose`, `docker` (`--env-file`) or `systemd` (`EnvironmentFile=`)"
+    return key(means, None, choices=SYNTAXES, by_default="all three must read the same", example="compose")
 
 
 def headers() -> Any:
