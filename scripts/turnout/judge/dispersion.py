@@ -18,6 +18,10 @@ from turnout.judge.counters import Counter, Tally, follow
 
 BLOCKS_S = (5.0, 60.0)
 ENOUGH_S = 1800.0
+WANTED_S = 7200.0
+"""How much history is asked for. The thirty blocks of a minute in half an hour give phi a standard deviation of a
+quarter, and the larger of two noisy estimates is too large on average: with two hours 7 % fewer requests fail before
+1 % bad is found beside a stable at 0.4 %."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from typing import IO
 from turnout.errors import TurnoutError
 from turnout.judge import meeting, records
 from turnout.judge.core import Judge
-from turnout.judge.dispersion import ENOUGH_S, Dispersion
+from turnout.judge.dispersion import ENOUGH_S, WANTED_S, Dispersion
 from turnout.judge.meeting import Told
 from turnout.judge.model import Judgement, Scrape, Verdict
 from turnout.judge.plan import SharePlan
@@ -91,7 +91,7 @@ class Session:
 
     def history(self, now_s: float) -> list[Scrape]:
         """Return stable's history, as the recording will give it back; raises `TurnoutError` without any."""
-        wanted_s = min(ENOUGH_S, max(0.0, now_s - self.told.since_s))
+        wanted_s = min(WANTED_S, max(0.0, now_s - self.told.since_s))
         scrapes = [self.record(scrape) for scrape in self.reader.history(max(wanted_s, 2.0))]
         short = [
             name

@@ -20,7 +20,7 @@ from urllib3.util.retry import Retry
 
 from turnout.errors import TurnoutError
 from turnout.judge.counters import Counter
-from turnout.judge.dispersion import ENOUGH_S
+from turnout.judge.dispersion import ENOUGH_S, WANTED_S
 from turnout.judge.model import Pair, Scrape
 from turnout.judge.series import ColorCounter, Labels, Target, Tick, differing, kinds, target_of
 from turnout.slo.model import Slo, Source
@@ -140,7 +140,7 @@ class CounterReader:
         pairs = {name: Pair(both[stable], both[candidate]) for name, both in read.items()}
         return Reading(now_s, pairs, tuple(problems))
 
-    def history(self, seconds: float = ENOUGH_S) -> list[Scrape]:
+    def history(self, seconds: float = WANTED_S) -> list[Scrape]:
         """Return stable's readings of the last `seconds`, oldest first, at times below 0: for phi and the
         record.
 
@@ -211,10 +211,15 @@ class CounterReader:
         return {labels: samples for labels, samples in up.items() if target_of(labels) in ours}, found
 
     def _range(self, selector: str, now_s: float, since_s: float) -> Series:
-        rows = self._query(f"{selector}[{max(1, round(since_s * 1000))}ms]", now_s)
-        return {
-            frozenset(row["metric"].items()): [(float(t), float(value)) for t, value in row["values"]] for row in rows
-        }
+        """Return the samples of a selector, oldest first; half an hour a request, so that none takes long."""
+        found: dict[Labels, list[tuple[float, float]]] = {}
+        while since_s > 0.0:
+            length_s = min(since_s, ENOUGH_S)
+            since_s -= length_s
+            for row in self._query(f"{selector}[{max(1, round(length_s * 1000))}ms]", now_s - since_s):
+                samples = found.setdefault(frozenset(row["metric"].items()), [])
+                samples.extend((float(t), float(value)) for t, value in row["values"])
+        return found
 
     def _feed(
         self, counter: ColorCounter, color: str, up: Series, found: Mapping[str, Series], now_s: float

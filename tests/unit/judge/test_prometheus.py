@@ -183,3 +183,29 @@ def test_from_the_scrape_to_the_verdict(fresh):
         state, judgement = judge.observe(state, scrape)
         verdicts.append(judgement.verdict)
     assert Verdict.PROMOTE not in verdicts
+
+
+class Asked:
+    """A client that answers with what a server of ten samples an hour has in the range that was asked for."""
+
+    def __init__(self):
+        self.ranges = []
+
+    def custom_query(self, query, params=None):
+        if query.startswith("vector"):
+            return [{"value": [0, "10000"]}]
+        length_s = int(query.rsplit("[", 1)[1].removesuffix("ms]")) / 1000
+        end_s = float(params["time"])
+        self.ranges.append((query.split("[")[0], length_s))
+        times = [t for t in range(0, 10_001, 360) if end_s - length_s < t <= end_s]
+        labels = {"job": "api", "instance": "blue1", "color": "blue"}
+        return [{"metric": labels, "values": [[t, "1" if query.startswith("up") else str(t)] for t in times]}]
+
+
+def test_two_hours_of_history_are_asked_for_in_requests_of_half_an_hour_and_none_is_lost(fresh):
+    asked = Asked()
+    reader = CounterReader("http://127.0.0.1:9", fresh.slos(), stable="blue", candidate="green", client=asked)
+    totals = [s.slos["api"].stable.total for s in reader.history() if s.slos["api"].stable is not None]
+    assert {length_s for _, length_s in asked.ranges} == {1800.0}
+    assert len([query for query, _ in asked.ranges if query == "up"]) == 4
+    assert totals == [360.0 * n for n in range(1, 20)]

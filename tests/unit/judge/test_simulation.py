@@ -122,6 +122,16 @@ def test_the_information_bound_is_the_known_formula():
     divergence = 0.05 * log(10) + 0.95 * log(0.95 / 0.995)
     assert scenario.information_bound() == pytest.approx(0.05 * log(100) / divergence)
     assert Scenario("test", "test", Traffic(200, 0.001, 0.001)).information_bound() is None
+    assert scenario.unknown_start_bound() is None
+
+
+def test_a_late_fault_has_the_bound_of_an_unknown_start_beside_the_old_one():
+    late = Scenario("test", "test", Traffic(200, 0.001, 0.05, onset_s=600), faulty=True)
+    divergence = 0.05 * log(10) + 0.95 * log(0.95 / 0.995)
+    density = 0.2 * 300 / 900**2  # what m(t) = 0.2 x 300/(300 + t) releases in the 601st second
+    assert late.information_bound() == pytest.approx(0.05 * log(100) / divergence)
+    assert late.unknown_start_bound() == pytest.approx(0.05 * (log(100) + log(1 / density)) / divergence)
+    assert late.failed_limit() == pytest.approx(1.6 * late.unknown_start_bound() + 2 * 0.5)
 
 
 # --- the other judges -------------------------------------------------------------------------

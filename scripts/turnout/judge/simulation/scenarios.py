@@ -11,6 +11,7 @@ import numpy as np
 
 from turnout.errors import TurnoutError
 from turnout.judge.constants import DEFAULT
+from turnout.judge.dispersion import WANTED_S
 from turnout.judge.promotion import FULL_SHARE_BP
 from turnout.judge.simulation.rivals import BIN_S, RIVALS, Windows
 from turnout.judge.simulation.traffic import Bursts, Drawer, Floats, OnOff, Outage, Traffic
@@ -18,7 +19,7 @@ from turnout.judge.simulation.vector import VectorJudge, dispersion
 
 OBJECTIVE = 0.995
 HOUR_S = 3600
-HISTORY_S = 1800
+HISTORY_S = round(WANTED_S)
 OURS = "turnout"
 
 
@@ -51,8 +52,8 @@ class Scenario:
         with."""
         return len(self.steps_bp) == 1 and self.steps_bp[0] < FULL_SHARE_BP
 
-    def information_bound(self) -> float | None:
-        """Return the failed requests that any test at this alpha needs on average: p ln(1/alpha)/KL(p, p0).
+    def _evidence_bound(self, evidence: float) -> float | None:
+        """Return the failed requests that it takes on average to gather so much evidence: p evidence/KL(p, p0).
 
         KL is the divergence between Bernoulli laws; None where the candidate keeps its objective.
         """
@@ -60,11 +61,30 @@ class Scenario:
         if not self.faulty or p <= p0:
             return None
         divergence = p * log(p / p0) + ((1.0 - p) * log((1.0 - p) / (1.0 - p0)) if p < 1.0 else 0.0)
-        return p * log(1.0 / DEFAULT.alpha) / divergence
+        return p * evidence / divergence
+
+    @property
+    def evidence(self) -> float:
+        """ln(1/alpha), and for a fault that begins late ln(1/density of the released mass at that time) more.
+
+        The density is per scrape, of one second here. Source: Tartakovsky, Nikiforov, Basseville, "Sequential
+        Analysis", 2014: the first-order delay of a test that weighs unknown change points by a prior.
+        """
+        known, late_s, c = DEFAULT.llr_ceiling, self.traffic.onset_s, DEFAULT.release_s
+        return known + (log((c + late_s) ** 2 / ((1.0 - DEFAULT.initial_mass) * c)) if late_s else 0.0)
+
+    def information_bound(self) -> float | None:
+        """Return the failed requests that any test at this alpha needs on average where it knows when the fault began:
+        p ln(1/alpha)/KL(p, p0); None where the candidate keeps its objective."""
+        return self._evidence_bound(DEFAULT.llr_ceiling)
+
+    def unknown_start_bound(self) -> float | None:
+        """Return the same for a test that does not know when a late fault began; None for one that is there at once."""
+        return self._evidence_bound(self.evidence) if self.traffic.onset_s else None
 
     def failed_limit(self) -> float | None:
-        """Return 1.6 times the information bound plus what fails in two scrapes of one second."""
-        bound = self.information_bound()
+        """Return 1.6 times the bound, of an unknown start where it is late, plus what fails in two scrapes."""
+        bound = self._evidence_bound(self.evidence)
         if bound is None:
             return None
         per_scrape = self.traffic.requests_per_s * self.steps_bp[0] / 10_000 * self.traffic.candidate

@@ -122,7 +122,8 @@ kayenta: Mann-Whitney at 0.98, tolerance 0.25, on each minute's ratio, looked at
 Healthy releases: how many were rolled back.
 Faulty ones: median seconds from the first bad second to the rollback, and the median of the candidate's
 failed requests meanwhile; with the part that was found where it is not all.
-information: failed requests that any test needs on average, p ln(1/alpha)/KL(p, p0)."""
+information: failed requests that any test needs on average, p ln(1/alpha)/KL(p, p0); unknown: one that does not know
+when the fault began, with ln(1/alpha) + ln(1/density of the released mass at that time) in its place."""
 
 
 def _percent(part: float) -> str:
@@ -156,8 +157,9 @@ def lines(result: Result, *, heading: bool) -> Iterator[str]:
         columns = [row.judge for row in result.rows]
         cells = [_cell(result, row) for row in result.rows]
         if (bound := scenario.information_bound()) is not None:
-            columns.insert(0, "information")
-            cells.insert(0, f"{bound:.1f}")
+            unknown = scenario.unknown_start_bound()
+            columns[:0] = ["information", "unknown"]
+            cells[:0] = [f"{bound:.1f}", "-" if unknown is None else f"{unknown:.1f}"]
     if heading:
         yield f"\n{scenario.group}"
         yield _line("", columns, width)
@@ -231,6 +233,7 @@ def summary(results: Sequence[Result], *, releases: int, seed: int) -> dict[str,
                 "objective": result.scenario.objective,
                 "faulty": result.scenario.faulty,
                 "information_bound_failed": result.scenario.information_bound(),
+                "unknown_start_bound_failed": result.scenario.unknown_start_bound(),
                 "reached": result.reached,
                 "reached_median_s": result.reached_median_s,
                 "reached_p95_s": result.reached_p95_s,
