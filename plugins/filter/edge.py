@@ -25,6 +25,11 @@ def proxy_faults(proxies, proxy_protocol=False):
     return faults
 
 
+def haproxy_word(value):
+    """Return a text as one word of HAProxy's configuration that stands for itself, also in a log format."""
+    return "'" + str(value).replace("%", "%%").replace("'", "'\\''") + "'"
+
+
 def acme_thumbprint(pem):
     """Return the thumbprint (RFC 7638) of an account's key, which every answer to its challenges ends with.
 
@@ -55,4 +60,4 @@ class FilterModule:
 
     def filters(self):
         """Return the filters by name."""
-        return {"proxy_faults": proxy_faults, "acme_thumbprint": acme_thumbprint}
+        return {"proxy_faults": proxy_faults, "acme_thumbprint": acme_thumbprint, "haproxy_word": haproxy_word}

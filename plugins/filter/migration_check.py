@@ -65,6 +65,7 @@ def migration_plan(value, inventory_dir, candidate, stable, options):
                 "path": service.api.health.path,
                 "status": service.api.health.status,
                 "deadline_s": service.api.health.deadline_s,
+                "headers": service.api.health.sent,
             },
             "smoke": [
                 {

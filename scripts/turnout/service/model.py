@@ -79,6 +79,9 @@ class Releases(Part):
     )
 
 
+_NO_HOST = "localhost"  # what is sent where a team names no host
+
+
 class Health(Part):
     """The question that tells whether an API process can serve."""
 
@@ -86,9 +89,40 @@ class Health(Part):
     status: int = values.status("the status of that answer")
     timeout_s: float = values.seconds("seconds for one answer", 2.0, 0.1, 60)
     deadline_s: int = values.seconds("seconds from start to the first such answer", 60, 1, 3600)
+    host: str = key(
+        "the Host header of the question, wherever it is asked: on the host, by HAProxy, in drills and rehearsals; also"
+        " of smoke tests that have none of their own",
+        _NO_HOST,
+        pattern=r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?",
+        expected="a host's name, with or without a port",
+        example="shop.example.com",
+    )
+    headers: Environment = values.headers()
+
+    @property
+    def sent(self) -> dict[str, str]:
+        """The headers of the question, Host among them. HOLDS SECRETS."""
+        return {"Host": self.host, **self.headers}
+
+    @classmethod
+    def written(cls, value: dict[Any, Any]) -> dict[Any, Any]:
+        """Return it with a Host header that stands among the others as `host`."""
+        headers = value.get("headers")
+        hosts = [name for name in headers or () if str(name).lower() == "host"]
+        if not isinstance(headers, dict) or "host" in value or len(hosts) != 1:
+            return value
+        return {**value, "host": headers[hosts[0]], "headers": {k: v for k, v in headers.items() if k != hosts[0]}}
+
+    def plain(self, *, secrets: bool) -> dict[str, Any]:
+        """Return the question with all headers that are sent, or only their names."""
+        headers = self.sent if secrets else sorted(self.sent)
+        return {**{one: value for one, value in vars(self).items() if one != "host"}, "headers": headers}
 
     def disagreements(self) -> Iterator[At]:
-        """One question may not last longer than all of them."""
+        """One question may not last longer than all of them, and goes to one host."""
+        for name in self.headers:
+            if name.lower() == "host":
+                yield At(f".headers.{name}", "a Host header beside host", "one host", "leave one of the two out")
         if self.timeout_s > self.deadline_s:
             observed = f"{self.timeout_s:g} s, longer than deadline_s ({self.deadline_s} s)"
             yield At(".timeout_s", observed, "at most deadline_s", "lower timeout_s or raise deadline_s")
@@ -267,6 +301,12 @@ class SmokeTest(Part):
     )
     headers: Environment = values.headers()
 
+    def to(self, host: str) -> SmokeTest:
+        """Return the same request with that Host, where a team gave one and the request has none of its own."""
+        if host == _NO_HOST or any(name.lower() == "host" for name in self.headers):
+            return self
+        return replace(self, headers=Environment({"Host": host, **self.headers}))
+
     @classmethod
     def written(cls, value: dict[Any, Any]) -> dict[Any, Any]:
         """Return the body as text; one that was written as values is sent as JSON, and says so."""
@@ -443,7 +483,9 @@ class Service(Part):
         if migrate is not None and not migrate.user:
             migrate = replace(migrate, user=f"{self.name[:_MIGRATE_USER_STEM]}-migrate")
         health = self.api.health
-        tests = (SmokeTest(health.path, status=health.status),) if smoke else self.smoke
+        tests = tuple(one.to(health.host) for one in self.smoke)
+        if smoke:
+            tests = (SmokeTest(health.path, status=health.status, headers=Environment(health.sent)),)
         return replace(self, user=user, migrate=migrate, smoke=tests)
 
     def disagreements(self) -> Iterator[At]:

@@ -53,6 +53,7 @@ class Service:
         self.color = color
         self.healthy = True
         self.last_headers: dict[str, str] = {}
+        self.asked_with: dict[str, str] = {}
         service = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -63,6 +64,7 @@ class Service:
                 length = int(self.headers.get("Content-Length") or 0)
                 body = self.rfile.read(length)
                 if self.path == "/health":
+                    service.asked_with = {name.lower(): value for name, value in self.headers.items()}
                     self.reply(200 if service.healthy else 500, b"")
                     return
                 service.last_headers = {name.lower(): value for name, value in self.headers.items()}
@@ -163,6 +165,8 @@ class RealEdge:
             "edge_timeout_client_s": 60,
             "edge_timeout_server_s": 60,
             "edge_check_interval_ms": 100,
+            "edge_check_host": "localhost",
+            "edge_check_headers": {},
             "edge_maxconn": 400,
             "edge_show_color": True,
             "edge_extra_global": "nbthread 2",

@@ -18,6 +18,7 @@ from ansible_collections.turnout.ops.plugins.module_utils import laid_release
 from hypothesis import given
 from hypothesis import strategies as st
 
+ROOT = Path(__file__).resolve().parents[3]
 Load = Callable[[str], ModuleType]
 
 
@@ -307,6 +308,73 @@ def test_no_answer_is_a_fault(load: Load) -> None:
     params = {"base_url": "http://127.0.0.1:1", "requests": [{"path": "/"}], "headers": {}, "timeout_s": 1}
     answers, faults = http.one_round(params, None)
     assert (answers, len(faults)) == ([], 1)
+
+
+class _Picky(BaseHTTPRequestHandler):
+    """Django, as it is for a Host that it does not know."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        body = f"<h1>Bad Request</h1>\n {self.headers.get('Authorization')} k3y-of-the-shop".encode()
+        self.send_response(200 if self.headers["Host"] == "shop.example.com" else 400)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def picky() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Picky)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+
+
+def test_the_host_of_the_service_file_is_what_an_application_sees(load: Load, picky: str) -> None:
+    params = {"base_url": picky, "headers": {}, "timeout_s": 2}
+    requests = [{"path": "/up", "headers": {"Host": host}} for host in ("shop.example.com", "other.example.com")]
+    _, faults = load("http").one_round({**params, "requests": requests}, None)
+    assert faults == ["GET /up answered 400, expected 200"]
+
+
+def test_a_failed_health_check_tells_what_was_sent_what_came_and_the_units_last_lines_and_no_secret(
+    load: Load, picky: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    http = load("http")
+    monkeypatch.setattr(http, "LIBRARY", str(ROOT / "roles/service_host/files"))
+    said = http.library()
+    monkeypatch.setattr(said, "secrets_of_unit", lambda unit: [("k3y-of-the-shop", "SECRET_KEY")])
+    monkeypatch.setattr(said, "last_lines", lambda unit: [f"{unit}: Invalid HTTP_HOST header: 'localhost'"])
+    request = {"path": "/up", "headers": {"Host": "localhost", "Authorization": "Basic c2VjcmV0"}}
+    exchanges: list[dict[str, Any]] = []
+    http.one_round({"base_url": picky, "headers": {}, "timeout_s": 2, "requests": [request]}, None, exchanges)
+    (exchange,) = exchanges
+    assert http.told(exchange, "") == "sent: GET /up, Host: localhost, Authorization; came: HTTP/1.1 400 Bad Request"
+    text = http.told(exchange, "shop-api@blue.service")
+    assert text == (
+        "sent: GET /up, Host: localhost, Authorization; came: HTTP/1.1 400 Bad Request; "
+        "its body begins: <h1>Bad Request</h1> [a header] [SECRET_KEY]"
+    )
+    assert http.last_lines("shop-api@blue.service") == (
+        "; last lines of shop-api@blue.service: shop-api@blue.service: Invalid HTTP_HOST header: 'localhost'"
+    )
+    assert http.last_lines("") == ""
+    # What must be hidden is not known: no body.
+    monkeypatch.setattr(said, "secrets_of_unit", lambda unit: (_ for _ in ()).throw(FileNotFoundError()))
+    assert "body" not in http.told(exchange, "shop-api@blue.service")
+
+
+def test_where_nobody_answers_the_request_is_told_too(load: Load) -> None:
+    http = load("http")
+    exchanges: list[dict[str, Any]] = []
+    request = {"path": "/up", "headers": {"Host": "localhost"}}
+    params = {"base_url": "http://127.0.0.1:1", "headers": {}, "timeout_s": 1, "requests": [request]}
+    http.one_round(params, None, exchanges)
+    assert http.told(exchanges[0], "") == "sent: GET /up, Host: localhost; came: no answer"
 
 
 def test_requests_in_turn_at_a_steady_rate_count_what_failed(load: Load, address: str) -> None:

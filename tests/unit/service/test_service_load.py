@@ -14,7 +14,7 @@ from turnout.checklist.config import Checklist
 from turnout.faults import Fault, FaultsError
 from turnout.keys import Key, Place, read
 from turnout.service import Service, load
-from turnout.service.model import Judge, SmokeTest, Step
+from turnout.service.model import Environment, Judge, SmokeTest, Step
 
 BASE = Path("/inventory")
 
@@ -90,7 +90,7 @@ def test_the_smallest_service_gets_the_documented_defaults():
     assert service.worker is None
     assert service.scheduler is None
     assert service.migrate is None
-    assert service.smoke == (SmokeTest(path="/"),)
+    assert service.smoke == (SmokeTest(path="/", headers=Environment({"Host": "localhost"})),)
     assert [step.share_bp for step in service.steps] == [500, 2500, 10000]
     assert (service.guard.max_5xx_ratio, service.guard.min_5xx) == (0.02, 3)
     assert service.judge is None
@@ -143,6 +143,31 @@ def test_a_user_that_could_read_the_owners_password_is_refused(user):
     with pytest.raises(FaultsError) as caught:
         loaded(service)
     assert "migrate.user" in str(caught.value)
+
+
+def test_the_host_and_headers_of_health_are_what_every_question_about_it_sends():
+    value = changed("api.health.host", "shop.example.com:8443")
+    value["api"]["health"]["headers"] = {"X-Forwarded-Proto": "https", "Authorization": SECRET}
+    service = loaded({**value, "smoke": [{"path": "/a"}, {"path": "/b", "headers": {"host": "b.example.com"}}]})
+    assert service.api.health.sent == {
+        "Host": "shop.example.com:8443", "X-Forwarded-Proto": "https", "Authorization": SECRET,
+    }  # fmt: skip
+    assert [dict(test.headers) for test in service.smoke] == [
+        {"Host": "shop.example.com:8443"}, {"host": "b.example.com"},
+    ]  # fmt: skip
+    assert service.full()["api"]["health"]["headers"] == service.api.health.sent
+    assert service.public()["api"]["health"]["headers"] == ["Authorization", "Host", "X-Forwarded-Proto"]
+    assert SECRET not in repr(service.public())
+    value["api"]["health"]["headers"]["Host"] = "another.example.com"
+    with pytest.raises(FaultsError, match="a Host header beside host"):
+        loaded(value)
+    del value["api"]["health"]["host"]
+    assert loaded(value).api.health.host == "another.example.com"
+    service = loaded(changed("api.health.host", "shop.example.com:8443"))
+    value = changed("api.health.host", "shop.example.com:8443")
+    value.pop("smoke", None)
+    (alone,) = loaded(value).smoke
+    assert dict(alone.headers) == service.api.health.sent
 
 
 def test_an_empty_list_of_smoke_tests_means_none():
@@ -283,6 +308,14 @@ def test_an_optional_key_may_be_absent_or_null(path):
         ("api.health.timeout_s", 61),
         ("api.health.timeout_s", 31),
         ("api.health.deadline_s", 0),
+        ("api.health.host", "https://shop.example.com"),
+        ("api.health.host", "shop example"),
+        ("api.health.host", 5),
+        ("api.health.headers", {"host": "shop.example.com", "Host": "a"}),
+        ("api.health.headers", {"X A": "b"}),
+        ("api.health.headers", {"X-A": f"{SECRET}\nmore"}),
+        ("steady_s", 0),
+        ("steady_s", "45"),
         ("api.stop_signal", "TERM"),
         ("api.stop_signal", "SIGKILL"),
         ("api.stop_signal", 15),

@@ -71,8 +71,9 @@ class Service:
         """Return when the API answers its health check. Raises BrokenOff."""
         health = self.plan["api"]["health"]
         deadline = time.monotonic() + float(health["deadline_s"])
+        asked = {name: health.get(name) for name in ("path", "status", "headers")}
         while True:
-            fault = self.request({"path": health["path"], "status": health["status"]}, float(health["timeout_s"]))
+            fault = self.request(asked, float(health["timeout_s"]))
             if fault is None:
                 return
             if not unit_active(self.place.unit("api")):

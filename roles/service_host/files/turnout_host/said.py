@@ -29,6 +29,12 @@ def secrets_of(service: str, color: str, root: str = "/") -> list[tuple[str, str
     )
 
 
+def secrets_of_unit(unit: str, root: str = "/") -> list[tuple[str, str]]:
+    """Return what `secrets_of` does for the color of a unit SERVICE-PROCESS@COLOR.service."""
+    stem, _, instance = unit.removesuffix(".service").partition("@")
+    return secrets_of(stem.rpartition("-")[0], instance.partition("-")[0], root)
+
+
 def redact(text: str, secrets: list[tuple[str, str]]) -> str:
     """Return `text` with each secret replaced by its name."""
     for value, name in secrets:
@@ -41,9 +47,8 @@ def last_lines(unit: str, root: str = "/", lines: int = LINES) -> list[str]:
 
     Empty where they cannot be read, or could hold what nobody may see.
     """
-    stem, _, instance = unit.removesuffix(".service").partition("@")
     try:
-        secrets = secrets_of(stem.rpartition("-")[0], instance.partition("-")[0], root)
+        secrets = secrets_of_unit(unit, root)
         said = subprocess.run(
             ["journalctl", f"--unit={unit}", "--boot", f"--lines={lines}", "--output=cat", "--no-pager", "--quiet"],
             capture_output=True, text=True, errors="replace", timeout=10, check=False,
