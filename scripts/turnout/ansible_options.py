@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from turnout.beside import beside
 from turnout.errors import TurnoutError
 
 # Options of ansible-playbook that say how hosts are found and reached.
@@ -27,8 +26,7 @@ _VALUE_OPTIONS = {
 
 def program() -> str:
     """Return the `ansible-playbook` that belongs to this Python. Raises TurnoutError where there is none."""
-    beside = Path(sys.executable).with_name("ansible-playbook")
-    found = str(beside) if beside.exists() else shutil.which("ansible-playbook")
+    found = beside("ansible-playbook")
     if not found:
         raise TurnoutError(
             "ansible-missing",

@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import json
 import secrets
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from turnout.beside import beside
 from turnout.errors import TurnoutError
 from turnout.lab.files import write_private
 from turnout.lab.hosts import Hosts
@@ -238,8 +238,7 @@ def _install(lab: Lab, hosts: Hosts, store: Store) -> bool:
 
 
 def _weed() -> Path:
-    beside = Path(sys.executable).parent / "weed"
-    found = str(beside) if beside.exists() else shutil.which("weed")
+    found = beside("weed")
     if found is None:
         raise TurnoutError(
             "lab-store-program",

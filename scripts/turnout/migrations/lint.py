@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
-import sys
 from collections.abc import Collection
-from pathlib import Path
 
+from turnout.beside import beside
 from turnout.errors import TurnoutError
 
 BOUNDED_BY_TURNOUT = ("require-lock-timeout", "require-statement-timeout")
@@ -18,8 +16,7 @@ _LIMIT_S = 30
 
 def program() -> str:
     """Return the path of squawk: beside this Python, or on PATH. Raises `TurnoutError`."""
-    beside = Path(sys.executable).parent / "squawk"
-    found = str(beside) if beside.exists() else shutil.which("squawk")
+    found = beside("squawk")
     if found is None:
         raise TurnoutError(
             "squawk-missing",

@@ -6,11 +6,11 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from shutil import which
 
 import click
 import yaml
 
+from turnout.beside import beside
 from turnout.errors import TurnoutError
 from turnout.slo import parse, promtests, rules
 from turnout.slo.model import Slo
@@ -67,7 +67,7 @@ def files(slos: Mapping[str, Slo], *, page: str, ticket: str) -> dict[Path, str]
 def _promtool(folder: Path, written: Iterable[Path]) -> None:
     """Check and test the rules below a folder; raises `TurnoutError` with what promtool said where they
     fail."""
-    promtool = which("promtool")
+    promtool = beside("promtool")
     if promtool is None:
         raise TurnoutError(
             "promtool-missing",

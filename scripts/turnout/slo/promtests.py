@@ -6,14 +6,13 @@ heard of it.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice, product
 from math import ceil, log10
 
 from turnout.errors import TurnoutError
-from turnout.slo import rules
+from turnout.slo import patterns, rules
 from turnout.slo.model import Slo
 from turnout.slo.selector import Matcher, Selector
 
@@ -21,32 +20,11 @@ EVENTS_PER_MINUTE = 60_000
 _WORDS = ("200", "ok", "x", "0", "other")
 
 
-def _alternatives(pattern: str) -> Iterator[str]:
-    """Yield a pattern once for each choice among its groups and alternatives."""
-    group = re.search(r"(?<!\\)\((?:\?:)?([^()]*)\)", pattern)
-    if group is None:
-        yield from pattern.split("|")
-        return
-    for choice in group.group(1).split("|"):
-        yield from _alternatives(pattern[: group.start()] + choice + pattern[group.end() :])
-
-
-def _words(pattern: str) -> Iterator[str]:
-    """Yield texts that a pattern may match: its alternatives, wildcards filled in. They are tried, not
-    trusted."""
-    for text in _alternatives(pattern):
-        filled = re.sub(r"\[\^?(\\?.)[^\]]*\]", r"\1", text.strip("^$"))
-        filled = re.sub(r"\\d", "0", re.sub(r"\\w", "x", filled))
-        filled = re.sub(r"(?<!\\)\.[*+?]", "x", filled)
-        filled = re.sub(r"(?<!\\)\.", "0", filled)
-        yield re.sub(r"[*+?]|\{\d+(,\d*)?\}|\\", "", filled)
-
-
 def _values(matchers: Iterable[Matcher], further: Iterable[Matcher]) -> list[str]:
     """Return values of one label that fulfil its matchers, most telling first."""
     found: dict[str, None] = {}
     for matcher in (*matchers, *further):
-        words = [matcher.value] if matcher.op in ("=", "!=") else list(_words(matcher.value))
+        words = [matcher.value] if matcher.op in ("=", "!=") else patterns.texts(matcher.value)
         for word in words:
             found.setdefault(word)
     for word in _WORDS:

@@ -7,7 +7,7 @@ long window, so that it matters, and over a short one, so that it still goes on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from turnout.slo.model import Slo, Source
 
@@ -111,8 +111,16 @@ def alert_labels(slo: Slo, burn: Burn) -> dict[str, str]:
     }
 
 
-def alert_annotations(slo: Slo, burn: Burn, value: str = "{{ $value | humanizePercentage }}") -> dict[str, str]:
-    """Return the texts of a burn-rate alert; `value` is the bad ratio over the long window."""
+_VALUE = "{{ $value | humanizePercentage }}"
+
+
+def literal(text: str) -> str:
+    """Return a text as Prometheus's templates (Go's text/template) show it as it is."""
+    return text.replace("{{", '{{ "{{" }}')
+
+
+def alert_annotations(slo: Slo, burn: Burn, value: str) -> dict[str, str]:
+    """Return the texts of a burn-rate alert as a person reads them; `value` is the bad ratio over the long window."""
     allowed = number(100.0 * slo.budget)
     return {
         "summary": f"{slo.service}: {slo.title} burns {number(burn.factor)} times its budget",
@@ -137,7 +145,7 @@ def alerting_rules(slo: Slo) -> list[dict[str, object]]:
                 "expr": f"{_ratio_name(burn.long)}{matching} > {limit} "
                 f"and {_ratio_name(burn.short)}{matching} > {limit}",
                 "labels": alert_labels(slo, burn),
-                "annotations": alert_annotations(slo, burn),
+                "annotations": alert_annotations(replace(slo, title=literal(slo.title)), burn, _VALUE),
             }
         )
     watched = [f"absent(sum({source.selector}))" for source in slo.sources if not source.absent_is_zero]
@@ -147,7 +155,7 @@ def alerting_rules(slo: Slo) -> list[dict[str, object]]:
             "expr": " or ".join(watched),
             "for": ABSENT_FOR,
             "labels": absent_labels(slo),
-            "annotations": absent_annotations(slo),
+            "annotations": absent_annotations(replace(slo, title=literal(slo.title))),
         }
     )
     return rules

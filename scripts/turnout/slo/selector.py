@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from turnout.slo import patterns
+
 _NAME = re.compile(r"\s*([a-zA-Z_:][a-zA-Z0-9_:]*)")
 _MATCHER = re.compile(
     r"""\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`[^`]*`)\s*"""
@@ -39,7 +41,7 @@ class Matcher:
         value."""
         if self.op in ("=", "!="):
             return (value == self.value) == (self.op == "=")
-        return (re.fullmatch(self.value, value) is not None) == (self.op == "=~")
+        return patterns.accepts(self.value, value) == (self.op == "=~")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,8 @@ def parse(text: str) -> Selector:
     for matcher in matchers:
         if matcher.op in ("=~", "!~"):
             try:
-                re.compile(matcher.value)
-            except re.error as error:
-                raise SelectorError(f"holds a pattern that is not valid: {matcher.value!r}: {error}") from error
+                patterns.compiled(matcher.value)
+            except patterns.PatternError as error:
+                message = f"holds a pattern that Prometheus would refuse (RE2): {matcher.value!r}: {error}"
+                raise SelectorError(message) from None
     return Selector(metric, tuple(matchers))

@@ -320,7 +320,7 @@ def test_queries_of_another_system_load_but_do_not_pass_the_check(tmp_path):
         ("a offset 5m", "holds an offset"),
         ("a + b", "not a plain"),
         ("{job='x'}", "names no metric"),
-        ("a{b=~'('}", "pattern that is not valid"),
+        ("a{b=~'('}", "pattern that Prometheus would refuse"),
         ("a{b='c'", "not a plain"),
     ],
 )
