@@ -323,7 +323,7 @@ class Load:
     def __init__(self, edge: RealEdge) -> None:
         self.edge = edge
         self.stopping = threading.Event()
-        self.answers: list[tuple[float, str]] = []
+        self.answers: list[tuple[float, str]] = []  # when each was asked for, and who answered
         self.failures: list[str] = []
         self.threads = [
             threading.Thread(target=self.run, args=(keep, method))
@@ -340,12 +340,13 @@ class Load:
                 if connection is None:
                     connection = http.client.HTTPConnection("127.0.0.1", self.edge.port, timeout=20)
                 body = b"x" * 2000 if method == "POST" else None
+                sent = time.monotonic()
                 connection.request(method, "/", body=body, headers={"Authorization": f"{method}{keep}{number % 50}"})
                 response = connection.getresponse()
                 text = response.read().decode()
                 if response.status != 200:
                     self.failures.append(f"{response.status} {text}")
-                self.answers.append((time.monotonic(), text.split(" ")[0]))
+                self.answers.append((sent, text.split(" ")[0]))
                 if not keep or response.will_close:
                     connection.close()
                     connection = None
