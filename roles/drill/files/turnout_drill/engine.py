@@ -87,9 +87,8 @@ class Engine:
         place, key = self.place, f"repo{self.repo}-"
         lines = ["[global]", *(f"{key}{name}={value}" for name, value in sorted(options.items()))]
         if ca:
-            # Not ca.crt: that is the authority of what is restored.
-            place.write("repository-ca.crt", ca, 0o640)
-            lines.append(f"{key}storage-ca-file={place.folder}/repository-ca.crt")
+            place.write("ca.crt", ca, 0o640)
+            lines.append(f"{key}storage-ca-file={place.folder}/ca.crt")
         lines += [
             f"lock-path={place.folder}/lock",
             f"spool-path={place.folder}/spool",
