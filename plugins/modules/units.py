@@ -38,8 +38,7 @@ options:
       - C(quiesced) sends the quiesce signal of the unit; a unit without one is left as it is.
       - C(stopped) stops the unit, waits until it is seen stopped, and clears its failures. A unit that was stopped does
         not start with the host any more.
-      - C(steady) is C(started), and waits until each unit has run for O(steady_s) seconds without a restart, and a
-        worker says that it is ready, where its release tells how it does (C(worker.ready)).
+      - C(steady) is C(started), and waits until each unit has run for O(steady_s) seconds without a restart.
       - C(running) starts and changes nothing. It waits until each unit has run for O(steady_s) seconds on end, counted
         from its own start, and fails as soon as one ends; also where a worker or a scheduler was restarted since it was
         started, however long ago. Failures have the code C(unit-ended), and the unit's last lines without secrets.
