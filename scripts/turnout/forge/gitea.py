@@ -18,11 +18,11 @@ from turnout.forge.model import (
     Policy,
     Review,
     State,
-    digest_of,
     judged,
     last_words,
     moment,
     newest,
+    sha256_at,
 )
 
 PAGE = 50  # Gitea's own maximum by default
@@ -164,8 +164,7 @@ class Gitea:
 
     def sha256(self, path: str, commit: str) -> str | None:
         """Return the checksum of a file as it is at `commit`, None where there is none."""
-        where = f"/repos/{self.repository}/contents/{urllib.parse.quote(path)}?ref={commit}"
-        return digest_of(self.client.get(where, missing={}))
+        return sha256_at(self.client, self.repository, path, commit)
 
     def _rule(self, branch: str) -> Json | None:
         """Return the rule that holds for a branch: the first by priority, names before patterns, older before newer."""

@@ -16,11 +16,11 @@ from turnout.forge.model import (
     Policy,
     Review,
     State,
-    digest_of,
     judged,
     last_words,
     moment,
     newest,
+    sha256_at,
 )
 from turnout.forge.required import combined, merged
 
@@ -168,8 +168,7 @@ class GitHub:
 
     def sha256(self, path: str, commit: str) -> str | None:
         """Return the checksum of a file as it is at `commit`, None where there is none."""
-        where = f"/repos/{self.repository}/contents/{urllib.parse.quote(path)}?ref={commit}"
-        return digest_of(self.client.get(where, missing={}))
+        return sha256_at(self.client, self.repository, path, commit)
 
     def _protection(self, branch: str) -> str:
         return f"/repos/{self.repository}/branches/{urllib.parse.quote(branch, safe='')}/protection"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import urllib.parse
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
+
+from turnout.forge.http import Client
 
 LOOKED_AT = 5
 """So many of a branch's last pull requests, and of its last commits, are looked at for what they reported."""
@@ -174,8 +177,12 @@ def last_words(reviews: Iterable[Json], states: Collection[str]) -> dict[str, Js
     return {_login(review): review for review in reviews if review["state"] in states and _login(review)}
 
 
-def digest_of(answer: Json | None) -> str | None:
-    """Return the checksum of a file in the answer of a contents API (`content` in base64), None for no file."""
+def sha256_at(client: Client, repository: str, path: str, commit: str) -> str | None:
+    """Return the checksum of a file as it is at `commit`, None where there is none.
+
+    GitHub's and Gitea's contents API are one: `content` in base64.
+    """
+    answer = client.get(f"/repos/{repository}/contents/{urllib.parse.quote(path)}?ref={commit}", missing={})
     if not answer or not isinstance(answer.get("content"), str):
         return None
     return hashlib.sha256(base64.b64decode(answer["content"])).hexdigest()
