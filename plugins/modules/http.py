@@ -80,7 +80,6 @@ from urllib.parse import urlsplit
 from ansible.module_utils.basic import AnsibleModule
 
 LIBRARY = "/usr/local/lib/turnout-host"  # laid by the role service_host; the module runs on edges too
-SHORTEST_SECRET = 4  # characters; replacing shorter values would garble the text and hide nothing
 BODY_SHOWN = 300  # characters of an answer that a message may have
 BODY_LIMIT = 1 << 20  # bytes read of an answer; a smoke test has no need of more
 
@@ -153,7 +152,7 @@ def told(exchange, unit):
         return sent
     # A password may come back without the word before it: `Basic …`, `Bearer …`.
     parts = [part for value in exchange["hidden"] for part in (value, *value.split()[1:])]
-    hidden = [(part, "a header") for part in parts if len(part) >= SHORTEST_SECRET and part != exchange["host"]]
+    hidden = [(part, "a header") for part in parts if len(part) >= said.SHORTEST_SECRET and part != exchange["host"]]
     body = said.redact(exchange["body"], sorted(secrets + hidden, key=lambda pair: -len(pair[0])))
     return f"{sent}; its body begins: {' '.join(body.split())[:BODY_SHOWN]}"
 

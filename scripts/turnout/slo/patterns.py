@@ -6,7 +6,6 @@ Prometheus matches the whole value, and a dot matches every character, line ends
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import lru_cache
 from itertools import islice, product
 
@@ -41,7 +40,7 @@ def accepts(pattern: str, value: str) -> bool:
 
 def texts(pattern: str) -> list[str]:
     """Return texts that a valid pattern matches, shortest kinds first; none where none was found."""
-    found = dict.fromkeys(islice(_Reader(pattern).alternatives(), _MOST))
+    found = dict.fromkeys(_Reader(pattern).alternatives())
     return [text for text in found if accepts(pattern, text)]
 
 
@@ -51,12 +50,12 @@ class _Reader:
     def __init__(self, pattern: str) -> None:
         self.pattern, self.at, self.flags = pattern, 0, ""
 
-    def alternatives(self) -> Iterator[str]:
+    def alternatives(self) -> list[str]:
         """Read up to the end of a group; return its texts."""
         choices = [self._sequence()]
         while self._next("|"):
             choices.append(self._sequence())
-        return iter(_in_turn(choices))
+        return _in_turn(choices)[:_MOST]
 
     def _next(self, text: str) -> bool:
         if not self.pattern.startswith(text, self.at):
@@ -120,7 +119,7 @@ class _Reader:
             self.at += 1
             if self.pattern[self.at - 1] == ")":  # flags for the rest
                 return [""]
-        found = list(islice(self.alternatives(), _MOST))
+        found = self.alternatives()
         self.at += 1
         return found
 
