@@ -469,8 +469,34 @@ class Turnout:
             load.stop()
 
 
+PROGRAMS = {"turnout-edge/turnout_edge": "edge", "turnout-host/turnout_host": "service_host"}
+PROGRAMS |= {"turnout-drill/turnout_drill": "drill"}  # folder below /usr/local/lib: role whose files lie there
+
+STAMPED = "version.py"  # the version is written into it when it is laid
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.py")}
+    return {name: digest for name, digest in found.items() if name != STAMPED}
+
+
+def differing(turnout: Turnout, host: str) -> list[str]:
+    """Return the programs on a host of the lab that are not those of this checkout: a kept lab has those of before."""
+    said = turnout.ssh(host, "cd /usr/local/lib && sha256sum turnout-*/turnout_*/*.py; true", check=False)
+    found: dict[str, dict[str, str]] = {}
+    for line in said.splitlines():
+        digest, _, path = line.partition("  ")
+        folder, _, name = path.rpartition("/")
+        if name != STAMPED:
+            found.setdefault(folder, {})[name] = digest
+    return [
+        folder for folder, role in PROGRAMS.items()
+        if folder in found and found[folder] != _digests(ROOT / "roles" / role / "files" / Path(folder).name)
+    ]  # fmt: skip
+
+
 def provisioned(source: str, *, controller_apart: bool = False) -> Turnout:
-    """Return the lab, up and with site.yml applied where it was not yet."""
+    """Return the lab, up and with this checkout's site.yml applied: to one that is new, or has other programs."""
     subprocess.run([str(BIN / "turnout"), "lab", "up"], check=True, cwd=ROOT, stdout=sys.stderr)
     turnout = Turnout(source=source, controller_apart=controller_apart)
     marks = {
@@ -479,8 +505,14 @@ def provisioned(source: str, *, controller_apart: bool = False) -> Turnout:
     }
     marks |= {"edge2": marks["edge1"], "app2": marks["app1"]}
     marks |= {"data1": "/etc/redis/turnout-admin", "mon1": "/usr/local/sbin/turnout-drill"}
-    if not all(turnout.ssh(host, f"test -e {path} && echo yes", check=False) for host, path in marks.items()):
-        print("the lab is new: applying playbooks/site.yml", file=sys.stderr, flush=True)
+    new = not all(turnout.ssh(host, f"test -e {path} && echo yes", check=False) for host, path in marks.items())
+    other = {} if new else {host: found for host in marks if (found := differing(turnout, host))}
+    if new or other:
+        print(
+            f"the lab is {'new' if new else f'another: {other}'}: applying playbooks/site.yml",
+            file=sys.stderr,
+            flush=True,
+        )
         run = turnout.playbook("site")
         assert run.rc == 0, run.tail
     return turnout
