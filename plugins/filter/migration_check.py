@@ -9,7 +9,7 @@ from ansible.errors import AnsibleFilterError
 from turnout.errors import TurnoutError
 from turnout.release.manifest import from_dict
 from turnout.release.schema import SchemaState, pending
-from turnout.service import load
+from turnout.service import load, stand_ins
 from turnout.service.environment import environment
 
 
@@ -37,17 +37,23 @@ def migration_plan(value, inventory_dir, candidate, stable, options):
             "api_environment": {**layout.environment, **environment(service, "blue", manifest.version, "api")},
         }
 
-    url_of = {**service.environment, **service.migrate.environment}
-    addresses = [text for text in service.migrate.environment.values() if text.startswith("postgres")]
-    addresses += [text for text in service.environment.values() if text.startswith("postgres")]
-    if not addresses:
-        raise AnsibleFilterError("no variable of the service holds an address of PostgreSQL (postgresql://...)")
+    given = {**service.environment, **service.migrate.environment}
+    databases = stand_ins.databases(service.migrate.environment, service.migrate.user)
+    databases += stand_ins.databases(given, service.migrate.user)
+    databases += stand_ins.databases(service.environment, service.user)
+    if not databases:
+        raise AnsibleFilterError(
+            "no variable of the service holds an address of PostgreSQL; expected: one such as "
+            "postgresql://user:password@host:5432/database, or PGHOST with PGUSER, PGPASSWORD and PGDATABASE; to mend: "
+            "service.environment or service.migrate.environment"
+        )
     plan = {
         **options,
         "user": service.user,
         "migrate_user": service.migrate.user,
-        "database_urls": addresses,
-        "redis_url": next((text for text in url_of.values() if text.startswith("redis")), None),
+        "databases": [one for at, one in enumerate(databases) if one not in databases[:at]],
+        "redis_urls": stand_ins.redis_addresses(given),
+        "trusted": stand_ins.root_certificates(given),
         "candidate": release(candidate),
         "stable": release(stable),
         "up": service.migrate.up,
@@ -58,6 +64,7 @@ def migration_plan(value, inventory_dir, candidate, stable, options):
         "timeout_s": service.migrate.timeout_s,
         "pending": [one.id for one in pending(manifest, SchemaState(base))],
         "base_version": base,
+        "ignore_tables": list(service.migrate.ignore_tables),
         "api": {
             "command": service.api.command,
             "port": service.api.ports["blue"],

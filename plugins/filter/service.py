@@ -13,7 +13,7 @@ from turnout.controller_action import plain
 from turnout.errors import TurnoutError
 from turnout.inventory_check import ADDRESS_VARIABLES, KNOWN_GROUPS
 from turnout.release.manifest import from_dict
-from turnout.service import commands, environment, units
+from turnout.service import commands, environment, stand_ins, units
 
 
 def _load(value, inventory_dir):
@@ -43,6 +43,13 @@ def full(value, inventory_dir="."):
 def env_text(value, color, version, inventory_dir="."):
     """Return the text of a color's environment file. HOLDS SECRETS."""
     return environment.env_text(_load(value, inventory_dir), color, version)
+
+
+def stand_in_tls(value, inventory_dir="."):
+    """Return {redis: whether an address of Redis asks for TLS, trusted: the files of root certificates it names}."""
+    given = _load(value, inventory_dir).environment
+    secure = any(one.startswith("rediss:") for one in stand_ins.redis_addresses(given))
+    return {"redis": secure, "trusted": stand_ins.root_certificates(given)}
 
 
 def migrate_env_text(value, color, version, inventory_dir="."):
@@ -87,6 +94,7 @@ class FilterModule:
             "service_json": service_json,
             "env_text": env_text,
             "migrate_env_text": migrate_env_text,
+            "stand_in_tls": stand_in_tls,
             "drop_ins": drop_ins,
             "layout": layout,
             "argv": argv,

@@ -13,6 +13,7 @@ import ctypes
 import ipaddress
 import os
 import pwd
+import shutil
 import subprocess
 import tempfile
 
@@ -24,10 +25,12 @@ class CageError(Exception):
     """The network could not be made; nothing was started then."""
 
 
-def enter(hosts: list) -> None:
+def enter(hosts: list, replaced: list, by: str, work: str) -> None:
     """Move this process into a network of its own, in which every one of `hosts` is this host.
 
-    Raises CageError. Needs root. There is no way back: whoever needs the network afterwards forks first.
+    Every file of `replaced` has the content of the file `by` there, also where there is none; `work` is an empty folder
+    to be used for that. Raises CageError. Needs root. There is no way back: whoever needs the network afterwards forks
+    first.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_CLONE_NEWNET | _CLONE_NEWNS) != 0:
@@ -38,6 +41,7 @@ def enter(hosts: list) -> None:
     for folder in ("/run/postgresql", "/run/redis"):
         if os.path.isdir(folder):
             _call("mount", "-t", "tmpfs", "-o", "mode=755,size=64k", "tmpfs", folder)
+    _replace(replaced, by, work)
     _ip("link", "set", "lo", "up")
     names = []
     for host in dict.fromkeys(hosts):
@@ -71,6 +75,38 @@ def furnish(root: str) -> None:
     _call("mount", "-t", "proc", "proc", f"{root}/proc")
     _call("mount", "-t", "tmpfs", "-o", "mode=1777,size=64m", "tmpfs", f"{root}/tmp")  # noqa: S108 - in the image
     _call("mount", "--bind", "/etc/hosts", f"{root}/etc/hosts")
+
+
+def _replace(paths: list, by: str, work: str) -> None:
+    covered: list = []
+    for path in dict.fromkeys(paths):
+        if os.path.exists(path):
+            _call("mount", "--bind", by, os.path.realpath(path))
+            continue
+        # A layer over the folder, so that nothing is written to the host's.
+        folder = os.path.dirname(path)
+        while not os.path.isdir(folder):
+            folder = os.path.dirname(folder)
+        try:
+            if folder not in covered:
+                covered.append(folder)
+                _cover(folder, os.path.join(work, str(len(covered))))
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            shutil.copyfile(by, path)
+        except OSError as error:
+            raise CageError(
+                f"{path}, which the service trusts, is not on this host and could not be put into the cage: "
+                f"{error.strerror}; to mend: lay it here as on the other hosts"
+            ) from None
+
+
+def _cover(folder: str, work: str) -> None:
+    os.makedirs(work)
+    _call("mount", "-t", "tmpfs", "-o", "mode=755,size=1m", "tmpfs", work)
+    for name in ("upper", "work"):
+        os.mkdir(os.path.join(work, name))
+    options = f"lowerdir={folder},upperdir={work}/upper,workdir={work}/work"
+    _call("mount", "-t", "overlay", "overlay", "-o", options, folder)
 
 
 def _hosts_file(libc, names: list) -> None:

@@ -12,20 +12,35 @@ short_description: Rehearse migrations - up, down, up again - and tell what they
 description:
   - Runs on a host where the releases are laid and a PostgreSQL server is installed, in a network of its own in which
     the service's own addresses lead to a database (and a Redis) that live as long as the rehearsal. Nothing reaches
-    the real ones, and the release's environment is what it always is.
+    the real ones, and the release's environment is what it always is. Both speak TLS, with certificates by an authority
+    that takes the place of those that the service trusts.
   - Brings the database to the schema in service with the release in service, fills it with the seed of the plan,
     applies what is pending, undoes it one step at a time, applies it again, and compares the schema after each.
-  - Whatever it finds is an answer; it fails only where it could not rehearse at all.
+  - Whatever it finds is an answer. What kept it from rehearsing at all is told apart from the faults that it found.
+  - It works in a transient unit, which ends where nobody asks for it any more, and removes what it made however it
+    ends. The action of the same name asks until it is over.
 options:
   plan:
     description:
-      - JSON text with C(service), C(user), C(database_urls) (the migrator's first), C(redis_url), C(candidate) and
-        C(stable) (each C(folder), C(root), C(version) and C(environment)), C(up), C(down), C(version_command),
-        C(tool), C(listed) (C(order) and C(migrations) of the candidate's manifest), C(pending) (ids), C(base_version),
-        C(seed) and C(checks) (SQL texts by name), C(api) (C(command), C(port), C(health), C(smoke)), C(timeout_s), and
+      - JSON text with C(service), C(user), C(databases) (the migrator's first), C(redis_urls), C(trusted) (files of
+        root certificates), C(candidate) and C(stable) (each C(folder), C(root), C(version) and C(environment)), C(up),
+        C(down), C(version_command), C(tool), C(listed) (C(order) and C(migrations) of the candidate's manifest),
+        C(pending) (ids), C(base_version), C(ignore_tables), C(seed) and C(checks) (SQL texts by name), C(api)
+        (C(command), C(port), C(health), C(smoke)), C(timeout_s), and
         C(data_directory) of a restored copy or null. Never shown.
     type: str
     required: true
+  id: {description: Name of this rehearsal on its host., type: str, required: true}
+  limit_s: {description: Seconds after which it is ended., type: int, default: 7200}
+  copy:
+    description: Name of the restore whose data directory the plan names, to be removed at the end; none by default.
+    type: str
+    default: ""
+  state:
+    description: Begin it, or ask for its end within ten seconds. The action says both.
+    type: str
+    choices: [begun, asked]
+    default: begun
 author: [The Turnout authors (!UNKNOWN)]
 attributes:
   check_mode: {support: none, description: It changes nothing on the host but what it removes again.}
@@ -36,15 +51,22 @@ EXAMPLES = r"""
 - name: Rehearse
   turnout.ops.rehearse:
     plan: "{{ plan }}"
+    id: "{{ run_id }}"
 """
 
 RETURN = r"""
-causes: {description: "What is wrong, one sentence each; empty for a pass.", returned: success, type: list,
-  elements: str}
-locks: {description: "Strongest table locks with the seconds they were held.", returned: success, type: list,
+over: {description: Whether it has ended., returned: success, type: bool}
+causes: {description: "What is wrong, one sentence each; empty for a pass.", returned: over, type: list, elements: str}
+unknown:
+  description: "Why it is not known whether something is wrong, one sentence each."
+  returned: over
+  type: list
+  elements: str
+verdict: {description: "C(pass), C(fail), or C(unknown) where it could not be rehearsed.", returned: over, type: str}
+locks: {description: "Strongest table locks with the seconds they were held.", returned: over, type: list,
   elements: dict}
-pending: {description: Ids of the migrations that were rehearsed., returned: success, type: list, elements: str}
-figures: {description: "Seconds, rows rewritten, bytes grown.", returned: success, type: dict}
+pending: {description: Ids of the migrations that were rehearsed., returned: over, type: list, elements: str}
+figures: {description: "Seconds, rows rewritten, bytes grown.", returned: over, type: dict}
 """
 
 import contextlib
@@ -52,46 +74,57 @@ import difflib
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
+import sys
+import threading
 import time
+import traceback
 import urllib.error
 import urllib.parse
 import urllib.request
+from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.turnout.ops.plugins.module_utils import migration_state
+from ansible_collections.turnout.ops.plugins.module_utils import authority, migration_state
 from ansible_collections.turnout.ops.plugins.module_utils.cage import CageError, account, enter, furnish, inside
 from ansible_collections.turnout.ops.plugins.module_utils.ephemeral import (
     BLOCKS_READS,
     Ephemeral,
     EphemeralError,
     LockWatch,
-    state,
 )
 from ansible_collections.turnout.ops.plugins.module_utils.laid_release import absolute
 
+RUNS = Path("/run/turnout-rehearsal")  # plans, which hold secrets, and answers
+HOMES = Path("/var/lib/turnout-rehearsal")
+LEASE_S = 60  # a rehearsal that nobody asked for in so many seconds ends: its playbook is gone
+ASK_S = 10
+MODULE = "ansible_collections.turnout.ops.plugins.modules.rehearse"
+SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 DIFF_LINES = 12
-# What migration tools write down of themselves.
-TOOLS_TABLES = {
-    *("schema_migrations", "ar_internal_metadata", "goose_db_version", "alembic_version", "django_migrations"),
-    *("flyway_schema_history", "schema_version", "_yoyo_migration", "_yoyo_log", "_yoyo_version", "yoyo_lock"),
-    *("migrations", "gorp_migrations", "knex_migrations", "knex_migrations_lock", "pgmigrations", "sequelizemeta"),
-    *("__diesel_schema_migrations", "_sqlx_migrations", "_prisma_migrations", "databasechangelog"),
-    *("databasechangeloglock", "__efmigrationshistory"),
-}
 
 
-def redis_settings(url: str) -> list:
-    """Return the settings of an empty Redis that lets in whom the service's address names."""
-    parts = urllib.parse.urlsplit(url)
-    lines = [f"port {parts.port or 6379}", "bind * -::*", 'save ""', "appendonly no", "dir /tmp", "daemonize no"]
-    if parts.password and parts.username:
-        digest = hashlib.sha256(urllib.parse.unquote(parts.password).encode()).hexdigest()
-        lines.append(f"user {urllib.parse.unquote(parts.username)} on #{digest} ~* &* +@all")
-    elif parts.password:
-        lines.append(f"requirepass {urllib.parse.unquote(parts.password)}")
+def redis_settings(urls: list, tls: str) -> list:
+    """Return the settings of an empty Redis that lets in whom the service's addresses name; all are of one port.
+
+    `tls` is the folder of the certificate, for addresses that ask for it (rediss).
+    """
+    all_parts = [urllib.parse.urlsplit(url) for url in urls]
+    port = all_parts[0].port or 6379
+    lines = [f"port {port}", "bind * -::*", "protected-mode no", 'save ""', "appendonly no", "dir /tmp", "daemonize no"]
+    if any(parts.scheme == "rediss" for parts in all_parts):
+        lines[0] = f"port 0\ntls-port {port}\ntls-auth-clients no"
+        lines += [f"tls-cert-file {tls}/server.crt", f"tls-key-file {tls}/server.key", f"tls-ca-cert-file {tls}/ca.crt"]
+    logins = {parts.username or "": urllib.parse.unquote(parts.password) for parts in all_parts if parts.password}
+    for user, password in logins.items():
+        if user:
+            digest = hashlib.sha256(password.encode()).hexdigest()
+            lines.append(f"user {urllib.parse.unquote(user)} on #{digest} ~* &* +@all")
+        else:
+            lines.append(f"requirepass {password}")
     return lines
 
 
@@ -99,21 +132,27 @@ class RehearsalError(Exception):
     """It could not be rehearsed; the message holds no secret."""
 
 
+class CommandError(RehearsalError):
+    """A command of a release failed, or took too long."""
+
+
 class Rehearsal:
     """One rehearsal, from the empty or restored database to its causes and figures."""
 
-    def __init__(self, plan: dict) -> None:
+    def __init__(self, plan: dict, home: str) -> None:
         self.plan = plan
         self.causes: list = []
+        self.unknown: list = []
         self.figures: dict = {}
         self.locks: list = []
+        self._tls = os.path.join(home, "tls")
         self._accounts = {use: account(plan[use]) for use in ("user", "migrate_user")}
         self._secrets = sorted(
             {value for release in ("candidate", "stable") if plan[release] for value in self._hidden(plan[release])},
             key=len,
             reverse=True,
         )
-        self.database = Ephemeral(plan["database_urls"], plan.get("data_directory"))
+        self.database = Ephemeral(plan["databases"], home, plan.get("data_directory"))
 
     @staticmethod
     def _hidden(release: dict) -> list:
@@ -122,26 +161,27 @@ class Rehearsal:
         return [value for value in [*values, *(p for p in passwords if p)] if len(value) >= 6]
 
     def run(self) -> None:
-        """Rehearse; the findings are in `causes`, `figures` and `locks`."""
+        """Rehearse; the findings are in `causes`, `unknown`, `figures` and `locks`."""
         plan = self.plan
         redis = self._redis()
         try:
             self.database.start()
             self._base()
-            before, invariants = self.database.dump(), self._checks()
-            self._seeded = state(self.database)
-            first = self._up(watch=True)
-            after = self.database.dump()
-            self._after_up(first)
-            if plan["stable"] and plan["api"]:
-                self._smoke()
-            self._down_and_up(before, after)
-            self.causes += [f"check {name} finds {now} row(s) that it did not find before" for name, now in
-                            self._checks().items() if now > invariants.get(name, 0)]  # fmt: skip
+            before, invariants, self._seeded = self.database.dump(), self._checks(), self.database.rows()
+            try:
+                self._after_up(self._up_watched())
+            except CommandError as error:
+                self.causes.append(f"the migrations fail: {error}")
+                return
+            if self._down_and_up(before, self.database.dump()):
+                self.causes += [f"check {name} finds {now} row(s) that it did not find before" for name, now in
+                                self._checks().items() if now > invariants.get(name, 0)]  # fmt: skip
+                if plan["stable"] and plan["api"]:
+                    self._smoke()
         finally:
             self.database.stop()
-            if redis is not None:
-                redis.kill()
+            for server in redis:
+                server.kill()
 
     # Steps -----------------------------------------------------------------------------------------------------
 
@@ -150,7 +190,10 @@ class Rehearsal:
         plan = self.plan
         if plan["stable"] and not plan.get("data_directory"):
             self._migrate(plan["stable"], plan["up"])
-        placed = self._placed(plan["stable"] or plan["candidate"])
+        # What the candidate's command cannot even read says nothing of its migrations.
+        placed = self._placed(plan["candidate"])
+        if plan["stable"]:
+            placed = self._placed(plan["stable"])
         plan["pending"] = placed["pending"]
         if (version := placed["version"]) != plan["base_version"]:
             raise RehearsalError(
@@ -164,38 +207,31 @@ class Rehearsal:
                 raise RehearsalError(f"seed {name}: {error}") from None
         self.database.query("ANALYZE")
 
-    def _up(self, *, watch: bool) -> dict:
-        began, before = time.monotonic(), state(self.database)
-        if watch:
-            with LockWatch(self.database) as locks:
-                self._migrate(self.plan["candidate"], self.plan["up"])
-            if locks.error or not locks.looks:
-                raise RehearsalError(locks.error or "locks were never looked at")
-            self.locks = [
-                {"table": table, "mode": mode, "seconds": round(seconds, 3), "rows": before["tables"][table]["rows"]}
-                for (table, mode), seconds in sorted(locks.held.items(), key=lambda item: -item[1])
-                if table in before["tables"]
-            ]
-        else:
+    def _up_watched(self) -> dict:
+        tables, (size, wal) = self.database.tables(), self.database.sizes()
+        with LockWatch(self.database) as locks:
+            began = time.monotonic()
             self._migrate(self.plan["candidate"], self.plan["up"])
-        seconds = time.monotonic() - began
-        after = state(self.database)
-        rewritten = {
-            name: table["rows"]
-            for name, table in before["tables"].items()
-            if name in after["tables"] and after["tables"][name]["file"] != table["file"] and not self._is_record(name)
+            seconds = time.monotonic() - began
+        if locks.error or not locks.looks:
+            raise RehearsalError(locks.error or "locks were never looked at")
+        self.locks = [
+            {"table": table, "mode": mode, "seconds": round(held, 3), "rows": self._seeded[table]}
+            for (table, mode), held in sorted(locks.held.items(), key=lambda item: -item[1])
+            if table in self._seeded
+        ]
+        after, (new_size, new_wal) = self.database.tables(), self.database.sizes()
+        rewritten = [name for name, file in tables.items() if name in after and after[name] != file]
+        return {
+            "up_s": round(seconds, 3),
+            "rewritten_rows": {name: self._seeded[name] for name in rewritten if not self._ignored(name)},
+            "grown_bytes": new_size - size,
+            "wal_bytes": new_wal - wal,
+            "size_bytes": size,
         }
-        return {"seconds": seconds, "before": before, "after": after, "rewritten": rewritten}
 
-    def _after_up(self, done: dict) -> None:
-        plan, before, after = self.plan, done["before"], done["after"]
-        self.figures = {
-            "up_s": round(done["seconds"], 3),
-            "rewritten_rows": done["rewritten"],
-            "grown_bytes": after["bytes"] - before["bytes"],
-            "wal_bytes": after["wal_bytes"] - before["wal_bytes"],
-            "size_bytes": before["bytes"],
-        }
+    def _after_up(self, figures: dict) -> None:
+        plan, self.figures = self.plan, figures
         for lock in self.locks:
             busy = lock["table"] in plan["busy"] or f"public.{lock['table']}" in plan["busy"]
             bound = plan["max_busy_lock_s"] if busy else plan["max_lock_s"]
@@ -205,38 +241,53 @@ class Rehearsal:
                     f"{lock['mode']} on {'the busy table ' if busy else ''}{lock['table']} ({lock['rows']} rows) for "
                     f"{lock['seconds']:.2f} s blocks {what}; at most {bound:g} s"
                 )
-        if done["seconds"] > plan["max_up_s"]:
-            self.causes.append(f"it took {done['seconds']:.1f} s, at most {plan['max_up_s']:g} s")
+        if figures["up_s"] > plan["max_up_s"]:
+            self.causes.append(f"it took {figures['up_s']:.1f} s, at most {plan['max_up_s']:g} s")
 
-    def _down_and_up(self, before: str, after: str) -> None:
+    def _down_and_up(self, before: str, after: str) -> bool:
+        """Go back and on again; tell whether the database has the new schema then."""
         plan = self.plan
         if not plan["down"]:
             self.causes.append("there is no command for the way back (service.migrate.down)")
-            return
-        counted = state(self.database)["tables"]
-        for name in reversed(plan["pending"]):
-            try:
-                self._migrate(plan["candidate"], plan["down"])
-            except RehearsalError as error:
-                self.causes.append(f"the down script of {name} fails: {error}")
-                return
+            return True
+        if not self._down(self.causes):
+            return False
         self._same(before, self.database.dump(), "the down script does not restore the schema")
-        lost = [name for name, table in self._seeded["tables"].items()
-                if state(self.database)["tables"].get(name, {}).get("rows") != table["rows"]
-                and name in counted and not self._is_record(name)]  # fmt: skip
-        if lost:
-            self.causes.append(f"rows of {', '.join(sorted(lost))} are not what they were after up and down")
+        self._same_rows()
         try:
-            self._up(watch=False)
-        except RehearsalError as error:
+            self._migrate(plan["candidate"], plan["up"])
+        except CommandError as error:
             self.causes.append(f"it cannot be applied again after the way back: {error}")
-            return
+            return False
         self._same(after, self.database.dump(), "applied again, it gives another schema")
+        return True
 
-    @staticmethod
-    def _is_record(table: str) -> bool:
-        """Tell the migration tool's own tables, which count migrations, from the service's data."""
-        return table.rpartition(".")[2].strip('"').lower() in TOOLS_TABLES
+    def _down(self, faults: list) -> bool:
+        """Undo every pending migration; what fails goes into `faults`."""
+        for name in reversed(self.plan["pending"]):
+            try:
+                self._migrate(self.plan["candidate"], self.plan["down"])
+            except CommandError as error:
+                faults.append(f"the down script of {name} fails: {error}")
+                return False
+        return True
+
+    def _same_rows(self) -> None:
+        now = self.database.rows()
+        changed = [
+            f"{name} ({rows} rows before, {now[name]} after)" for name, rows in sorted(self._seeded.items())
+            if name in now and now[name] != rows and not self._ignored(name)
+        ]  # fmt: skip
+        if changed:
+            self.causes.append(
+                f"up and down leave other numbers of rows in {', '.join(changed)}; expected: as many as before; "
+                "to mend: a down script that gives them back, or, for tables that a framework fills by itself, their "
+                "names in service.migrate.ignore_tables"
+            )
+
+    def _ignored(self, table: str) -> bool:
+        """Tell whether the service file says that a table's rows are a framework's."""
+        return bool({table, f"public.{table}", table.replace('"', "")} & set(self.plan["ignore_tables"]))
 
     def _same(self, wanted: str, got: str, what: str) -> None:
         if wanted == got:
@@ -264,7 +315,27 @@ class Rehearsal:
     # The release in service on the new schema ---------------------------------------------------------------------
 
     def _smoke(self) -> None:
-        """Start the release in service on the new schema and ask it what its smoke tests ask."""
+        """See that the release in service answers on the new schema; what it never answers here says nothing."""
+        version, found = self.plan["stable"]["version"], self._answers()
+        if not found:
+            return
+        with_both: dict = {}
+        if self.plan["down"] and self._down(self.unknown):
+            with_both = {name: said for name, said in self._answers().items() if name in found}
+        for name, said in found.items():
+            if name in with_both:
+                self.unknown.append(
+                    f"{version}, which is in service, does not answer here on its own schema either "
+                    f"({with_both[name]}), so that the new one was not tried; expected: an API that answers where it "
+                    "reaches PostgreSQL and Redis alone"
+                )
+            elif not name:
+                self.causes.append(f"{version}, which is in service, does not get healthy on the new schema: {said}")
+            else:
+                self.causes.append(f"{version}, which is in service, breaks on the new schema: {said}")
+
+    def _answers(self) -> dict:
+        """Start the release in service; return what is wrong by the name of the test, which is empty for its health."""
         api, stable = self.plan["api"], self.plan["stable"]
         environment = {**stable["api_environment"], "PORT": str(api["port"])}
         process = subprocess.Popen(
@@ -273,23 +344,17 @@ class Rehearsal:
             env={**self._base_environment("user"), **environment}, **self._where(stable, "user"),
         )  # fmt: skip
         try:
-            self._ask_all(api, stable["version"], process)
+            deadline = time.monotonic() + api["health"]["deadline_s"]
+            while (said := self._ask(api["port"], {**api["health"], "method": "GET"})) is not None:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    return {"": said}
+                time.sleep(0.1)
+            asked = {str(number): self._ask(api["port"], test) for number, test in enumerate(api["smoke"], start=1)}
+            return {name: said for name, said in asked.items() if said is not None}
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, 9)
             process.wait(10)
-
-    def _ask_all(self, api: dict, version: str, process: subprocess.Popen) -> None:
-        deadline = time.monotonic() + api["health"]["deadline_s"]
-        while (said := self._ask(api["port"], {**api["health"], "method": "GET"})) is not None:
-            if process.poll() is not None or time.monotonic() > deadline:
-                self.causes.append(f"{version}, which is in service, does not get healthy on the new schema: {said}")
-                return
-            time.sleep(0.1)
-        for test in api["smoke"]:
-            said = self._ask(api["port"], test)
-            if said is not None:
-                self.causes.append(f"{version}, which is in service, breaks on the new schema: {said}")
 
     @staticmethod
     def _ask(port: int, test: dict):
@@ -313,23 +378,27 @@ class Rehearsal:
 
     # Helpers -----------------------------------------------------------------------------------------------------
 
-    def _redis(self):
-        """Start a Redis at the service's address, where the host has one; its password goes through a pipe."""
-        program, url = shutil.which("redis-server"), self.plan.get("redis_url")
-        if not program or not url:
-            return None
-        lines = redis_settings(url)
-        server = subprocess.Popen(
-            [program, "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True
-        )
-        server.stdin.write("\n".join(lines) + "\n")
-        server.stdin.close()
-        return server
+    def _redis(self) -> list:
+        """Start a Redis at each of the service's ports, where the host has one; passwords go through a pipe."""
+        program, servers = shutil.which("redis-server"), []
+        by_port: dict = {}
+        for url in self.plan["redis_urls"]:
+            by_port.setdefault(urllib.parse.urlsplit(url).port, []).append(url)
+        for urls in by_port.values() if program else ():
+            server = subprocess.Popen(
+                [program, "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True
+            )
+            server.stdin.write("\n".join(redis_settings(urls, self._tls)) + "\n")
+            server.stdin.close()
+            servers.append(server)
+        return servers
 
     def _base_environment(self, use: str) -> dict:
         """What systemd gives to every service; an image need not know its user by name."""
         user = self.plan[use]
-        return {"PATH": "/usr/local/bin:/usr/bin:/bin", "USER": user, "LOGNAME": user}
+        return {
+            "PATH": "/usr/local/bin:/usr/bin:/bin", "USER": user, "LOGNAME": user, "SSL_CERT_FILE": SYSTEM_AUTHORITIES,
+        }  # fmt: skip
 
     def _where(self, release: dict, use: str) -> dict:
         return inside(release["root"], release["folder"], self._accounts[use])
@@ -349,7 +418,7 @@ class Rehearsal:
                 timeout=self.plan["timeout_s"], **self._where(release, "migrate_user"),
             )  # fmt: skip
         except subprocess.TimeoutExpired:
-            raise RehearsalError(f"`{command}` did not end within {self.plan['timeout_s']} s") from None
+            raise CommandError(f"`{command}` did not end within {self.plan['timeout_s']} s") from None
         except OSError as error:
             raise RehearsalError(f"`{command}` could not be started: {error.strerror}") from None
 
@@ -357,9 +426,7 @@ class Rehearsal:
         done = self._run(release, command)
         if done.returncode:
             said = migration_state.first_error(done.stderr or done.stdout)
-            raise RehearsalError(
-                f"`{command}` of {release['version']} ended with {done.returncode}: {self._clean(said)}"
-            )
+            raise CommandError(f"`{command}` of {release['version']} ended with {done.returncode}: {self._clean(said)}")
 
     def _placed(self, release: dict) -> dict:
         """Return where the database is in the candidate's list, as the module `migrate` reads it."""
@@ -377,24 +444,145 @@ class Rehearsal:
         return text[-600:]
 
 
-def main():
-    """Enter the network of its own, rehearse, tell."""
-    module = AnsibleModule(argument_spec={"plan": {"type": "str", "required": True, "no_log": True}})
-    plan = json.loads(module.params["plan"])
-    hosts = [urllib.parse.urlsplit(url).hostname for url in [*plan["database_urls"], plan.get("redis_url") or ""]]
+def rehearsed(plan: dict, home: str) -> dict:
+    """Rehearse in `home`, an empty folder; return what it came to. There is no way back to the host's network."""
+    found: dict = {"causes": [], "unknown": [], "locks": [], "figures": {}}
     rehearsal = None
     try:
-        rehearsal = Rehearsal(plan)
-        enter([host for host in hosts if host])
-        for root in {plan[which]["root"] for which in ("candidate", "stable") if plan[which]} - {""}:
+        os.makedirs(home, exist_ok=True)
+        os.chmod(home, 0o700)
+        rehearsal = Rehearsal(plan, home)
+        redis = [urllib.parse.urlsplit(url).hostname or "" for url in plan["redis_urls"]]
+        hosts = [*(host for one in plan["databases"] for host in one["hosts"]), *redis]
+        hosts = [host for host in hosts if host and not host.startswith("/")]
+        authority.make(os.path.join(home, "tls"), ["localhost", "127.0.0.1", *hosts], "postgres", 7)
+        roots = {plan[which]["root"] for which in ("candidate", "stable") if plan[which]}
+        trusted = [root + path for root in roots for path in plan["trusted"]]
+        trusted += [root + SYSTEM_AUTHORITIES for root in roots if os.path.exists(root + SYSTEM_AUTHORITIES)]
+        enter(hosts, trusted, os.path.join(home, "tls", "ca.crt"), os.path.join(home, "layers"))
+        for root in roots - {""}:
             furnish(root)
         rehearsal.run()
-    except (CageError, EphemeralError, RehearsalError) as error:
-        if rehearsal is None or not isinstance(error, RehearsalError):
-            module.fail_json(msg=f"error[rehearsal]: {error}; expected: a rehearsal; to mend: see the message")
-        rehearsal.causes.append(str(error))
-    told = {name: getattr(rehearsal, name) for name in ("causes", "locks", "figures")}
-    module.exit_json(changed=False, pending=plan["pending"], **told)
+    except (CageError, EphemeralError, RehearsalError, authority.CertificateError) as error:
+        found["unknown"] = [str(error)]
+    except Exception as error:  # it is told, but no text of a library's error, which may hold an address
+        traceback.print_tb(error.__traceback__)
+        found["unknown"] = [f"{type(error).__name__} in the rehearsal itself"]
+    if rehearsal is not None:
+        own = {"causes": rehearsal.causes, "locks": rehearsal.locks, "figures": rehearsal.figures}
+        found = {**own, "unknown": rehearsal.unknown + found["unknown"]}
+    return {
+        **found,
+        "pending": plan["pending"],
+        "verdict": "fail" if found["causes"] else "unknown" if found["unknown"] else "pass",
+    }
+
+
+# The unit, which nobody needs to wait for -------------------------------------------------------------------------
+
+
+def unit_of(name: str) -> str:
+    """Return the name of a rehearsal's unit."""
+    return f"turnout-rehearsal-{name}.service"
+
+
+def active(name: str) -> bool:
+    """Tell whether a rehearsal still runs, the removal of what it made included."""
+    command = ["systemctl", "show", "--property=ActiveState", "--value", unit_of(name)]
+    said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout.strip()
+    return said not in ("inactive", "failed", "")
+
+
+def begin(plan: str, name: str, limit_s: int, copy: str) -> None:
+    """Start the unit; what an earlier one left that a power cut ended is removed. Raises RehearsalError."""
+    for path in (*RUNS.glob("*"), *HOMES.glob("*")):
+        if not active(path.name):
+            shutil.rmtree(path, ignore_errors=True)
+    folder = RUNS / name
+    folder.mkdir(mode=0o700, parents=True)
+    # The module's own code, which Ansible removes when the module ends.
+    shutil.copyfile(__loader__.archive, folder / "code.zip")  # type: ignore[name-defined]
+    (folder / "lease").touch()
+    with os.fdopen(os.open(folder / "plan", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(plan)
+    properties = ["Type=exec", f"RuntimeMaxSec={limit_s}", "TimeoutStopSec=10", f"ExecStopPost=rm -rf {HOMES / name}"]
+    if copy:
+        properties.append(f"ExecStopPost=-env -u INVOCATION_ID turnout-drill remove {copy}")
+    work = f"import sys; sys.path.insert(0, sys.argv[1]); from {MODULE} import work; work(sys.argv[2])"
+    done = subprocess.run(
+        ["systemd-run", "--quiet", "--collect", f"--unit={unit_of(name)}", *(f"--property={one}" for one in properties),
+         "--", sys.executable, "-c", work, str(folder / "code.zip"), name],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    if done.returncode:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise RehearsalError(done.stderr.strip()[-300:])
+
+
+def work(name: str) -> None:
+    """Do the work of the unit: rehearse, write the answer. It ends without one where its lease is not renewed."""
+    folder = RUNS / name
+    plan = json.loads((folder / "plan").read_text())
+    (folder / "plan").unlink()
+    threading.Thread(target=watch, args=(folder / "lease",), daemon=True).start()
+    found = rehearsed(plan, str(HOMES / name))
+    (folder / "new").write_text(json.dumps(found))
+    (folder / "new").replace(folder / "answer")
+
+
+def watch(lease: Path) -> None:
+    """End this process, and with it its unit, once the lease was not renewed for LEASE_S seconds."""
+    renewed, seen = time.monotonic(), 0.0
+    while time.monotonic() - renewed < LEASE_S:
+        time.sleep(1)
+        with contextlib.suppress(OSError):
+            changed = lease.stat().st_mtime
+            renewed, seen = (time.monotonic() if changed != seen else renewed), changed
+    shutil.rmtree(lease.parent, ignore_errors=True)
+    os._exit(1)
+
+
+def ask(name: str) -> dict:
+    """Renew the lease and wait for the end, for ASK_S seconds; return the answer once there is one."""
+    folder = RUNS / name
+    with contextlib.suppress(OSError):
+        (folder / "lease").touch()
+    deadline = time.monotonic() + ASK_S
+    while active(name):
+        if time.monotonic() > deadline:
+            return {"over": False}
+        time.sleep(0.2)
+    try:
+        found = json.loads((folder / "answer").read_text())
+    except (OSError, ValueError):
+        why = "it was ended before its end (its time was over, or the host was lost): journalctl -u " + unit_of(name)
+        found = {"causes": [], "unknown": [why], "locks": [], "figures": {}, "pending": [], "verdict": "unknown"}
+    shutil.rmtree(folder, ignore_errors=True)
+    return {"over": True, **found}
+
+
+def main():
+    """Begin a rehearsal, or ask for its end."""
+    module = AnsibleModule(
+        argument_spec={
+            "plan": {"type": "str", "required": True, "no_log": True},
+            "id": {"type": "str", "required": True},
+            "limit_s": {"type": "int", "default": 7200},
+            "copy": {"type": "str", "default": ""},
+            "state": {"type": "str", "choices": ["begun", "asked"], "default": "begun"},
+        }
+    )
+    params = module.params
+    name = re.sub(r"[^a-z0-9]", "-", params["id"].lower())[-40:]
+    try:
+        if params["state"] == "begun":
+            begin(params["plan"], name, params["limit_s"], params["copy"])
+        module.exit_json(changed=False, **ask(name))
+    except (OSError, RehearsalError, subprocess.TimeoutExpired) as error:
+        module.fail_json(
+            msg=f"error[rehearsal]: it could not begin: {error}; expected: a host with systemd and room in {HOMES}; to "
+            "mend: see the message"
+        )
 
 
 if __name__ == "__main__":

@@ -228,6 +228,14 @@ class Migrate(Part):
     )
     down: str | None = values.command("bin/migrate down", "takes the last migration back; only rehearsals use it", None)
     timeout_s: int = values.seconds("seconds that one of these commands may take", 300, 1)
+    ignore_tables: tuple[str, ...] = key(
+        "tables that a framework fills by itself, such as Django's `django_content_type` and `auth_permission`: "
+        "rehearsals compare no rows of theirs",
+        (),
+        example="[django_content_type, auth_permission]",
+        expected="a list of tables, with the schema where it is not public",
+        item=Key(pattern=r"[^\s,]{1,127}", expected="the name of a table", example="auth_permission"),
+    )
     environment: Environment = values.variables(
         "variables that only migrations get, such as the address with the role that may change the schema",
         reserved=False,

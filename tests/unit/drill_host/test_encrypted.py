@@ -38,7 +38,7 @@ def front(tmp_path: Path) -> Iterator[int]:
             threading.Thread(target=echo, args=(line,), daemon=True).start()
 
     threading.Thread(target=accept, daemon=True).start()
-    tls = encrypted.context(*encrypted.throwaway_certificate(tmp_path))
+    tls = encrypted.context(*encrypted.throwaway_certificate(tmp_path, ["db.shop.internal", "10.9.8.7"]))
     arguments = (listener, tmp_path / "postgres", tls)
     threading.Thread(target=isolation._accept, args=arguments, daemon=True).start()
     yield listener.getsockname()[1]

@@ -32,7 +32,9 @@ def plan(**options: Any) -> dict[str, Any]:
 def test_the_plan_names_what_is_pending_and_asks_the_migrator_s_database_first() -> None:
     made = plan()
     assert made["pending"] == ["0002_more"]
-    assert made["database_urls"] == [MIGRATOR, SERVICE["environment"]["DATABASE_URL"]]
+    migrator, app = made["databases"]
+    assert (migrator["user"], migrator["hosts"], migrator["port"]) == ("shop_migrate", ["10.0.0.3"], 5432)
+    assert (app["user"], app["dbname"]) == ("shop_app", "shop")
     assert made["candidate"]["environment"]["MIGRATE_DATABASE_URL"] == MIGRATOR
     assert made["stable"]["environment"]["TURNOUT_RELEASE"] == "1.4.1"
     assert (made["user"], made["migrate_user"]) == ("shop", "shop-migrate")
@@ -60,8 +62,7 @@ def rehearsal() -> module.Rehearsal:
 
 
 def done(seconds: float = 1.0) -> dict[str, Any]:
-    state = {"bytes": 10, "wal_bytes": 5, "tables": {}}
-    return {"seconds": seconds, "before": state, "after": {**state, "bytes": 30, "wal_bytes": 9}, "rewritten": {}}
+    return {"up_s": seconds, "rewritten_rows": {}, "grown_bytes": 20, "wal_bytes": 4, "size_bytes": 10}
 
 
 @pytest.mark.parametrize(
@@ -97,11 +98,18 @@ def test_secrets_in_what_a_command_printed_are_replaced() -> None:
 
 
 def test_the_rehearsal_s_redis_lets_in_whom_the_service_s_address_names() -> None:
-    by_password = module.redis_settings("redis://:p%40ss@10.0.0.3:6380/0")
+    by_password = module.redis_settings(["redis://:p%40ss@10.0.0.3:6380/0"], "/tls")
     assert {"port 6380", "requirepass p@ss"} <= set(by_password)
-    by_user = module.redis_settings("redis://service:p%40ss@10.0.0.3:6379/0")
+    by_user = module.redis_settings(["redis://service:p%40ss@10.0.0.3:6379/0"], "/tls")
     (line,) = [line for line in by_user if line.startswith("user ")]
     assert line.startswith("user service on #")
     assert line.endswith(" ~* &* +@all")
     assert "p@ss" not in line
-    assert not any(line.startswith(("user", "requirepass")) for line in module.redis_settings("redis://10.0.0.3"))
+    open_to_all = module.redis_settings(["redis://10.0.0.3"], "/tls")
+    assert not any(line.startswith(("user", "requirepass")) for line in open_to_all)
+    assert not any("tls" in line for line in [*by_password, *by_user, *open_to_all])
+
+
+def test_the_rehearsal_s_redis_speaks_tls_alone_where_the_service_s_address_asks_for_it() -> None:
+    lines = "\n".join(module.redis_settings(["rediss://:p%40ss@10.0.0.3:6380/0"], "/tls")).splitlines()
+    assert {"port 0", "tls-port 6380", "tls-cert-file /tls/server.crt", "requirepass p@ss"} <= set(lines)

@@ -1,35 +1,60 @@
-"""TLS in front of the restored PostgreSQL: an application whose address says sslmode=require finds what it asks for.
+"""TLS in front of what is restored: an application whose address asks for it finds it.
 
-The certificate lives as long as the place. It encrypts and proves nothing, which is what sslmode=require asks for.
+Certificate and authority live as long as the place. The authority stands where the service looks for those it trusts,
+so that sslmode=verify-full and rediss:// find what they ask for too.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import selectors
 import socket
 import ssl
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 from .shell import run
 
 # PostgreSQL's documentation, "Message Formats": requests for encryption before a session.
 _SSL_REQUEST, _GSS_REQUEST = struct.pack("!II", 8, 80877103), struct.pack("!II", 8, 80877104)
+_HANDSHAKE = b"\x16"  # RFC 8446, ContentType: how sslnegotiation=direct begins
 _PIECE = 65536
 _MOST_WAITING = 16 * _PIECE  # bytes held for one side that does not read
 
 
-def throwaway_certificate(folder: Path) -> tuple[Path, Path]:
-    """Make a certificate and its key in `folder`; return their paths. Raises ProgramError."""
+def throwaway_certificate(folder: Path, names: Iterable[str]) -> tuple[Path, Path]:
+    """Make an authority (`ca.crt`) in `folder`, and by it a certificate of a server with these names and addresses.
+
+    Return the paths of certificate and key. Raises ProgramError.
+    """
+    subjects = [f"{'IP' if _is_address(name) else 'DNS'}:{name}" for name in dict.fromkeys(("localhost", *names))]
+    settings = folder / "openssl.cnf"
+    settings.write_text(
+        "[req]\ndistinguished_name=dn\n[dn]\n"
+        "[ca]\nbasicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\n"
+        "[server]\nbasicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth\nsubjectKeyIdentifier=hash\n"
+        f"authorityKeyIdentifier=keyid\nsubjectAltName={','.join(subjects)}\n"
+    )
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "7"]
+    authority, authority_key = str(folder / "ca.crt"), str(folder / "ca.key")
     certificate, key = folder / "server.crt", folder / "server.key"
-    run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-         "-keyout", str(key), "-out", str(certificate), "-days", "7", "-subj", "/CN=restored"],
-        timeout_s=60,
-    )  # fmt: skip
+    make = ["openssl", "req", "-x509", "-config", str(settings), *curve]
+    own = ["-extensions", "ca", "-subj", "/CN=restored, its authority", "-keyout", authority_key, "-out", authority]
+    by_it = ["-extensions", "server", "-subj", "/CN=restored", "-keyout", str(key), "-out", str(certificate)]
+    run([*make, *own], timeout_s=60)
+    run([*make, *by_it, "-CA", authority, "-CAkey", authority_key], timeout_s=60)
     key.chmod(0o600)
     return certificate, key
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def context(certificate: Path, key: Path) -> ssl.SSLContext:
@@ -37,6 +62,7 @@ def context(certificate: Path, key: Path) -> ssl.SSLContext:
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
     made.load_cert_chain(certificate, key)
+    made.set_alpn_protocols(["postgresql"])  # which sslnegotiation=direct asks for
     return made
 
 
@@ -45,6 +71,8 @@ def agree(near: socket.socket, tls: ssl.SSLContext) -> tuple[socket.socket, byte
 
     Raises OSError where the client goes away or does not speak the protocol.
     """
+    if near.recv(1, socket.MSG_PEEK) == _HANDSHAKE:
+        return tls.wrap_socket(near, server_side=True), b""
     while True:
         said = _exactly(near, 8)
         if said == _SSL_REQUEST:

@@ -66,6 +66,15 @@ class Place:
             os.fchmod(stream.fileno(), mode)
         return path
 
+    def hold(self, path: Path) -> None:
+        """See that there is a file at `path`, where a unit is to see another one; `remove` takes an empty one away."""
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+        if missing:
+            with (self.folder / "held").open("a") as stream:
+                stream.write("".join(f"{one}\n" for one in missing))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+
     def pipe(self, name: str, user: str) -> None:
         """Make a named pipe that only this user may use."""
         path = self.folder / name
@@ -111,6 +120,11 @@ class Place:
         systemctl("reset-failed", f"{UNIT}{self.id}-*.service")
         for name in (self.namespace, self.database_namespace):
             subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False, timeout=30)
+        with contextlib.suppress(OSError):
+            for line in (self.folder / "held").read_text().splitlines():
+                held = Path(line)
+                with contextlib.suppress(OSError):  # somebody has put something there since
+                    held.rmdir() if held.is_dir() else held.stat().st_size or held.unlink()
         # What says that there is a place goes last, so that one which is half removed is found again.
         for path in (self.sockets, *(self.folder.glob("*") if self.folder.exists() else ())):
             if path.name != "state.json":

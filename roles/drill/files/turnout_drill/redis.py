@@ -73,16 +73,25 @@ def restore(place: Place, engine: Engine, copy: Copy) -> None:
         raise BrokenOff(f"the snapshot of Redis is damaged: {error}", "redis_copy") from None
 
 
-def start(place: Place, namespace: str, at: tuple[str, int], logins: list[dict[str, str]], limit_s: float = 120) -> int:
+def start(
+    place: Place, namespace: str, at: tuple[str, int], logins: list[dict[str, str]], limit_s: float = 120,
+    *, tls: bool = False,
+) -> int:  # fmt: skip
     """Start Redis on the copy, at an address and port inside the namespace; return its number of keys.
 
-    It lets in whom the service in the drill logs in as. Raises BrokenOff.
+    It lets in whom the service in the drill logs in as, with `tls` by the place's certificate. Raises BrokenOff.
     """
     address, port = at
-    settings = f"bind {address}\nport {port}\nappendonly no\nprotected-mode no\n{users(logins)}"
+    listens = f"port {port}"
+    if tls:
+        key = place.write("redis.key", (place.folder / "server.key").read_bytes(), 0o400, user="redis", group="root")
+        listens = f"port 0\ntls-port {port}\ntls-auth-clients no\ntls-key-file {key}\n"
+        listens += f"tls-cert-file {place.folder}/server.crt\ntls-ca-cert-file {place.folder}/ca.crt"
+    settings = f"bind {address}\n{listens}\nappendonly no\nprotected-mode no\n{users(logins)}"
     launch(place, settings, {"NetworkNamespacePath": namespace})
     user = ["--user", logins[0]["user"]] if logins[0]["user"] else []
-    cli = ["ip", "netns", "exec", place.namespace, "redis-cli", "-h", address, "-p", str(port), *user, "DBSIZE"]
+    cli = ["ip", "netns", "exec", place.namespace, "redis-cli", "-h", address, "-p", str(port)]
+    cli += [*(["--tls", "--cacert", f"{place.folder}/ca.crt"] if tls else []), *user, "DBSIZE"]
     return keys(cli, place.unit("redis"), {"REDISCLI_AUTH": logins[0]["password"]}, limit_s)
 
 

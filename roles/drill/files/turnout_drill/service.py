@@ -6,6 +6,7 @@ import http.client
 import os
 import pwd
 import time
+from pathlib import Path
 from typing import Any
 
 from .errors import BrokenOff
@@ -13,6 +14,7 @@ from .isolation import Decoys, Isolation
 from .place import Place
 from .shell import ProgramError, transient, unit_active, unit_said
 
+SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 _POLL_S = 0.05
 
 
@@ -24,6 +26,7 @@ class Service:
     ) -> None:
         self.place, self.isolation, self.decoys, self.plan = place, isolation, decoys, plan
         self.hosts = hosts
+        self.trusted: list[str] = []
 
     def prepare(self) -> None:
         """Lay environment and names; nothing runs yet."""
@@ -35,20 +38,34 @@ class Service:
         state.mkdir(mode=0o700)
         account = pwd.getpwnam(user)
         os.chown(state, account.pw_uid, account.pw_gid)
+        root = self.plan["layout"]["root"]
+        self.trusted = [*self.plan.get("trusted", [])]
+        self.trusted += [SYSTEM_AUTHORITIES] if Path(root + SYSTEM_AUTHORITIES).exists() else []
+        for path in self.trusted:
+            place.hold(Path(root + path))
 
     def start(self, process: str) -> None:
         """Start `api` or `worker`. Raises BrokenOff."""
         place, plan, layout = self.place, self.plan, self.plan["layout"]
         state = f"/var/lib/{plan['name']}"
         os.makedirs(state, exist_ok=True)
-        environment = {**layout["environment"], "HOME": state, **plan[process]["variables"]}
+        environment = {
+            "SSL_CERT_FILE": SYSTEM_AUTHORITIES,
+            **layout["environment"],
+            "HOME": state,
+            **plan[process]["variables"],
+        }
         properties = {
             "User": plan["user"],
             "WorkingDirectory": layout["folder"],
             "EnvironmentFile": place.folder / "service.env",
             "NetworkNamespacePath": self.isolation.path,
             "BindPaths": [f"{place.folder}/state:{state}", *([] if layout["root"] else self.decoys.binds)],
-            "BindReadOnlyPaths": [f"{place.folder}/hosts:/etc/hosts", f"{place.folder}/resolv.conf:/etc/resolv.conf"],
+            "BindReadOnlyPaths": [
+                f"{place.folder}/hosts:/etc/hosts",
+                f"{place.folder}/resolv.conf:/etc/resolv.conf",
+                *(f"{place.folder}/ca.crt:{path}" for path in self.trusted),
+            ],
             # The host's Unix sockets know no network. An image's /run is its own.
             **({} if layout["root"] else {"TemporaryFileSystem": "/run:ro"}),
             # A local mail program would take what a worker sends without any network.

@@ -215,7 +215,8 @@ class Story:
         self.isolation = Isolation(self.place.namespace)
         ends = plan["stand_ins"]
         self.isolation.make([end["address"] for end in ends])
-        tls = encrypted.context(*encrypted.throwaway_certificate(self.place.folder))
+        names = [str(end[key]) for end in ends for key in ("name", "address") if end.get(key)]
+        tls = encrypted.context(*encrypted.throwaway_certificate(self.place.folder, names))
         for end in ends:
             if end["kind"] == "postgres":
                 self.isolation.forward(end["address"], int(end["port"]), self.place.sockets / ".s.PGSQL.5432", tls)
@@ -247,8 +248,9 @@ class Story:
             for end in plan["stand_ins"]:
                 if end["kind"] == "redis":
                     keys = redis.start(
-                        self.place, self.isolation.path, (end["address"], int(end["port"])), plan["redis"]["logins"]
-                    )
+                        self.place, self.isolation.path, (end["address"], int(end["port"])), plan["redis"]["logins"],
+                        tls=bool(end.get("tls")),
+                    )  # fmt: skip
                     measured.check("redis", None, said=f"{keys} keys, {copy.marker['keys']} when it was copied")
         if plan["uploads"] is not None:
             validation.uploads(

@@ -151,7 +151,12 @@ def rehearsed(wanted: Migrations, situation: Situation, todo: list[Migration]) -
     ]
     if not found:
         return Result(REHEARSED, Verdict.FAIL, f"no rehearsal of {', '.join(checksums)} as they are", remedy)
-    newest: Facts = found[-1]
+    # What could not be rehearsed says nothing, neither of the release nor against an earlier rehearsal of it.
+    known = [entry for entry in found if entry.get("verdict") != "unknown"]
+    if not known:
+        why = "; ".join(str(one) for one in found[-1].get("unknown") or []) or "no reason is given"
+        return Result(REHEARSED, Verdict.UNKNOWN, f"it could not be rehearsed: {why}", remedy)
+    newest: Facts = known[-1]
     at_s = float(newest["at_s"])
     problems = [str(cause) for cause in newest.get("causes") or []]
     if newest.get("verdict") != "pass" and not problems:

@@ -1,0 +1,100 @@
+"""What of a service's environment must lead to stand-ins where a release is tried: databases, Redis, root certificates.
+
+Addresses are read as the drivers read them: libpq's addresses and keywords (its documentation, "Connection Strings"),
+SQLAlchemy's with a driver (`postgresql+psycopg://`), JDBC's, and libpq's own variables. Other parameters than those of
+libpq, which drivers and ORMs have, say nothing about where the database is.
+"""
+
+from __future__ import annotations
+
+import re
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+_URL = re.compile(r"(?:jdbc:)?postgres(?:ql)?(?:\+\w+)?://(?P<rest>\S*)")
+_KEYWORDS = re.compile(r"(?=.*\b(host|hostaddr)\s*=)(?=.*\b(dbname|user)\s*=)")
+_WHERE = ("host", "hostaddr", "port", "user", "password", "dbname")
+# libpq's documentation, "Environment Variables".
+_VARIABLES = {"PGHOST": "host", "PGHOSTADDR": "hostaddr", "PGPORT": "port", "PGUSER": "user", "PGPASSWORD": "password",
+              "PGDATABASE": "dbname"}  # fmt: skip
+_REDIS = re.compile(r"rediss?://\S+")
+# libpq's parameter and redis-py's, which other clients have taken over.
+_CERTIFICATE_PARAMETERS = ("sslrootcert", "ssl_ca_certs")
+_CERTIFICATE_VARIABLE = re.compile(
+    r"SSL_CERT_FILE|NODE_EXTRA_CA_CERTS|PGSSLROOTCERT"
+    r"|(.*_)?(SSL_?ROOT_?CERT|ROOT_?CERT|ROOT_?CA|CA_?CERTS?|CA_?BUNDLE|CA|(SSL|TLS)_?CA)(_?(FILE|PATH))?"
+)
+
+
+def databases(values: Mapping[str, str], user: str) -> list[dict[str, Any]]:
+    """Return user, password, dbname, hosts and port of each PostgreSQL that the variables name. HOLDS SECRETS.
+
+    `user` is the system user that asks, which libpq takes where none is named. A text that is no address is none.
+    """
+    found = [_target(parts, user) for name, text in values.items() if (parts := _parts(name, text, values))]
+    own = {word: values[name] for name, word in _VARIABLES.items() if values.get(name)}
+    if "host" in own or "hostaddr" in own:
+        found.append(_target(own, user))
+    return [one for at, one in enumerate(found) if one not in found[:at]]
+
+
+def _parts(name: str, text: str, values: Mapping[str, str]) -> dict[str, str]:
+    """Return what one variable says of a database, by libpq's keywords; nothing where it is no address."""
+    url = _URL.fullmatch(text)
+    if url is None and not _KEYWORDS.match(text):
+        return {}
+    if url is not None:
+        rest, _, query = url["rest"].partition("?")
+        known = {key: one for key, one in urllib.parse.parse_qsl(query) if key in _WHERE}
+        text = f"postgresql://{rest}?{urllib.parse.urlencode(known)}"
+    try:
+        parts = {key: str(one) for key, one in conninfo_to_dict(text).items() if key in _WHERE and one}
+    except psycopg.Error:
+        return {}
+    if url is not None and "user" not in parts:
+        # JDBC's addresses have their user beside them: FLYWAY_USER, SPRING_DATASOURCE_USERNAME.
+        stem = re.sub(r"_?(JDBC_)?UR[LI]$", "", name)
+        for end, key in (("USER", "user"), ("USERNAME", "user"), ("PASSWORD", "password")):
+            if values.get(f"{stem}_{end}"):
+                parts[key] = values[f"{stem}_{end}"]
+    return parts
+
+
+def _target(parts: Mapping[str, str], user: str) -> dict[str, Any]:
+    name = parts.get("user") or user
+    hosts = [host for key in ("host", "hostaddr") for host in parts.get(key, "").split(",") if host]
+    ports = [port for port in parts.get("port", "").split(",") if port.isdecimal()]
+    return {
+        "user": name,
+        "password": parts.get("password", ""),
+        "dbname": parts.get("dbname") or name,
+        "hosts": hosts,
+        "port": int(ports[0]) if ports else 5432,
+    }
+
+
+def redis_addresses(values: Mapping[str, str]) -> list[str]:
+    """Return each address of a Redis that the variables hold. HOLDS SECRETS."""
+    return list(dict.fromkeys(text for text in values.values() if _REDIS.fullmatch(text)))
+
+
+def root_certificates(values: Mapping[str, str]) -> list[str]:
+    """Return the files that hold the authorities which the service trusts, as its addresses and variables name them."""
+    return sorted({path for name, text in values.items() for path in _named(name, text) if path.startswith("/")})
+
+
+def _named(name: str, text: str) -> Iterator[str]:
+    if _CERTIFICATE_VARIABLE.fullmatch(name):
+        yield text
+    query = urllib.parse.parse_qs(text.partition("?")[2]) if "://" in text else {}
+    for parameter in _CERTIFICATE_PARAMETERS:
+        yield from query.get(parameter, [])
+    if _KEYWORDS.match(text) and "://" not in text:
+        try:
+            yield str(conninfo_to_dict(text).get("sslrootcert") or "")
+        except psycopg.Error:
+            return
