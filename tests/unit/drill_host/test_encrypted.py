@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+import re
 import socket
 import ssl
 import struct
@@ -11,6 +14,9 @@ from pathlib import Path
 
 import pytest
 from turnout_drill import encrypted, isolation
+from turnout_drill.encrypted import throwaway_certificate
+from turnout_drill.engine import Engine
+from turnout_drill.place import Place
 
 SSL_REQUEST, GSS_REQUEST = struct.pack("!II", 8, 80877103), struct.pack("!II", 8, 80877104)
 START = struct.pack("!II", 8, 196608)
@@ -142,3 +148,16 @@ def test_a_client_that_says_nothing_or_rubbish_leaves_the_others_alone(front: in
         line.sendall(START)
         assert exactly(line, 8) == START
     silent.close()
+
+
+def test_the_authority_of_what_is_restored_leaves_the_repositorys_own_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both lie in the folder of one restore, and pgBackRest is asked again after the service has its certificate."""
+    monkeypatch.setattr("pwd.getpwnam", lambda _: pwd.getpwuid(os.getuid()))
+    place = Place(str(tmp_path), "r1")
+    place.folder.mkdir()
+    Engine(place, {"stanza": "shop", "repository": 1}).lay({}, "the repository's authority\n", 1)
+    throwaway_certificate(place.folder, ["db.example.com"])
+    (named,) = re.findall(r"storage-ca-file=(.+)", (place.folder / "pgbackrest.conf").read_text())
+    assert Path(named).read_text() == "the repository's authority\n"

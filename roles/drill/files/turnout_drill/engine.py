@@ -87,8 +87,9 @@ class Engine:
         place, key = self.place, f"repo{self.repo}-"
         lines = ["[global]", *(f"{key}{name}={value}" for name, value in sorted(options.items()))]
         if ca:
-            place.write("ca.crt", ca, 0o640)
-            lines.append(f"{key}storage-ca-file={place.folder}/ca.crt")
+            # Not ca.crt: that is the authority of what is restored.
+            place.write("repository-ca.crt", ca, 0o640)
+            lines.append(f"{key}storage-ca-file={place.folder}/repository-ca.crt")
         lines += [
             f"lock-path={place.folder}/lock",
             f"spool-path={place.folder}/spool",
