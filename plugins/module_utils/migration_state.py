@@ -26,6 +26,10 @@ _ERROR = re.compile(
     r"^(?:error|fatal|failed)\b|^[\w.:]+(?:Error|Exception|errors\.\w+)\b|\b(?:ERROR|FATAL|PANIC):|\bgoose run:",
     re.IGNORECASE,
 )
+_APPLIED = re.compile(
+    r"^(?:\d{4}/\S+ \S+ )?(?:\d+/u |OK\s+\d|Applied: \S+ in |\s+Applying \S+\.\.\.|INFO\b.* Running upgrade "
+    r"|== \d+ .*: migrated |Migrating schema )"
+)
 _OUR_LINES = 3
 
 
@@ -181,6 +185,11 @@ def first_error(text):
         if _ERROR.search(line):
             return "\n".join(lines[number : number + _OUR_LINES])
     return "\n".join(lines[-_OUR_LINES:]) or "nothing"
+
+
+def progress(text):
+    """Return the lines in which a tool tells that it has applied a migration, as it wrote them."""
+    return [line.strip() for line in text.splitlines() if _APPLIED.search(line)]
 
 
 def last_words(text):

@@ -58,6 +58,8 @@ pending: {description: Ids of the release's migrations that are not applied., re
   elements: str}
 unlisted: {description: What the tool would apply and the release does not list., returned: success, type: list,
   elements: str}
+message: {description: "A line for each migration that was applied, as the tool wrote it.", returned: when they were,
+  type: str}
 output: {description: "Last lines that the command printed, without secrets.", returned: always, type: str}
 """
 
@@ -177,7 +179,9 @@ def check_clean(params, seen, placed):
 
 
 def apply_pending(params, environment_file, secrets):
-    """Run the up command; return its redacted last lines. Raises MigrateError, its first error first."""
+    """Run the up command; return its redacted last lines and a line a migration. Raises MigrateError, its first error
+    first.
+    """
     code, out, err = run_unit(params, params["up_command"], environment_file, params["timeout_s"])
     said = redact((out + err).strip(), secrets)
     output = "\n".join(said.splitlines()[-TAIL_LINES:])
@@ -187,7 +191,7 @@ def apply_pending(params, environment_file, secrets):
             f"`{params['up_command']}` ended with code {code}; expected: code 0 within {params['timeout_s']} s "
             f"(service.migrate.timeout_s); its last lines:\n{output}"
         )
-    return output
+    return {"output": output, "message": "\n".join(migration_state.progress(said))}
 
 
 def failed_half_way(module, error, result, environment_file, secrets):
@@ -214,7 +218,7 @@ def migrate(module, environment_file):
     result = {"before": placed["version"], "output": ""}
     if params["up_command"] and not module.check_mode:
         try:
-            result["output"] = apply_pending(params, environment_file, secrets)
+            result |= apply_pending(params, environment_file, secrets)
         except MigrateError as error:
             failed_half_way(module, error, result, environment_file, secrets)
         _, placed = read_state(params, environment_file, secrets)

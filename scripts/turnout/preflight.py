@@ -295,6 +295,16 @@ def schema_faults(manifest: Manifest, state: SchemaState, stable_record: Facts) 
             )
         )
     limits = stable_record.get("schema")
+    if limits and manifest.order != BY_NUMBER and after.version < int(limits["min"]):
+        faults.append(
+            Fault(
+                "schema",
+                f"the list has {after.version} migrations, and {stable_record.get('release')}, in service, needs "
+                f"{limits['min']}: a rollback to it would be refused",
+                "a list that grows from release to release",
+                f"first release what is in service once more with --schema-min {after.version} (turnout release build)",
+            )
+        )
     if limits:
         breaking = [
             step for step in pending(manifest, state) if step.kind == "contract" and step.version > int(limits["max"])

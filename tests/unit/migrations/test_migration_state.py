@@ -175,7 +175,39 @@ def test_the_first_error_of_an_output_is_found(text: str, first: str) -> None:
     assert migration_state.first_error(text).startswith(first)
 
 
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("2/u b (1.5s)\n3/u c (2ms)\n", ["2/u b (1.5s)", "3/u c (2ms)"]),
+        ("Applying: 2_b.sql\nApplied: 2_b.sql in 1.5s\n", ["Applied: 2_b.sql in 1.5s"]),
+        ("Running migrations:\n  Applying shop.0001_initial... OK\n", ["Applying shop.0001_initial... OK"]),
+        ("2026/11/30 04:13:00 OK   00002_b.sql (1.5s)\n", ["2026/11/30 04:13:00 OK   00002_b.sql (1.5s)"]),
+        ("INFO  [alembic.runtime.migration] Running upgrade a -> b, two\n", [
+            "INFO  [alembic.runtime.migration] Running upgrade a -> b, two"]),
+        ("== 20190101000000 CreateUsers: migrating ====\n== 20190101000000 CreateUsers: migrated (0.02s) ====\n", [
+            "== 20190101000000 CreateUsers: migrated (0.02s) ===="]),
+        ('Migrating schema "public" to version "2 - b"\n', ['Migrating schema "public" to version "2 - b"']),
+        ("Checking the database\n", []),
+    ],
+)  # fmt: skip
+def test_a_line_a_migration_comes_from_the_tools_own_output(text: str, lines: list[str]) -> None:
+    assert migration_state.progress(text) == lines
+
+
 # A migration that failed half way ----------------------------------------------------------------------------------
+
+
+def test_what_was_applied_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {"bin/migrate version": [(0, "", "1\n"), (0, "", "3\n")], "bin/migrate up": [(0, "", "2/u b (1s)\n")]}
+    params = {
+        "service": "shop", "user": "u", "version_command": "bin/migrate version", "up_command": "bin/migrate up",
+        "timeout_s": 5, "environment_file_text": "", "tool": "golang-migrate", "tool_command": "",
+        "listed": listed(NUMBERS),
+    }  # fmt: skip
+    monkeypatch.setattr(migrate, "check_user", lambda user: None)
+    monkeypatch.setattr(migrate, "run_unit", lambda params, command, file, limit: answers[command].pop(0))
+    result = migrate.migrate(types.SimpleNamespace(params=params, check_mode=False), "/x.env")
+    assert (result["before"], result["after"], result["message"]) == (1, 3, "2/u b (1s)")
 
 
 class Failed(Exception):
