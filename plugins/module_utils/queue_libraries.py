@@ -9,6 +9,7 @@ RQ 2.10 and 3.0 (rq/queue.py, registry.py, worker_registration.py, intermediate_
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 
 from ansible_collections.turnout.ops.plugins.module_utils.answers import ProbeError
@@ -102,10 +103,18 @@ def celery(session, arguments: dict, now: float) -> dict:
     for name in ("oldest_s", "workers", "overdue", "overdue_s", "dead"):
         del seen[name]
     seen["depth"] = sum(session.call("LLEN", prefix + name + step) for name in names for step in KOMBU_PRIORITIES)
+    seen["head"] = digest(
+        session.call("LINDEX", prefix + name + step, -1) for name in names for step in KOMBU_PRIORITIES
+    )
     seen["active"] = session.call("HLEN", prefix + "unacked")
     before = now - float(arguments["held_s"]) - KOMBU_SWEEP_S
     seen["lost"] = session.call("ZRANGEBYSCORE", prefix + "unacked_index", "-inf", before)
     return seen
+
+
+def digest(entries) -> str:
+    """Return what tells whether the oldest entries are still the same ones, and nothing of what they hold."""
+    return hashlib.sha256("\0".join(entry or "" for entry in entries).encode(errors="replace")).hexdigest()[:16]
 
 
 def _bound_queues(session, prefix: str) -> list[str]:

@@ -12,7 +12,7 @@ import time
 
 from ansible_collections.turnout.ops.plugins.module_utils import asynq, queue_libraries
 from ansible_collections.turnout.ops.plugins.module_utils.answers import ProbeError
-from ansible_collections.turnout.ops.plugins.module_utils.queue_libraries import stamp
+from ansible_collections.turnout.ops.plugins.module_utils.queue_libraries import digest, stamp
 from ansible_collections.turnout.ops.plugins.module_utils.resp import Session
 
 
@@ -29,7 +29,8 @@ def look(arguments: dict, limit_s: float) -> dict:
         if "depth" not in first:
             return first
         time.sleep(sample_s)
-        second = reader(session, arguments, _redis_now(session))
+        now = _redis_now(session)
+        second = reader(session, arguments, now)
         passed_s = time.monotonic() - began
     finally:
         session.close()
@@ -38,6 +39,8 @@ def look(arguments: dict, limit_s: float) -> dict:
     seen = {name: value for name, value in second.items() if name not in ("arrived", "served", "known", "missing")}
     if "lost" in seen:
         seen["lost"] = len(set(first["lost"]) & set(second["lost"]))
+    if second.get("oldest_s") and second["depth"]:
+        seen["oldest_at"] = now - second["oldest_s"]  # the same as long as it is the same job, unlike its age
     seen["net_per_s"] = (second["depth"] - first["depth"]) / passed_s
     served, arrived = second.get("served"), second.get("arrived")
     if served is not None and first.get("served") is not None:
@@ -64,9 +67,10 @@ def _list(session: Session, arguments: dict, now: float) -> dict:
         if kind not in ("list", "none"):
             raise ProbeError("error", f"{key} is a {kind} and no list")
     at = -1 if arguments.get("oldest", "right") == "right" else 0
-    ages = []
+    ages, heads = [], []
     for key in arguments["keys"]:
         entry = session.call("LINDEX", key, at)
+        heads.append(entry)
         since = stamp(entry, arguments.get("time_field")) if entry else None
         if since is not None:
             ages.append(now - since)
@@ -78,6 +82,7 @@ def _list(session: Session, arguments: dict, now: float) -> dict:
         "dead": sum(_size(session, key) for key in arguments.get("dead_keys", [])),
         "oldest_s": max(ages, default=0.0 if known and depth == 0 else None),
         "served": _counter(session, arguments.get("served_key")),
+        "head": digest(heads),
         "absent": [key for key, kind in kinds.items() if kind == "none"],
     }
 

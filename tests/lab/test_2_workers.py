@@ -15,3 +15,11 @@ def test_workers_that_load_for_nine_seconds_and_exit_never_go_into_service(untou
     assert untouched.in_service() == "1.0.0"
     color = untouched.edge("edge1")["stable"]
     assert all(f"worker@{color}" in untouched.units(host) for host in APPS)
+
+
+def test_workers_that_take_no_job_never_go_into_service(untouched: Turnout) -> None:
+    """The scheduler enqueues a job a second, so that the queue fills once the old workers take none."""
+    untouched.publish("2.3.2", "worker-idle")
+    run = untouched.deploy("2.3.2", *untouched.with_service(worker={"idle_s": 8}))
+    refused(run, "worker-idle", "taken no job for 8 s from jobs", "service.worker.idle_s")
+    assert untouched.in_service() == "1.0.0"

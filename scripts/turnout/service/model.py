@@ -174,6 +174,12 @@ class Worker(Part):
     resume_signal: str | None = values.signal("tells a quiesced worker to go on; without it the worker is restarted")
     stop_signal: str = values.signal("how it is told to finish and exit", "SIGTERM")
     drain_s: int = values.seconds("seconds that it may take to finish", 30)
+    idle_s: int = values.seconds(
+        "seconds for which jobs may wait in a queue of `checklist.queues` while the new workers take none of them, and"
+        " the old ones are quiesced; then the release is put back",
+        60,
+        1,
+    )
     metrics_port: Mapping[str, int] | None = key(
         "a port for each color where Prometheus finds metrics, as `METRICS_PORT` in the environment; instance 2 has"
         " the next one, and so on",
