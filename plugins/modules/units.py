@@ -38,7 +38,9 @@ options:
       - C(quiesced) sends the quiesce signal of the unit; a unit without one is left as it is.
       - C(stopped) stops the unit, waits until it is seen stopped, and clears its failures. A unit that was stopped does
         not start with the host any more.
-      - C(steady) is C(started), and waits until each unit has run for O(steady_s) seconds without a restart.
+      - C(steady) is C(started), and waits until each unit has run for O(steady_s) seconds without a restart. A
+        worker first says that it is ready, where its release tells how it does (C(worker.ready)); the code is
+        C(unit-unready) where it does not.
       - C(running) starts and changes nothing. It waits until each unit has run for O(steady_s) seconds on end, counted
         from its own start, and fails as soon as one ends; also where a worker or a scheduler was restarted since it was
         started, however long ago. Failures have the code C(unit-ended), and the unit's last lines without secrets.
@@ -130,6 +132,11 @@ PROPERTIES = (
 NEVER_RAN = range(200, 243)  # exit codes of systemd's own, for a process that it could not execute (systemd.exec(5))
 POLL_S = 0.1
 LOOK_S = 0.5  # between two looks at units that only have to go on running
+READY_S = 1.0  # between two questions whether a worker is ready
+ASKED_S = 10.0  # that one of them may take
+CLOCK_GRAIN_S = 1.0  # by which a file's time may seem older than the process that wrote it
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+UNREADY = "unit-unready"  # code of a worker that does not say in time that it is ready
 ENDED = "unit-ended"  # code of a process that does not keep running
 
 
@@ -247,13 +254,48 @@ class Unit:
                 f"{self.name}: systemctl {verb} said: {text}; expected it to begin; see: {self.last_words()}"
             )
 
-    def settled(self, fence, timeout_s):
-        """Wait until systemd has no job for the unit any more; return what it says then, or when time is up."""
+    def ready(self):
+        """Return how its release says that it is ready - `argv`, `file` or `notify`, `timeout_s` - or nothing."""
+        return json.loads(self.setting("X-Turnout-Ready") or "{}")
+
+    def is_ready(self, now):
+        """Tell whether a running worker says that it is ready, seen with its own files and environment."""
+        how, process = self.ready(), f"/proc/{now['main_pid']}"
+        if now["active"] != "active" or not now["main_pid"]:
+            return False
+        try:
+            if how.get("file"):
+                began = time.time() - (time.clock_gettime(time.CLOCK_MONOTONIC) - now["since_s"])
+                return os.stat(f"{process}/root{how['file']}").st_mtime >= began - CLOCK_GRAIN_S
+            if not how.get("argv"):
+                return True
+            with open(f"{process}/environ", encoding="utf-8", errors="surrogateescape") as environ:
+                values = dict(one.partition("=")[::2] for one in environ.read().split("\0") if one)
+            owner = os.stat(process)
+        except OSError:
+            return False
+        words = [VARIABLE.sub(lambda found: values.get(found[1], ""), word) for word in how["argv"]]
+        enter = ["--target", str(now["main_pid"]), "--mount", "--root", "--wd"]
+        who = ["--setgid", str(owner.st_gid), "--setuid", str(owner.st_uid)]
+        try:
+            done = subprocess.run(
+                ["/usr/bin/nsenter", *enter, *who, "--", *words], env=values, stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=ASKED_S, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return False
+        return done.returncode == 0
+
+    def settled(self, fence, timeout_s, apart=False):
+        """Wait until systemd has no job for the unit any more; return what it says then, or when time is up.
+
+        With `apart` a process that runs and has not said yet that it is ready is no reason to wait.
+        """
         deadline = time.monotonic() + timeout_s
         while True:
             fence.still()
             now = self.show()
-            if not now["busy"] or time.monotonic() >= deadline:
+            if not now["busy"] or (apart and now["sub"] == "start") or time.monotonic() >= deadline:
                 return now
             time.sleep(POLL_S)
 
@@ -294,7 +336,11 @@ class Unit:
 
 def start(unit, fence, home, options):
     """Start the unit, or make a quiesced one take jobs again; return True when something was done."""
+    ready = unit.ready()
     timeout_s = options["start_timeout_s"]
+    apart = bool(ready.get("notify")) and options["state"] != "steady"  # a rollback waits for nobody's word
+    if ready.get("notify") and not apart:
+        timeout_s = max(timeout_s, ready["timeout_s"] + 5)
     with fence.held():
         before = unit.show()
         enabled = options["at_boot"] and unit.set_at_boot(True)
@@ -315,10 +361,10 @@ def start(unit, fence, home, options):
     # A process that still finishes what it holds, which may take its whole drain time, is waited for first.
     stops_first = verb == "restart" or before["active"] == "deactivating"
     drain_s = int(unit.setting("X-Turnout-Drain") or 0) if stops_first else 0
-    after = unit.settled(fence, timeout_s + drain_s)
+    after = unit.settled(fence, timeout_s + drain_s, apart)
     # One that ran and has crashed already is started again by systemd: `steady` and the looks at its health judge that.
     ran = after["sub"] == "auto-restart" and after["status"] not in NEVER_RAN
-    if after["active"] != "active" and not ran:
+    if after["active"] != "active" and not ran and not (apart and after["sub"] == "start"):
         raise UnitError(
             f"{unit.name} did not {verb}: it is {after['active']} ({after['sub']}, {after['result'] or 'no result'}) "
             f"after at most {timeout_s + drain_s} s; expected it to run; see: {unit.last_words()}"
@@ -364,6 +410,32 @@ def stop(unit, fence, home):
             f"expected it stopped within {limit_s} s; see: {unit.last_words()}"
         )
     return True
+
+
+def wait_ready(units, fence):
+    """Wait until each worker says that it is ready; raise UnitError for one that ends, or does not say so in time."""
+    began = time.monotonic()
+    waiting = [unit for unit in units if unit.ready()]
+    while waiting:
+        fence.still()
+        for unit in list(waiting):
+            now, how = unit.show(), unit.ready()
+            if unit.is_ready(now):
+                waiting.remove(unit)
+                continue
+            fault = ended(unit, now, 0) if now["restarts"] or now["active"] in ("failed", "inactive") else None
+            if fault:
+                raise UnitError(fault, ENDED)
+            if time.monotonic() - began >= how["timeout_s"]:
+                way = how.get("file") or (" ".join(how["argv"]) if how.get("argv") else "READY=1")
+                raise UnitError(
+                    f"{unit.name} has not said within {how['timeout_s']} s that it is ready "
+                    f"(service.worker.ready: {way}); expected: its word before it goes on; to mend: a version that "
+                    "says so, or more time: "
+                    f"service.worker.ready.timeout_s; see: {unit.last_words()}",
+                    UNREADY,
+                )
+        time.sleep(READY_S if waiting else 0)
 
 
 def wait_steady(units, fence, steady_s):
@@ -526,6 +598,7 @@ def perform(options, check_mode):
         if not check_mode and state in ("started", "steady", "stopped"):
             tell_figures(wanted, fence, options["service"])
         if state == "steady" and not check_mode:
+            wait_ready(units, fence)
             wait_steady(units, fence, options["steady_s"])
         if state == "running" and units and not check_mode:
             more["youngest_s"] = wait_running(units, fence, options["steady_s"])

@@ -163,6 +163,32 @@ class Api(Part):
     drain_s: int = values.seconds("seconds that it may take to finish: at least your longest answer", 30)
 
 
+class Ready(Part):
+    """How a worker says that it is ready; a release waits for it before any user's request reaches the candidate."""
+
+    command: str | None = values.command(
+        "bin/worker-ready", "asked every second as the worker's user, with its files and environment: 0 is ready", None
+    )
+    file: str | None = key(
+        "a file that it writes, as an absolute path in the worker's own view: `/tmp` is each process's own. It must be"
+        " newer than the process",
+        None,
+        pattern=r"/[^\n]*[^/\n]",
+        expected="the absolute path of a file",
+        example="/tmp/ready",  # noqa: S108 - a process's own
+    )
+    notify: bool = key("with true it sends `READY=1`, as `sd_notify` does", False)
+    timeout_s: int = values.seconds("seconds from its start in which it must say so", 60, 1, 3600)
+
+    def disagreements(self) -> Iterator[At]:
+        """It is said in one way."""
+        ways = [name for name in ("command", "file", "notify") if getattr(self, name)]
+        if len(ways) != 1:
+            yield At(
+                "", " and ".join(ways) or "neither command, file nor notify", "one of them", "write {notify: true}"
+            )
+
+
 class Worker(Part):
     """The worker process, `instances` of it on every worker host."""
 
@@ -174,6 +200,9 @@ class Worker(Part):
     resume_signal: str | None = values.signal("tells a quiesced worker to go on; without it the worker is restarted")
     stop_signal: str = values.signal("how it is told to finish and exit", "SIGTERM")
     drain_s: int = values.seconds("seconds that it may take to finish", 30)
+    ready: Ready | None = key(
+        "how it says that it is ready; leave it out, and running is ready", None, example="{notify: true}"
+    )
     idle_s: int = values.seconds(
         "seconds for which jobs may wait in a queue of `checklist.queues` while the new workers take none of them, and"
         " the old ones are quiesced; then the release is put back",
@@ -553,6 +582,8 @@ class Service(Part):
         rows = [("api.command", self.api.command, {*common, "PORT"})]
         if self.worker is not None:
             rows.append(("worker.command", self.worker.command, common | measured))
+            if self.worker.ready is not None and self.worker.ready.command is not None:
+                rows.append(("worker.ready.command", self.worker.ready.command, common | measured))
         if self.scheduler is not None:
             rows.append(("scheduler.command", self.scheduler.command, common))
         if self.migrate is not None:

@@ -7,10 +7,12 @@ goes back with it too.
 
 from __future__ import annotations
 
-from turnout.service.commands import command_line
+import json
+
+from turnout.service.commands import argv, command_line
 from turnout.service.environment import METRICS_PORT, process_variables
 from turnout.service.layout import Layout
-from turnout.service.model import Service
+from turnout.service.model import Ready, Service
 
 # Seconds that systemd waits beyond the drain time before it kills a process: the answer that was begun in the
 # last moment of the drain still has to be sent.
@@ -43,6 +45,7 @@ def _drop_in(service: Service, color: str, process: str, index: int, layout: Lay
     if process == "worker" and service.worker is not None:
         handover["X-Turnout-Quiesce"] = service.worker.quiesce_signal or ""
         handover["X-Turnout-Resume"] = service.worker.resume_signal or ""
+        handover["X-Turnout-Ready"] = _ready(service.worker.ready, layout)
     variables = process_variables(service, color, process)
     if METRICS_PORT in variables:
         variables[METRICS_PORT] = str(int(variables[METRICS_PORT]) + index)
@@ -57,6 +60,7 @@ def _drop_in(service: Service, color: str, process: str, index: int, layout: Lay
         *(f"Environment={key}={value}" for key, value in variables.items()),
         "ExecStart=",
         f"ExecStart={command_line(command, layout.folder)}",
+        *_notifies(service, process),
         f"KillSignal={stop_signal}",
         f"TimeoutStopSec={drain_s + STOP_GRACE_S}",
         # systemd passes over keys that start with X-; `turnout.ops.units` reads them on the host, so that a rollback
@@ -64,6 +68,25 @@ def _drop_in(service: Service, color: str, process: str, index: int, layout: Lay
         *(f"{key}={value}" for key, value in handover.items() if value),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _ready(ready: Ready | None, layout: Layout) -> str:
+    """Return how the host sees that a worker is ready, empty where running is ready."""
+    if ready is None:
+        return ""
+    how = (
+        {"argv": argv(ready.command, layout.folder)} if ready.command else {"file": ready.file, "notify": ready.notify}
+    )
+    return json.dumps({**how, "timeout_s": ready.timeout_s})
+
+
+def _notifies(service: Service, process: str) -> list[str]:
+    """Return what lets systemd wait for a worker's own word."""
+    ready = service.worker.ready if process == "worker" and service.worker is not None else None
+    if ready is None or not ready.notify:
+        return []
+    # A worker behind a wrapper is no less ready.
+    return ["Type=notify", "NotifyAccess=all", f"TimeoutStartSec={ready.timeout_s}"]
 
 
 def _assignment(key: str, value: str) -> str:

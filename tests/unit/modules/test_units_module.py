@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 import textwrap
 import threading
@@ -460,3 +461,78 @@ def test_an_overtaken_run_does_not_go_on_waiting(systemd: Systemd) -> None:
     answer = systemd.do("running", processes=["worker"], steady_s=60)
     newer.join()
     assert answer["code"] == "fence"
+
+
+# --- workers that say when they are ready --------------------------------------------------------------------------
+
+
+def ready_worker(systemd: Systemd, how: dict[str, Any], **more: Any) -> None:
+    """Let a worker run, as this very process, whose release says so when it is ready."""
+    systemd.runs("shop-worker@blue", 1, **more)
+    place = systemd.folder / "system/shop-worker@blue.service.d/turnout.conf"
+    place.write_text(f"[Service]\nX-Turnout-Ready={json.dumps({'timeout_s': 3, **how})}\n")
+    program = systemd.folder / "bin/systemctl"
+    program.write_text(program.read_text().replace("4711", str(os.getpid())))
+
+
+def test_a_worker_that_writes_its_file_is_ready_and_one_of_an_earlier_process_does_not_count(systemd: Systemd) -> None:
+    file = systemd.folder / "ready"
+    ready_worker(systemd, {"file": str(file)})
+    file.write_text("")
+    os.utime(file, (1, 1))  # older than the process
+    writes = threading.Timer(1.2, lambda: file.write_text("now"))
+    writes.start()
+    began = time.monotonic()
+    answer = systemd.do("steady", processes=["worker"])
+    writes.join()
+    assert "failed" not in answer, answer
+    assert time.monotonic() - began >= 1.1
+
+
+@pytest.mark.parametrize("how", [{"file": "/nowhere/ready"}, {"argv": ["/bin/false"]}])
+def test_a_worker_that_does_not_say_in_time_that_it_is_ready_ends_the_release(
+    systemd: Systemd, how: dict[str, Any]
+) -> None:
+    ready_worker(systemd, how)
+    began = time.monotonic()
+    answer = systemd.do("steady", processes=["worker"])
+    assert (answer["failed"], answer["code"]) == (True, "unit-unready")
+    assert "within 3 s" in answer["msg"] and "service.worker.ready.timeout_s" in answer["msg"]
+    assert 3 <= time.monotonic() - began < 20
+    assert "failed" not in systemd.do("started", processes=["worker"])  # a rollback waits for nobody's word
+
+
+def test_a_worker_that_dies_before_it_is_ready_is_told_at_once(systemd: Systemd) -> None:
+    ready_worker(systemd, {"file": "/nowhere/ready", "timeout_s": 60}, dies_in=1.5, again=True)
+    began = time.monotonic()
+    assert systemd.do("steady", processes=["worker"])["code"] == "unit-ended"
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root enters a process's own view of the host")
+def test_a_ready_command_has_the_workers_own_files_environment_and_user(systemd: Systemd) -> None:
+    """Its environment is that of the process, not of the module."""
+    child = subprocess.Popen(["/bin/sleep", "60"], env={"MARK": str(systemd.folder / "mark"), "PATH": "/usr/bin:/bin"})
+    try:
+        ready_worker(systemd, {"argv": ["/bin/sh", "-c", 'test "$1" = "$MARK" && touch "$MARK"', "-", "${MARK}"]})
+        program = systemd.folder / "bin/systemctl"
+        program.write_text(program.read_text().replace(str(os.getpid()), str(child.pid)))
+        assert "failed" not in systemd.do("steady", processes=["worker"])
+        assert (systemd.folder / "mark").exists()
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_a_start_waits_for_the_word_of_a_worker_that_notifies_and_a_rollback_does_not(systemd: Systemd) -> None:
+    systemd.unit("shop-worker@blue", '[Service]\nX-Turnout-Ready={"notify": true, "timeout_s": 60}\n')
+    program = systemd.folder / "bin/systemctl"
+    # It says so after 2 s; until then it is activating (start).
+    program.write_text(
+        program.read_text().replace('"slow" in unit', "True").replace("0.6", "2").replace("=x", "=start")
+    )
+    began = time.monotonic()
+    assert "failed" not in systemd.do("started", processes=["worker"])
+    assert time.monotonic() - began < 1.9
+    assert "failed" not in systemd.do("steady", processes=["worker"])
+    assert time.monotonic() - began >= 1.9

@@ -314,6 +314,12 @@ def test_an_optional_key_may_be_absent_or_null(path):
         ("api.health.headers", {"host": "shop.example.com", "Host": "a"}),
         ("api.health.headers", {"X A": "b"}),
         ("api.health.headers", {"X-A": f"{SECRET}\nmore"}),
+        ("worker.ready", {}),
+        ("worker.ready", {"file": "/tmp/ready", "notify": True}),  # noqa: S108 - a process's own
+        ("worker.ready", {"file": "ready"}),
+        ("worker.ready", {"command": "bin/ready ${NOBODY}"}),
+        ("worker.ready", {"notify": "yes"}),
+        ("worker.ready", {"notify": True, "timeout_s": 0}),
         ("steady_s", 0),
         ("steady_s", "45"),
         ("api.stop_signal", "TERM"),

@@ -112,3 +112,30 @@ def test_systemd_itself_accepts_the_drop_ins(tmp_path):
         unit.write_text(service.replace("EnvironmentFile=/", "EnvironmentFile=-/"))
         result = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
         assert unit.name not in result.stderr, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("ready", "lines"),
+    [
+        ({"file": "/tmp/ready"}, ['X-Turnout-Ready={"file": "/tmp/ready", "notify": false, "timeout_s": 60}']),  # noqa: S108
+        (
+            {"command": "bin/ready --for '${MODE} now'", "timeout_s": 5},
+            ['X-Turnout-Ready={"argv": ["/opt/shop/blue/bin/ready", "--for", "${MODE} now"], "timeout_s": 5}'],
+        ),
+        (
+            {"notify": True},
+            [
+                *("Type=notify", "NotifyAccess=all", "TimeoutStartSec=60"),
+                'X-Turnout-Ready={"file": null, "notify": true, "timeout_s": 60}',
+            ],
+        ),
+    ],
+)
+def test_a_drop_in_says_how_a_worker_tells_that_it_is_ready(ready: dict[str, object], lines: list[str]) -> None:
+    value = full()
+    value["worker"]["ready"] = ready
+    value["environment"]["MODE"] = "web"
+    text = drop_ins(load(value, base_dir=BASE), "blue")
+    for unit in ("shop-worker@blue.service", "shop-worker@blue-2.service"):
+        assert [one for one in text[f"{unit}.d/turnout.conf"].splitlines() if one in lines] == lines
+    assert "Ready" not in text["shop-api@blue.service.d/turnout.conf"]
