@@ -100,9 +100,10 @@ def entries(session, now: float) -> list[dict]:
         for entry in session.call("LRANGE", key, 0, -1):
             fields = dict(_fields(entry))
             due = dict(_fields(fields.get(6, b"")))
-            found.append(
-                {"name": f"{_text(fields[3])} ({_text(fields[2])})", "due": due.get(1, 0) + due.get(2, 0) / 1e9}
-            )
+            seconds = due.get(1, 0)
+            if 0 < seconds < 1 << 63:  # Go's zero time, before the year 1, is none: this entry has no next time
+                name = f"{_text(fields.get(3, b''))} ({_text(fields.get(2, b''))})"
+                found.append({"name": name, "due": seconds + due.get(2, 0) / 1e9})
     return sorted(found, key=lambda entry: (entry["due"], entry["name"]))
 
 

@@ -23,6 +23,7 @@ import urllib.request
 
 from ansible_collections.turnout.ops.plugins.module_utils import migration_state
 from ansible_collections.turnout.ops.plugins.module_utils.answers import ProbeError
+from ansible_collections.turnout.ops.plugins.module_utils.asynq import entries
 from ansible_collections.turnout.ops.plugins.module_utils.laid_release import MARKER, environment_of, in_unit, marker_of
 from ansible_collections.turnout.ops.plugins.module_utils.pg_session import Session as PostgresSession
 from ansible_collections.turnout.ops.plugins.module_utils.psql import Psql, PsqlError
@@ -30,6 +31,7 @@ from ansible_collections.turnout.ops.plugins.module_utils.queues import look
 from ansible_collections.turnout.ops.plugins.module_utils.resp import Session as RedisSession
 
 COLORS = ("blue", "green")
+ETC = "/etc"
 LONGEST_BODY = 4 << 20  # bytes of an HTTP answer
 
 
@@ -290,6 +292,28 @@ def queue(arguments: dict, limit_s: float) -> dict:
     return look(arguments, limit_s)
 
 
+def due(arguments: dict, limit_s: float) -> dict:
+    """Return this host's clock, and the entries that a scheduler's library shows in the Redis of the laid address."""
+    found: list = []
+    if arguments.get("shown_by") == "asynq":
+        path, variable = f"{ETC}/{arguments['service']}/{arguments['color']}.env", arguments["redis_from"]
+        try:
+            with open(path, encoding="utf-8") as file:
+                url = environment_of(file.read()).get(variable)
+        except FileNotFoundError:
+            raise ProbeError("error", f"there is no {path}") from None
+        if not url:
+            raise ProbeError("error", f"{path} has no {variable}")
+        session = RedisSession(url, limit_s, arguments.get("ca_file"))
+        try:
+            found = entries(session, time.time())
+        finally:
+            session.close()
+        if not found:
+            raise ProbeError("error", "no scheduler of asynq shows an entry in Redis")
+    return {"now": time.time(), "entries": found}
+
+
 def http(arguments: dict, limit_s: float) -> dict:
     """Send one request; return its status, the seconds it took and, for `json`, its body."""
     url = arguments["url"]
@@ -376,6 +400,6 @@ def pause(arguments: dict, _limit_s: float) -> dict:
 KINDS = {
     function.__name__: function
     for function in (
-        host, slots, edge, schema, postgres, postgres_server, redis, queue, http, tcp, certificate, pause,
+        host, slots, edge, schema, postgres, postgres_server, redis, queue, due, http, tcp, certificate, pause,
     )
 }  # fmt: skip

@@ -12,8 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from turnout.keys import At, Key, Part, key, plain
+from turnout.due import cron
+from turnout.keys import At, Key, Part, Wrong, key, plain
 from turnout.migrations.tools import TOOLS
 from turnout.service import values
 from turnout.service.environment import METRICS_PORT, RESERVED
@@ -242,12 +244,42 @@ class Worker(Part):
                 yield At(f".metrics_port.{color}", f"the number {port}", expected, f"write {color}: 9101")
 
 
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        raise Wrong("no time zone", "a name such as Europe/Berlin", "write zone: UTC") from None
+    return name
+
+
 class Scheduler(Part):
     """The process that must run exactly once."""
 
     command: str = values.command("bin/scheduler", "as `api.command`")
     stop_signal: str = values.signal("how it is told to finish and exit", "SIGTERM")
     drain_s: int = values.seconds("seconds that it may take to finish", 10)
+    due: tuple[str, ...] = key(
+        "when its entries are due, as in crontab(5), for a scheduler that does not catch up: it changes color in a gap",
+        (),
+        expected="a list of cron expressions",
+        example='["0 9 * * *"]',
+        item=Key(read=cron, expected="a cron expression", example='"0 9 * * *"', json={"type": "string"}),
+    )
+    zone: str = key("the time zone of `due`", "UTC", expected="a time zone", example="Europe/Berlin", check=_zone)
+    shown_by: str | None = key(
+        "the library that shows its entries in Redis, where they are read instead of `due` or as well",
+        None,
+        choices=("asynq",),
+        example="asynq",
+    )
+    redis_from: str = key(
+        "the variable of `environment` with the address of that Redis",
+        "REDIS_URL",
+        expected="a variable of environment",
+        example="REDIS_URL",
+    )
+    gap_s: float = values.seconds("seconds for which nothing may be due when it changes color", 15, 1, 3600)
+    wait_s: float = values.seconds("seconds that a release waits for such a gap; a rollback never does", 120, 0, 3600)
 
 
 class Migrate(Part):

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 import redis
 import yaml
-from ansible_collections.turnout.ops.plugins.module_utils import queues
+from ansible_collections.turnout.ops.plugins.module_utils import probes, queues
+from ansible_collections.turnout.ops.plugins.module_utils.answers import ProbeError
 from ansible_collections.turnout.ops.plugins.module_utils.asynq import entries
 from ansible_collections.turnout.ops.plugins.module_utils.resp import Session
 
@@ -130,6 +131,25 @@ def test_schedule_entries_of_asynq_are_read_without_their_payload(empty: redis.R
     assert "secret" not in str(found)
     assert entries(session, now + 120) == []  # the scheduler is gone
     session.close()
+
+
+def test_entries_are_asked_for_by_the_address_that_is_laid_on_the_host(
+    empty: redis.Redis, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    now = restored(empty, "asynq")
+    monkeypatch.setattr(probes.time, "time", lambda: now)
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop/blue.env").write_text(f'REDIS_URL="{url(empty)}"\n')
+    monkeypatch.setattr(probes, "ETC", str(tmp_path))
+    asked = {"service": "shop", "color": "blue", "shown_by": "asynq", "redis_from": "REDIS_URL"}
+    assert [round(one["due"] - now) for one in probes.due(asked, 5)["entries"]] == [-2, 7, 1800]
+    with pytest.raises(ProbeError, match=r"blue\.env has no QUEUE_URL"):
+        probes.due({**asked, "redis_from": "QUEUE_URL"}, 5)
+    with pytest.raises(ProbeError, match=r"there is no .*/shop/green\.env"):
+        probes.due({**asked, "color": "green"}, 5)
+    empty.flushall()
+    with pytest.raises(ProbeError, match="no scheduler of asynq"):
+        probes.due(asked, 5)
 
 
 def test_rq_is_told_with_the_job_of_a_worker_that_was_killed(look: Look, empty: redis.Redis) -> None:

@@ -58,6 +58,15 @@ elif words[0] == "enable":
 """
 
 
+# A host that was asked two minutes ago: a rollback that long has at least one full minute in it.
+SCHEDULE = """#!/usr/bin/python
+import json, time
+now = time.time() - 120
+found = [{"name": "report (@every 5m)", "due": now + 30}, {"name": "later (@every 1h)", "due": now + 3600}]
+print(json.dumps({"changed": False, "answers": {"due": {"ok": True, "data": {"now": now, "entries": found}}}}))
+"""
+
+
 class Hosts:
     """Two edges and two application hosts."""
 
@@ -89,8 +98,8 @@ class Hosts:
             }
             for group, names in groups.items()
         }
-        service = {"name": "shop", "api": {"drain_s": 7}, "worker": {"drain_s": 100, "instances": 2}}
-        (folder / "hosts.yml").write_text(json.dumps({**hosts, "all": {"vars": {"service": service}}}))
+        self.service = {"name": "shop", "api": {"drain_s": 7}, "worker": {"drain_s": 100, "instances": 2}}
+        (folder / "hosts.yml").write_text(json.dumps({**hosts, "all": {"vars": {"service": self.service}}}))
         (folder / "run.yml").write_text(PLAY.format(tasks=ROOT / "playbooks/tasks/rollback_processes.yml"))
 
     def lay(self, name: str) -> None:
@@ -215,6 +224,29 @@ def test_a_rollback_that_slept_while_another_run_took_over_touches_nothing(hosts
     assert "rollback-overtaken" in said and "held by run another" in said
     assert hosts.counted("app1") == 8
     assert hosts.runs("app1") | hosts.runs("app2") == set()
+
+
+def test_a_rollback_waits_for_no_gap_and_names_what_fell_into_its_own(hosts: Hosts) -> None:
+    for host in ("app1", "app2"):
+        place = hosts.folder / host / "etc/systemd/system/shop-scheduler@green.service.d"
+        place.mkdir()
+        (place / "turnout.conf").write_text("[Service]\n")
+    (hosts.folder / "app1/units/shop-scheduler@green.service").touch()
+    probe = hosts.collection / "plugins/modules/probe.py"
+    probe.unlink()
+    probe.write_text(SCHEDULE)
+    schedule = {"due": ["* * * * *"], "shown_by": "asynq", "gap_s": 3600, "wait_s": 3600}
+    said = hosts.rollback("-e", json.dumps({"service": hosts.service | {"scheduler": schedule}}))
+    told = said.partition("due while no scheduler ran: ")[2]
+    assert "* * * * * at " in told and "report (@every 5m) at " in told
+    assert "enqueue these by hand, unless the scheduler catches up" in said
+    assert "shop-scheduler@blue.service" in hosts.runs("app1")
+
+
+def test_a_schedule_that_cannot_be_read_ends_no_rollback(hosts: Hosts) -> None:
+    (hosts.folder / "app1/units/shop-scheduler@green.service").touch()
+    hosts.rollback("-e", json.dumps({"service": hosts.service | {"scheduler": {"due": ["soon"], "shown_by": "asynq"}}}))
+    assert "shop-scheduler@blue.service" in hosts.runs("app1")
 
 
 def test_a_home_that_answers_is_seen_stopped_before_another_starts_the_scheduler(hosts: Hosts) -> None:
