@@ -1,4 +1,4 @@
-"""Workers that die late, by their memory, and with the judge: none goes into service (`tests/lab/test_2_workers.py`)."""
+"""Workers that die late, by memory, and with the judge: none goes into service (`tests/lab/test_2_workers.py`)."""
 
 from __future__ import annotations
 
