@@ -16,11 +16,13 @@ READY_LIMIT_S = 180  # far above what the judge itself waits for; only a judge t
 
 
 class ActionModule(ActionBase):
-    """`state: begun` starts `python -m turnout.judge.process` and waits until it sees everything; `state: ended`."""
+    """`state: begun` starts `python -m turnout.judge.process` and waits until it sees everything; `moving`; `ended`."""
 
     TRANSFERS_FILES = False
     _requires_connection = False
-    _VALID_ARGS = frozenset({"state", "run", "folder", "service", "stable", "candidate", "since_s", "release"})
+    _VALID_ARGS = frozenset(
+        {"state", "run", "folder", "service", "stable", "candidate", "since_s", "release", "share_bp"}
+    )
 
     def run(self, tmp=None, task_vars=None):
         """Return the judge's notes, or fail with what it cannot see."""
@@ -30,6 +32,9 @@ class ActionModule(ActionBase):
         folder = Path(self._task.args["folder"])
         if self._task.args.get("state") == "ended":
             meeting.write(folder, meeting.END, {})
+            return {**result, "changed": False}
+        if self._task.args.get("state") == "moving":
+            meeting.write(folder, meeting.STEP, {"share_bp": int(self._task.args["share_bp"]), "moving": True})
             return {**result, "changed": False}
         return {**result, **self._begin(folder)}
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: judge
-short_description: Start the judge of a release on the controller, and end it
+short_description: Start the judge of a release on the controller, tell it what moves, and end it
 description:
   - Starts C(python -m turnout.judge.process) in a session of its own before any share moves, and waits until it sees
     everything that the release is judged by. Fails with what it cannot see.
 extends_documentation_fragment: [turnout.ops.run]
 options:
-  state: {description: Whether it begins or ends., type: str, choices: [begun, ended], default: begun}
+  state:
+    description: "C(begun): it begins. C(moving): the edges are about to get C(share_bp). C(ended): it ends."
+    type: str
+    choices: [begun, moving, ended]
+    default: begun
+  share_bp: {description: "For C(moving): the candidate's next share in basis points, 1 to 10000.", type: int}
   run: {description: "Id of the run; required for C(begun).", type: str}
   folder: {description: The run's folder on the controller., type: path, required: true}
   service: {description: "For C(begun): the service with its defaults and without secrets.", type: dict}

@@ -3,7 +3,8 @@
 - `judge.json`        what the judge was told (`Told`)
 - `judge.pid`         its process, so that whoever waits for it sees when it is gone
 - `judge.ready`       its answer before any share moves: `{"notes": [...]}`, or `{"error": text}`
-- `step.json`         written by the playbook: the share that every edge has now, `{"share_bp": N}`
+- `step.json`         written by the playbook: the share in force, `{"share_bp": N}`; with `"moving": true` edges are
+                      getting it, and not every one may have it yet
 - `guard.json`        written by the playbook: why an edge went back by itself, `{"edge": name, "why": text}`
 - `decision.json`     what to do at a share, `{"share_bp": N, "action": "promote", "why": text}`
 - `judge.lines`       what a person sees, one line a scrape

@@ -67,12 +67,64 @@ def failure(story: Story) -> Event | None:
     )
 
 
-def _rolled_back(at: Judgement, first: Judgement, titles: Mapping[str, str]) -> Outcome:
+BACK = ("rollback", "undecided")
+"""Decisions after which the edges go back; the judge looks on meanwhile, and decides nothing more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What settled a release: the judgement `at` its end, the share in force then, and who decided, in one place for
+    all that is told of it. `count` judgements belong to it; those after it saw the way back.
+
+    `by_judge` says that the judge rolled it back, `told` is the run's last decision.
+    """
+
+    at: Judgement
+    share_bp: int
+    count: int
+    by_judge: bool
+    told: Event | None
+
+    @property
+    def back(self) -> bool:
+        """Tell whether the release went back, whoever decided it."""
+        return self.by_judge or (self.told is not None and self.told.word("action") in BACK)
+
+
+def settled(story: Story) -> Settled:
+    """Return what settled a release that was judged."""
+    told, judgements = decision(story), story.judgements
+    gone_back = told is not None and told.word("action") in BACK
+    first = next((i for i, judgement in enumerate(judgements) if judgement.verdict is Verdict.ROLLBACK), None)
+    # An edge may have gone back by itself before the judge saw as much.
+    edge_first = next(
+        (
+            event.kind == "decision"
+            for event in story.events
+            if (event.kind == "verdict" and event.word("verdict") == Verdict.ROLLBACK)
+            or (event.kind == "decision" and event.word("action") in BACK)
+        ),
+        False,
+    )
+    by_judge = first is not None and not edge_first
+    index = len(judgements) - 1
+    if by_judge and first is not None:
+        index = first
+    elif gone_back and told is not None:
+        index = max((i for i, at in enumerate(story.judged_at) if at is not None and at <= told.at), default=index)
+    share_bp = judgements[index].share_bp
+    if gone_back and told is not None and isinstance(told.more.get("share_bp"), int):
+        share_bp = max(share_bp, int(told.more["share_bp"]))
+    return Settled(judgements[index], share_bp, index + 1, by_judge, told)
+
+
+def _rolled_back(found: Settled, first: Judgement, titles: Mapping[str, str]) -> Outcome:
+    at = found.at
     worst = max(at.slos, key=lambda evidence: evidence.value)
     chance = percent(1.0 / at.threshold)
     return Outcome(
         "bad",
-        f"Rolled back after {seconds(at.t_s - first.t_s)}, at {share(at.share_bp)} of the traffic",
+        f"Rolled back after {seconds(at.t_s - first.t_s)}, at {share(found.share_bp)} of the traffic",
         (
             evidence_words(worst, titles[worst.name], watching=at.watching),
             f"The evidence against it was {amount(at.value)}, and {at.threshold:.0f} decides. A release that keeps its "
@@ -96,8 +148,8 @@ def _through(story: Story, passed: Event | None) -> Outcome:
     return Outcome("good", "In service", tuple(words))
 
 
-def _stopped(last: Judgement, judgements: Sequence[Judgement], told: Event | None) -> Outcome:
-    where = share(last.share_bp)
+def _stopped(found: Settled, judgements: Sequence[Judgement]) -> Outcome:
+    last, told, where = found.at, found.told, share(found.share_bp)
     if told is not None and told.word("action") == "undecided":
         return Outcome(
             "warn",
@@ -126,14 +178,13 @@ def outcome(story: Story, titles: Mapping[str, str]) -> Outcome:
     judgements = story.judgements
     if not judgements:
         return Outcome("warn", "Never judged", ("The run ended before the first scrape was judged.",))
-    told = decision(story)
-    back = next((j for j in judgements if j.verdict is Verdict.ROLLBACK), None)
-    if back is not None:
-        return _rolled_back(back, judgements[0], titles)
-    stopped = told is not None and told.word("action") in ("undecided", "rollback")
-    if judgements[-1].share_bp >= FULL_SHARE_BP and not stopped:
-        return _through(story, told if told is not None and told.word("action") == "pass" else None)
-    return _stopped(judgements[-1], judgements, told)
+    found = settled(story)
+    if found.by_judge:
+        return _rolled_back(found, judgements[0], titles)
+    if judgements[-1].share_bp >= FULL_SHARE_BP and not found.back:
+        passed = found.told is not None and found.told.word("action") == "pass"
+        return _through(story, found.told if passed else None)
+    return _stopped(found, judgements)
 
 
 def run_outcome(story: Story) -> Outcome | None:

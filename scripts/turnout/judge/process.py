@@ -69,6 +69,7 @@ class Session:
         self.started_s: float | None = None
         self.step_started_s = 0.0
         self.share_bp = 0
+        self.moving = False
         self.last_t_s = 0.0
 
     def _open(self, name: str) -> IO[str]:
@@ -146,12 +147,15 @@ class Session:
         return records.parse(text)
 
     def step(self) -> None:
-        """Learn which share the edges have."""
-        said = meeting.read(self.folder, meeting.STEP)
-        share_bp = 0 if said is None else int(said["share_bp"])
-        if share_bp != self.share_bp:
-            self.share_bp = share_bp
+        """Learn which share is in force: from the moment on in which an edge may have it, since faults are met there.
+
+        A step begins once every edge has it.
+        """
+        said = meeting.read(self.folder, meeting.STEP) or {"share_bp": 0}
+        share_bp, moving = int(said["share_bp"]), bool(said.get("moving"))
+        if share_bp != self.share_bp or self.moving:
             self.step_started_s = self.last_t_s
+        self.share_bp, self.moving = share_bp, moving
 
     def observe(self, reading: Reading) -> Judgement:
         """Record and judge one reading, tell what it means, and decide."""
@@ -193,7 +197,8 @@ class Session:
     def decide(self, judgement: Judgement, problems: Sequence[str]) -> None:
         """Write down what the release does next, where something is to be done."""
         found = decide(judgement, self.plan, step_s=self.last_t_s - self.step_started_s, problems=problems)
-        if found is not None and not (self.share_bp == 0 and found.action is Action.PROMOTE):
+        forward = found is not None and found.action in (Action.PROMOTE, Action.PASS)
+        if found is not None and not (forward and (self.share_bp == 0 or self.moving)):
             self.settle_on(found)
 
     def settle_on(self, found: Decision) -> None:
@@ -212,6 +217,7 @@ class Session:
         """Take note where an edge went back by itself."""
         said = meeting.read(self.folder, meeting.GUARD)
         if said is not None:
+            self.step()
             self.settle_on(Decision(self.share_bp, Action(said["action"]), f"{said['edge']}: {said['why']}"))
 
     # Until the playbook ends ---------------------------------------------------------------------------------------

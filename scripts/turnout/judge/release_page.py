@@ -13,7 +13,18 @@ from turnout.html.markup import Html, el, join
 from turnout.html.plot import Axis, Level, Line, Mark, Span, line_chart, percent, plain, seconds
 from turnout.judge.constants import DEFAULT
 from turnout.judge.model import Evidence, Judgement, Rate, Verdict
-from turnout.judge.outcome import Outcome, many, outcome, rate_words, run_outcome, share, slo_state, titles_of
+from turnout.judge.outcome import (
+    Outcome,
+    Settled,
+    many,
+    outcome,
+    rate_words,
+    run_outcome,
+    settled,
+    share,
+    slo_state,
+    titles_of,
+)
 from turnout.judge.report import amount, reason
 from turnout.judge.story import Event, Story, read
 from turnout.slo.model import Slo
@@ -56,19 +67,24 @@ def _spans(judgements: Sequence[Judgement]) -> list[Span]:
     return found
 
 
-def _marks(judgements: Sequence[Judgement]) -> list[Mark]:
-    back = next((judgement for judgement in judgements if judgement.verdict is Verdict.ROLLBACK), None)
-    return [] if back is None else [Mark(back.t_s, f"rollback at {seconds(back.t_s)}", "bad")]
+def _marks(found: Settled) -> list[Mark]:
+    word = "rollback" if found.by_judge else "put back"
+    return [Mark(found.at.t_s, f"{word} at {seconds(found.at.t_s)}", "bad")] if found.back else []
 
 
-def _share_chart(judgements: Sequence[Judgement]) -> Html:
-    points = [(judgement.t_s, judgement.share_bp / 10_000) for judgement in judgements]
+def _share_chart(judgements: Sequence[Judgement], found: Settled) -> Html:
+    points: list[tuple[float, float | None]] = [
+        (judgement.t_s, judgement.share_bp / 10_000) for judgement in judgements
+    ]
+    points[found.count - 1] = (found.at.t_s, found.share_bp / 10_000)
+    if found.back:  # from then on the share fell, edge by edge
+        points[found.count :] = [(judgement.t_s, None) for judgement in judgements[found.count :]]
     return line_chart(
         "Share of the traffic",
         [Line("candidate's share", points, CANDIDATE, step=True)],
         x=TIME,
         y=Axis("of all requests", low=0.0, high=1.04, form=percent),
-        marks=_marks(judgements),
+        marks=_marks(found),
         spans=_spans(judgements),
     )
 
@@ -85,7 +101,7 @@ def _power(value: float) -> str:
     return f"{value:g}" if 1e-3 <= value <= 1e4 else f"{value:.0e}".replace("e+0", "e").replace("e-0", "e-")
 
 
-def _value_chart(judgements: Sequence[Judgement]) -> Html:
+def _value_chart(judgements: Sequence[Judgement], found: Settled) -> Html:
     lines = [Line("evidence against the candidate, all SLOs", [(j.t_s, j.value) for j in judgements], CANDIDATE)]
     thresholds = sorted({j.threshold for j in judgements})
     levels = [Level(level, f"rollback at {level:.0f}") for level in thresholds]
@@ -96,7 +112,7 @@ def _value_chart(judgements: Sequence[Judgement]) -> Html:
         x=TIME,
         y=_evidence_axis("E, on a scale of powers of ten", lines, max(thresholds)),
         levels=levels,
-        marks=_marks(judgements),
+        marks=_marks(found),
         spans=_spans(judgements),
         note="Begins at 1 and grows only by requests that a release which keeps its objectives would seldom give.",
     )
@@ -146,7 +162,7 @@ def _recent(judgements: Sequence[Judgement], rates: Sequence[Rate | None]) -> li
     return points
 
 
-def _ratio_chart(judgements: Sequence[Judgement], name: str, p0: float) -> Html:
+def _ratio_chart(judgements: Sequence[Judgement], found: Settled, name: str, p0: float) -> Html:
     lines = []
     rates: dict[str, list[Rate | None]] = {"candidate": [], "stable": []}
     for judgement in judgements:
@@ -154,9 +170,9 @@ def _ratio_chart(judgements: Sequence[Judgement], name: str, p0: float) -> Html:
         rates["candidate"].append(None if evidence is None else evidence.candidate)
         rates["stable"].append(None if evidence is None else evidence.stable)
     for words, color in (("stable", STABLE), ("candidate", CANDIDATE)):
-        found = list(zip(judgements, rates[words], strict=True))
-        points = [(j.t_s, None if rate is None else rate.ratio) for j, rate in found]
-        band = [None if rate is None or rate.ratio is None else (rate.low, rate.high) for _, rate in found]
+        both = list(zip(judgements, rates[words], strict=True))
+        points = [(j.t_s, None if rate is None else rate.ratio) for j, rate in both]
+        band = [None if rate is None or rate.ratio is None else (rate.low, rate.high) for _, rate in both]
         lines.append(Line(f"{words} since the start", points, color, band))
     recent = _recent(judgements, rates["candidate"])
     lines.append(Line("candidate, last seconds", recent, CANDIDATE, dashed=True))
@@ -167,11 +183,11 @@ def _ratio_chart(judgements: Sequence[Judgement], name: str, p0: float) -> Html:
         x=TIME,
         y=Axis("bad ratio", low=0.0, high=min(1.0, max([2.0 * p0, *(1.15 * y for y in known)])), form=percent),
         levels=[Level(p0, f"allowed {percent(p0)}")],
-        marks=_marks(judgements),
+        marks=_marks(found),
     )
 
 
-def _e_chart(judgements: Sequence[Judgement], name: str) -> Html:
+def _e_chart(judgements: Sequence[Judgement], found: Settled, name: str) -> Html:
     lines = [
         Line("against its objective", _of(judgements, name, lambda e: e.e_abs), 1),
         Line("against the version in service", _of(judgements, name, lambda e: e.e_rel), 4),
@@ -181,7 +197,7 @@ def _e_chart(judgements: Sequence[Judgement], name: str) -> Html:
         [line for line in lines if any(y is not None for _, y in line.points)],
         x=TIME,
         y=_evidence_axis("E, on a scale of powers of ten", lines, DEFAULT.hold_relative),
-        marks=_marks(judgements),
+        marks=_marks(found),
         note="The smaller of the two counts, so that a fault of both versions is not blamed on the new one. A rollback "
         "is decided by the mean over all SLOs, above.",
     )
@@ -194,8 +210,8 @@ def _banner(found: Outcome) -> Html:
     return page.banner(found.kind, found.title, *found.words)
 
 
-def _facts(story: Story) -> Html:
-    judgements = story.judgements
+def _facts(story: Story, found_: Settled | None) -> Html:
+    judgements = story.judgements[: found_.count] if found_ else ()
     blind = sum(1 for judgement in judgements if judgement.verdict is Verdict.BLIND)
     colors = None
     if "candidate" in story.facts:
@@ -208,10 +224,10 @@ def _facts(story: Story) -> Html:
         "Started": None if started is None else f"{started.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
         "Colors": colors,
     }
-    if judgements:
+    if found_:
         found |= {
             "Judged for": seconds(judgements[-1].t_s - judgements[0].t_s),
-            "Highest share": share(max(judgement.share_bp for judgement in judgements)),
+            "Highest share": share(max(found_.share_bp, *(judgement.share_bp for judgement in judgements))),
             "Scrapes": f"{many(len(judgements))}, of which {many(blind)} could not be judged",
         }
     if story.replayed:
@@ -226,7 +242,9 @@ def _allowed(evidence: Evidence, slo: Slo | None) -> str:
     return f"{percent(slo.budget)} (warm-up: {percent(evidence.p0)})"
 
 
-def _summary(last: Judgement, titles: Mapping[str, str], slos: Mapping[str, Slo]) -> Html:
+def _summary(found: Settled, titles: Mapping[str, str], slos: Mapping[str, Slo]) -> Html:
+    """Return what each SLO said when it was settled: later scrapes saw the way back, and would tell other figures."""
+    last = found.at
     rows = []
     for evidence in sorted(last.slos, key=lambda e: -e.value):
         kind, words = slo_state(evidence, last)
@@ -241,7 +259,9 @@ def _summary(last: Judgement, titles: Mapping[str, str], slos: Mapping[str, Slo]
             ]
         )
     headings = ["objective", "says", "candidate bad", "stable bad", "allowed", "E"]
-    return page.section("By objective, at the end", page.table(headings, rows, numbers=(2, 3, 4, 5), tight=(1, 5)))
+    when = "when it went back" if found.back else "at the end"
+    note = el("p", f"Counts are from the first scrape to {seconds(last.t_s)}.", class_="note")
+    return page.section(f"By objective, {when}", note, page.table(headings, rows, numbers=(2, 3, 4, 5), tight=(1, 5)))
 
 
 def _anchor(judgement: Judgement, name: str) -> str:
@@ -258,12 +278,16 @@ def _shortened(rows: Sequence[Sequence[object]], columns: int) -> list[Sequence[
     return [*rows[:half], between, *rows[-half:]]
 
 
-def _verdicts(judgements: Sequence[Judgement]) -> Html:
-    """Return the stretches of one verdict at one share."""
+def _verdicts(judgements: Sequence[Judgement], found: Settled) -> Html:
+    """Return the stretches of one verdict at one share, up to what settled the release."""
+
+    def stretch(judgement: Judgement) -> tuple[Verdict, int]:
+        return judgement.verdict, found.share_bp if judgement is found.at else judgement.share_bp
+
     rows = []
-    for (verdict, share_bp), group in groupby(judgements, key=lambda j: (j.verdict, j.share_bp)):
+    for (verdict, share_bp), group in groupby(judgements[: found.count], key=stretch):
         run = list(group)
-        said = reason(run[-1] if verdict is not Verdict.ROLLBACK else run[0])
+        said = reason(run[-1])
         begin, end = seconds(run[0].t_s), seconds(run[-1].t_s)
         rows.append(
             [
@@ -351,7 +375,7 @@ def _journal(story: Story) -> Html | None:
     )
 
 
-def _slo(judgements: Sequence[Judgement], evidence: Evidence, title: str, slo: Slo | None) -> Html:
+def _slo(judgements: Sequence[Judgement], found: Settled, evidence: Evidence, title: str, slo: Slo | None) -> Html:
     about = slo.description if slo is not None and slo.description else None
     objective = slo.budget if slo is not None else evidence.p0
     bursts = None
@@ -364,8 +388,8 @@ def _slo(judgements: Sequence[Judgement], evidence: Evidence, title: str, slo: S
     return page.section(
         title,
         *notes,
-        _ratio_chart(judgements, evidence.name, objective),
-        _e_chart(judgements, evidence.name),
+        _ratio_chart(judgements, found, evidence.name, objective),
+        _e_chart(judgements, found, evidence.name),
         id_=_anchor(judgements[-1], evidence.name),
     )
 
@@ -391,7 +415,7 @@ def render(story: Story, slos: Mapping[str, Slo], *, made_at: datetime | None = 
     """Return the report as one HTML document. `made_at` is told at its end."""
     judgements = story.judgements
     titles = titles_of(story, {name: slo.title or name for name, slo in slos.items()})
-    ended = outcome(story, titles)
+    ended, end = outcome(story, titles), settled(story) if story.judgements else None
     run = run_outcome(story)
     name = story.facts.get("release")
     heading = f"Release {name}" if name else "Release report"
@@ -400,20 +424,20 @@ def render(story: Story, slos: Mapping[str, Slo], *, made_at: datetime | None = 
         el("p", story.source, class_="sub"),
         _banner(ended),
         None if run is None else _banner(run),
-        _facts(story),
+        _facts(story, end),
     ]
-    if judgements:
+    if end:
         blocks += [
-            _summary(judgements[-1], titles, slos),
+            _summary(end, titles, slos),
             page.section(
                 "The whole",
-                _share_chart(judgements),
-                _value_chart(judgements),
+                _share_chart(judgements, end),
+                _value_chart(judgements, end),
                 _promotion_chart(judgements, titles),
             ),
-            _verdicts(judgements),
+            _verdicts(judgements, end),
             _problems(story),
-            *(_slo(judgements, e, titles[e.name], slos.get(e.name)) for e in judgements[-1].slos),
+            *(_slo(judgements, end, e, titles[e.name], slos.get(e.name)) for e in judgements[-1].slos),
         ]
     blocks += [_journal(story), _how_to_read() if judgements else None]
     if made_at is not None:

@@ -139,8 +139,8 @@ def reason(judgement: Judgement) -> str:
 
 def status_line(judgement: Judgement) -> str:
     """Return the one line a scrape that a person watches: share, requests, bad, E, time to promotion."""
-    total = max((e.candidate.total for e in judgement.slos), default=0.0)
-    bad = sum(e.candidate.bad for e in judgement.slos)
+    # Of one SLO, the one with the most bad events: figures of several are no ratio.
+    total, bad = max(((e.candidate.total, e.candidate.bad) for e in judgement.slos), key=lambda n: n[::-1])
     eta_s = judgement.promotion_eta_s
     eta = "" if eta_s is None else f"  promotion in about {eta_s:.0f} s"
     return (

@@ -38,9 +38,10 @@ class Event:
 class Story:
     """A release as it was judged.
 
-    `judgements` are in order. `started_at` is when t was 0, None where no clock was recorded. `problems` says for each
-    thing that could not be read when that was, in seconds. `replayed` says that the judgements were worked out now
-    from the recorded counters, and not read back. `facts` is what the run told its judge.
+    `judgements` are in order, `judged_at` when each was written down, empty where no clock was. `started_at` is when t
+    was 0, None where no clock was recorded. `problems` says for each thing that could not be read when that was, in
+    seconds. `replayed` says that the judgements were worked out now from the recorded counters, and not read back.
+    `facts` is what the run told its judge.
     """
 
     source: str
@@ -50,6 +51,7 @@ class Story:
     problems: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     replayed: bool = False
+    judged_at: tuple[datetime | None, ...] = ()
 
     def t_s(self, at: datetime) -> float | None:
         """Return a moment in seconds since the release's start, None where no clock was recorded."""
@@ -102,8 +104,11 @@ def _moment(value: object) -> datetime | None:
     return found if found.tzinfo is not None else None
 
 
-def _read_judgements(path: Path) -> tuple[list[Judgement], datetime | None, dict[str, tuple[float, ...]]]:
+def _read_judgements(
+    path: Path,
+) -> tuple[list[Judgement], list[datetime | None], datetime | None, dict[str, tuple[float, ...]]]:
     judgements: list[Judgement] = []
+    times: list[datetime | None] = []
     started_at: datetime | None = None
     problems: dict[str, list[float]] = {}
     what = "one judgement a line, as `turnout judge replay --json` prints them"
@@ -113,11 +118,12 @@ def _read_judgements(path: Path) -> tuple[list[Judgement], datetime | None, dict
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise _malformed(path, number, f"field {error}", what) from error
         judgements.append(judgement)
-        if started_at is None and (at := _moment(raw.get("at"))) is not None:
+        times.append(at := _moment(raw.get("at")))
+        if started_at is None and at is not None:
             started_at = datetime.fromtimestamp(at.timestamp() - judgement.t_s, tz=at.tzinfo)
         for problem in raw.get("problems") or ():
             problems.setdefault(str(problem), []).append(judgement.t_s)
-    return judgements, started_at, {problem: tuple(times) for problem, times in problems.items()}
+    return judgements, times, started_at, {problem: tuple(seen) for problem, seen in problems.items()}
 
 
 def _read_events(path: Path) -> tuple[Event, ...]:
@@ -155,8 +161,8 @@ def read(source: Path, slos: Mapping[str, Slo]) -> Story:
     events = _read_events(folder / EVENTS)
     facts = _read_facts(folder / TOLD)
     if (folder / JUDGEMENTS).exists():
-        judgements, started_at, problems = _read_judgements(folder / JUDGEMENTS)
-        return Story(str(source), tuple(judgements), started_at, events, problems, facts)
+        judgements, times, started_at, problems = _read_judgements(folder / JUDGEMENTS)
+        return Story(str(source), tuple(judgements), started_at, events, problems, facts, judged_at=tuple(times))
     if recording.exists():
         found = records.read(recording)
         return Story(str(source), tuple(replay(found, for_judge(slos))), None, events, {}, facts, replayed=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
+from datetime import timedelta
 
 import drawn_runs
 import pytest
@@ -12,7 +14,8 @@ from drawn_runs import SLOS, Drawn
 from turnout.cli import cli
 from turnout.errors import TurnoutError
 from turnout.judge import records, release_page, story
-from turnout.judge.report import judgement_from, judgement_json
+from turnout.judge.model import Rate
+from turnout.judge.report import judgement_from, judgement_json, status_line
 from turnout.slo import parse
 
 EVIL = "<script>document.title='owned'</script><img src=http://127.0.0.1:9/x onerror=alert(1)>"
@@ -101,6 +104,74 @@ def test_a_fault_in_the_watch_says_that_there_was_nothing_to_compare_with(runs, 
     assert "no other version left to compare it with" in said
     assert "500 decides" in said
     assert "at most 0.2 %" in said
+
+
+def judged_on(run, slos, **decided):
+    """Let the judge go on after its rollback, as it does while the edges go back; `decided` changes its decision."""
+    lines = [json.loads(line) for line in (run / "judgements.jsonl").read_text().splitlines()]
+    last = lines[-1]
+    for n in (1, 2):
+        later = json.loads(json.dumps(last))
+        later |= {"t": last["t"] + n, "value": 9e5, "at": last["at"].replace("+00:00", f".{n}00+00:00")}
+        for slo in later["slos"].values():
+            slo["candidate"] |= {"total": 8888.0, "bad": 777.0}
+        lines.append(later)
+    (run / "judgements.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    events = [{**event, **decided} if event["event"] == "decision" else event for event in events]
+    (run / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    return report(run, slos)
+
+
+def test_every_figure_of_a_rollback_is_of_the_moment_in_which_it_was_decided(tmp_path, slos):
+    run = drawn_runs.write(tmp_path / "run", DRAWN["rolled back"])
+    last = drawn_runs.replayed(run)[-1]
+    worst = next(e for e in last.slos if e.name == "api-availability")
+    said = judged_on(run, slos)
+    assert "8888" not in said.replace(" ", "")
+    assert "777" not in said
+    assert "9e+05" not in said
+    figures = f"{worst.candidate.bad:.0f} of {worst.candidate.total:.0f}"
+    assert said.count(figures) >= 4  # banner, table, verdicts, journal
+    assert f"By objective, when it went back Counts are from the first scrape to {last.t_s:.0f} s." in said
+    assert f"Judged for {last.t_s:.0f} s" in said
+
+
+def test_the_share_of_a_rollback_is_the_one_that_was_in_force_in_every_place(tmp_path, slos):
+    run = drawn_runs.write(tmp_path / "run", DRAWN["rolled back"])
+    before = f"{drawn_runs.replayed(run)[-1].share_bp / 100:g} % of the traffic"
+    # A record of an older judge: it was told of a share only when every edge had it.
+    said = judged_on(run, slos, share_bp=7500)
+    assert "at 75 % of the traffic" in said
+    assert before not in said.partition("What the judge said")[0].partition("The whole")[0]
+    assert "Highest share 75 %" in said
+    assert "75 % ✗ rollback" in said
+    assert "rollback at 75 %" in said
+
+
+@pytest.mark.parametrize("action", ["rollback", "undecided"])
+def test_an_edge_that_went_back_by_itself_is_not_told_as_the_judges_rollback(tmp_path, slos, action):
+    run = drawn_runs.write(tmp_path / "run", DRAWN["rolled back"])
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    verdict = next(i for i, e in enumerate(events) if e.get("verdict") == "rollback")
+    (decision,) = (e for e in events if e["event"] == "decision")
+    events.remove(decision)
+    before = drawn_runs.replayed(run)[-4].t_s + 0.5
+    at = (drawn_runs.STARTED + timedelta(seconds=before)).isoformat()
+    events.insert(verdict, {**decision, "ts": at, "action": action, "share_bp": 2500, "why": "edge1: 9 of its 12"})
+    (run / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    said = report(run, slos)
+    assert "Rolled back after" not in said
+    assert ("Put back at 25 % of the traffic, not by its SLOs" in said) == (action == "rollback")
+    assert ("Put back undecided, at 25 % of the traffic" in said) == (action == "undecided")
+    assert "edge1: 9 of its 12" in said
+    assert f"Judged for {before - 0.5:.0f} s" in said
+
+
+def test_the_line_of_a_scrape_has_events_and_bad_ones_of_the_same_objective(runs):
+    (first, *_), *_ = [drawn_runs.replayed(runs["rolled back"])]
+    few, many = (replace(first.slos[i], candidate=Rate(*n, 0.0, 1.0)) for i, n in enumerate([(3.0, 3.0), (43.0, 1.0)]))
+    assert "       3 events      3 bad" in status_line(replace(first, slos=(many, few)))
 
 
 def test_a_run_that_was_never_judged_is_reported_too(tmp_path, slos):

@@ -147,6 +147,20 @@ def test_a_bad_release_goes_back_and_the_decision_stays(bench: Bench) -> None:
     assert "rollback at 5 %" in (bench.folder / meeting.LINES).read_text()
 
 
+def test_what_users_meet_while_the_edges_get_a_share_is_of_that_share_and_nothing_is_promoted_yet(bench: Bench) -> None:
+    bench.start()
+    bench.ready()
+    meeting.write(bench.folder, meeting.STEP, {"share_bp": 2500, "moving": True})
+    bench.until(
+        lambda: any(one["verdict"] == "promote" for one in bench.judgements()), "enough evidence", bench.traffic(40, 0)
+    )
+    assert meeting.read(bench.folder, meeting.DECISION) is None
+    decision = bench.decision(2500, bench.traffic(1, 30))
+    assert decision["action"] == "rollback"
+    assert "rollback at 25 %" in (bench.folder / meeting.LINES).read_text()
+    assert {one["share_bp"] for one in bench.judgements() if one["verdict"] != "blind"} == {2500}
+
+
 @pytest.mark.parametrize("action", ["rollback", "undecided"])
 def test_an_edge_that_went_back_by_itself_decides_at_once_and_only_what_was_proven_is_a_rollback(
     bench: Bench, action: str
@@ -158,10 +172,9 @@ def test_an_edge_that_went_back_by_itself_decides_at_once_and_only_what_was_prov
     meeting.write(bench.folder, meeting.GUARD, {"edge": "edge1", "action": action, "why": "5xx"})
     decision = bench.until(lambda: meeting.read(bench.folder, meeting.DECISION), "the decision")
     assert (decision["action"], decision["why"]) == (action, "edge1: 5xx")
-    lines = bench.folder / meeting.LINES  # at the share that it knew of by then
-    bench.until(
-        lambda: re.search(f"^{action} at [05] %: edge1: 5xx$", lines.read_text(), re.M), "the line for a person"
-    )
+    assert decision["share_bp"] == 500
+    lines = bench.folder / meeting.LINES
+    bench.until(lambda: re.search(f"^{action} at 5 %: edge1: 5xx$", lines.read_text(), re.M), "the line for a person")
 
 
 def test_a_prometheus_that_falls_silent_holds_and_then_is_undecided(bench: Bench) -> None:
