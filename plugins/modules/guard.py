@@ -168,8 +168,8 @@ def watch(params):
         bad = candidate.errors >= params["min_5xx"] and candidate.ratio > params["max_5xx_ratio"]
         if bad and candidate.ratio > AS_BAD * stable.ratio:
             fault = (
-                f"{candidate.errors} of its {candidate.requests} responses in this step were 5xx ({candidate.ratio:.1%}), of "
-                f"stable's {stable.ratio:.1%}; expected at most {params['max_5xx_ratio']:.1%} "
+                f"{candidate.errors} of its {candidate.requests} responses in this step were 5xx "
+                f"({candidate.ratio:.1%}), of stable's {stable.ratio:.1%}; expected at most {params['max_5xx_ratio']:.1%} "
                 "(service.guard.max_5xx_ratio)"
             )
     return fault, candidate.requests, candidate.errors

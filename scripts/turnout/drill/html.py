@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from turnout.drill import table
-from turnout.drill.gate import duration
 from turnout.drill.record import Drill, Outcome, Source, Verdict
 from turnout.drill.summary import Summary
+from turnout.drill.words import duration, size
 from turnout.html.markup import Html, el
 from turnout.html.page import banner, chip, document, facts, section
 from turnout.html.page import table as grid
@@ -16,7 +16,7 @@ from turnout.html.plot import Axis, Bar, Level, Line, Mark, line_chart, waterfal
 
 _BANNER = {Outcome.PASS: "good", Outcome.FAIL: "bad", Outcome.UNKNOWN: "warn"}
 _CHIP = {Verdict.PASS: "good", Verdict.FAIL: "bad", Verdict.INCONCLUSIVE: "warn"}
-_MET = {"met": "good", "MISSED": "bad", "not measured": "warn"}
+_MET = {"met": "good", "MISSED": "bad", "not measured": "warn", "-": "info"}
 
 
 def page(summary: Summary) -> str:
@@ -39,11 +39,12 @@ def _targets(summary: Summary) -> Html:
     declared = summary.objectives
     return section(
         "Targets and reality",
-        grid(table.OBJECTIVE_HEAD, rows, numbers=range(1, 6)),
+        grid(table.OBJECTIVE_HEAD, rows, numbers=range(1, 7)),
         el(
             "p",
             f"The RTO includes {duration(declared.detect_s)} to notice and {duration(declared.decide_s)} to decide, "
-            "which are declared. Quantiles are of every drill that measured the value, whatever its verdict.",
+            "which are declared. The gate is the worst of its lines, which are of the last proof. Quantiles are of all "
+            "drills that measured the value, whatever their verdict.",
             class_="note",
         ),
     )
@@ -69,25 +70,29 @@ def _waterfall(summary: Summary) -> Html:
     )
 
 
-def _days(moment: datetime, summary: Summary) -> float:
-    return (moment - summary.now).total_seconds() / 86_400
+def _since(moment: datetime, summary: Summary) -> float:
+    """Return a moment in seconds from the report, negative before it."""
+    return (moment - summary.now).total_seconds()
+
+
+def _ago(value: float) -> str:
+    return "now" if round(value) == 0 else duration(-value) if value < 0 else f"in {duration(value)}"
 
 
 def _x(summary: Summary) -> Axis:
-    """Return the axis of time, with a little room at its ends, so that the first and the last drill are seen whole."""
-    days = [_days(drill.ended, summary) for drill in summary.drills] or [0.0]
-    room = 0.03 * (max(days) - min(days)) or 1.0
-    return Axis("days before this report", min(days) - room, max(days) + room, form=lambda value: f"{value:.3g}")
+    """Return the axis of time: from the first drill to now, which only clocks that disagree put after a drill."""
+    times = [_since(drill.ended, summary) for drill in summary.drills]
+    return Axis("before this report", min([*times, -60.0]), max([*times, 0.0]), time=True, form=_ago, room=0.02)
 
 
 def _failures(summary: Summary) -> list[Mark]:
     """Return a mark for each drill that failed; of many only the last, whose words would hide each other."""
     failed = [drill for drill in summary.drills if drill.verdict is Verdict.FAIL]
-    return [Mark(_days(drill.ended, summary), "failed", "bad") for drill in failed[-5:]]
+    return [Mark(_since(drill.ended, summary), "failed", "bad") for drill in failed[-5:]]
 
 
 def _rpo(summary: Summary) -> Html:
-    points = [(_days(one.ended, summary), one.rpo.seconds if one.rpo else None) for one in summary.drills]
+    points = [(_since(one.ended, summary), one.rpo.seconds if one.rpo else None) for one in summary.drills]
     return line_chart(
         "RPO: what a failure at that moment would have lost",
         [Line("RPO of a drill", points, dots=True)],
@@ -100,10 +105,10 @@ def _rpo(summary: Summary) -> Html:
 
 
 def _rto(summary: Summary) -> Html:
-    points = [(_days(one.ended, summary), one.rto_seconds) for one in summary.drills]
+    points = [(_since(one.ended, summary), one.rto_seconds) for one in summary.drills]
     worst = summary.worst
     levels = [Level(summary.objectives.rto_s, f"target {duration(summary.objectives.rto_s)}")]
-    if worst is not None:
+    if not isinstance(worst, str):
         levels.append(Level(worst.rto_s, f"projected worst case {duration(worst.rto_s)}"))
     return line_chart(
         "RTO: until the restored service answered",
@@ -136,17 +141,17 @@ def _causes(drills: Sequence[Drill]) -> Html | None:
 
 def _projection(summary: Summary) -> Html:
     worst = summary.worst
-    if worst is None:
+    if isinstance(worst, str):
         return section("Projected worst case", el("p", table.worst_words(summary)))
     parts = [
         Bar("declared", 0.0, worst.declared_s, "detect and decide", "warn"),
         Bar("fixed", worst.declared_s, worst.fixed_s, "what does not grow"),
-        Bar("copy", worst.declared_s + worst.fixed_s, worst.copy_s, f"{table.size(worst.data_bytes)} of data"),
+        Bar("copy", worst.declared_s + worst.fixed_s, worst.copy_s, f"{size(worst.data_bytes)} of data"),
         Bar(
             "replay",
             worst.declared_s + worst.fixed_s + worst.copy_s,
             worst.replay_s,
-            f"{table.size(worst.wal_bytes)} of WAL",
+            f"{size(worst.wal_bytes)} of WAL",
         ),
     ]
     past = [(float(index), 100 * one.error) for index, one in enumerate(summary.predictions, start=1)]
@@ -154,8 +159,8 @@ def _projection(summary: Summary) -> Html:
         "Projected worst case",
         facts(
             {
-                "RTO": f"{duration(worst.rto_s)} ({table.met(worst.rto_s, summary.objectives.rto_s)})",
-                "from": f"the last {worst.drills} drills that reached their end",
+                "RTO": f"{duration(worst.rto_s)} ({table.met(summary)})",
+                "basis": table.basis_words(worst),
                 "its own past error": table.error_words(summary.error, summary.underestimate),
             }
         ),

@@ -8,6 +8,13 @@ Projected worst case = declared + fixed + data / copy rate + WAL rate x backup i
 section 9). `fixed` is all that is measured and does not grow with size. Rates come from the drills before; the same
 model, given the sizes of a later drill, predicts that drill, and the difference to what was measured is the
 projection's own error.
+
+A rate says something of times and sizes like those that it was measured at, and nothing of a thousand times as much:
+WAL is counted by its positions, and the segments that a backup or `archive_timeout` closes are full of zeros, which
+compress to nothing and are replayed in no time. So the rates of WAL are those of drills whose backup was old enough (at
+least the interval between two backups divided by `FARTHEST`) and had enough WAL after it (`LEAST_WAL_BYTES`, unless it
+covered a whole interval), and nothing is projected to more than `FARTHEST` times what was replayed. Without such a
+drill there is no projection, and it is said what would make one.
 """
 
 from __future__ import annotations
@@ -17,10 +24,19 @@ from dataclasses import dataclass
 from math import ceil, isfinite
 from statistics import median
 
+from turnout.counts import counted
 from turnout.drill.record import Drill, Source
+from turnout.drill.words import duration, size
 
 LOOK_BACK = 10
 """Drills that a projection is made from: hardware and data change, so old rates are dropped."""
+
+FARTHEST = 10
+"""What was measured is projected to at most so many times its size and its time."""
+
+LEAST_WAL_BYTES = 8 * 16 * 2**20
+"""Eight segments of the usual size. A backup closes up to three by itself, and `archive_timeout` may have closed
+others: fewer say next to nothing of what production writes."""
 
 COPY = "copy"
 REPLAY = ("consistency", "target")
@@ -95,6 +111,12 @@ class Model:
 
     drills: int
     costs: Costs
+    most_data_bytes: int
+    most_wal_bytes: int
+
+    def reaches(self, data_bytes: float, wal_bytes: float) -> bool:
+        """Tell whether such sizes are near enough to what was measured."""
+        return data_bytes <= FARTHEST * self.most_data_bytes and wal_bytes <= FARTHEST * self.most_wal_bytes
 
     def measured_s(self, data_bytes: float, wal_bytes: float) -> float:
         """Return how long the model expects a restore of so much data and WAL to take, detect and decide apart."""
@@ -104,7 +126,8 @@ class Model:
 
 def model(before: Iterable[Drill]) -> Model | None:
     """Return the model of the last `LOOK_BACK` drills that measured it, or None where there is none."""
-    known = [one for one in map(costs, before) if one is not None][-LOOK_BACK:]
+    drills = [drill for drill in before if costs(drill) is not None][-LOOK_BACK:]
+    known = [one for one in map(costs, drills) if one is not None]
     if not known:
         return None
     rates = [one.wal_bytes_per_s for one in known if one.wal_bytes_per_s is not None]
@@ -116,12 +139,18 @@ def model(before: Iterable[Drill]) -> Model | None:
             median(one.replay_s_per_byte for one in known),
             max(rates) if rates else None,
         ),
+        max(drill.sizes.data_bytes or 0 for drill in drills),
+        max(drill.sizes.wal_bytes or 0 for drill in drills),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Worst:
-    """The projected worst case: a failure just before the next backup, at the highest rate of WAL seen."""
+    """The projected worst case: a failure just before the next backup, at the highest rate of WAL seen.
+
+    `drills` are those that it is made from, of which the largest replayed `seen_wal_bytes`, and the longest time from a
+    backup to a failure was `seen_age_s`: `wal_bytes` lies at most `FARTHEST` times beyond.
+    """
 
     rto_s: float
     declared_s: float
@@ -131,31 +160,68 @@ class Worst:
     data_bytes: int
     wal_bytes: float
     drills: int
+    seen_wal_bytes: int
+    seen_age_s: float
+
+
+def _says_rate(drill: Drill, interval_s: float) -> bool:
+    """Tell whether a drill's backup had enough time and WAL after it to say what an interval between two brings."""
+    age_s, wal = drill.sizes.backup_age_s or 0.0, drill.sizes.wal_bytes or 0
+    return age_s >= interval_s or (age_s * FARTHEST >= interval_s and wal >= LEAST_WAL_BYTES)
+
+
+def projection(drills: Sequence[Drill]) -> Worst | str:
+    """Return the projection from all drills so far, or why there is none and what would make one."""
+    sized = [drill for drill in drills if costs(drill) is not None][-LOOK_BACK:]
+    if not sized:
+        return "no drill has reached its end and knows what it copied and replayed"
+    interval_s = next((one.sizes.backup_interval_s for one in reversed(sized) if one.sizes.backup_interval_s), None)
+    if interval_s is None:
+        return "no drill knows the interval between two backups (drill_backup_interval_s in group_vars/all/backup.yml)"
+    # Times and WAL of the drills that say a rate; what is fixed, and how fast it copies, every drill knows.
+    telling = [drill for drill in sized if _says_rate(drill, interval_s)]
+    known, rates = model(sized), model(telling)
+    if known is None or rates is None or rates.costs.wal_bytes_per_s is None:
+        return _too_little(sized, interval_s)
+    data = sized[-1].sizes.data_bytes or 0
+    # A backup that was late makes more WAL than the schedule promises: the longest age seen counts too.
+    age_s = max(drill.sizes.backup_age_s or 0.0 for drill in sized)
+    wal = rates.costs.wal_bytes_per_s * max(interval_s, age_s)
+    parts = (known.costs.fixed_s, known.costs.copy_s_per_byte * data, rates.costs.replay_s_per_byte * wal)
+    rto_s = declared_s(sized[-1]) + sum(parts)
+    if not isfinite(rto_s):  # a drill of next to no time makes any rate, and the projection from it, infinite
+        return "the last drills measured next to no time or no data"
+    if not rates.reaches(0, wal):
+        return (
+            f"{size(wal)} of WAL would be more than {FARTHEST} times the {size(rates.most_wal_bytes)} that a drill has "
+            "replayed"
+        )
+    return Worst(
+        rto_s,
+        declared_s(sized[-1]),
+        *parts,
+        data_bytes=data,
+        wal_bytes=wal,
+        drills=len(telling),
+        seen_wal_bytes=rates.most_wal_bytes,
+        seen_age_s=max(drill.sizes.backup_age_s or 0.0 for drill in telling),
+    )
 
 
 def worst_case(drills: Sequence[Drill]) -> Worst | None:
-    """Return the projection from all drills so far, or None where it would be no number or something is not known."""
-    known = model(drills)
-    sized = [drill for drill in drills if costs(drill) is not None]
-    intervals = [drill.sizes.backup_interval_s for drill in sized if drill.sizes.backup_interval_s]
-    if known is None or known.costs.wal_bytes_per_s is None or not intervals:
-        return None
-    data = sized[-1].sizes.data_bytes or 0
-    # A backup that was late makes more WAL than the schedule promises: the longest age seen counts too.
-    ages = [drill.sizes.backup_age_s for drill in sized[-LOOK_BACK:] if drill.sizes.backup_age_s]
-    wal = known.costs.wal_bytes_per_s * max([intervals[-1], *ages])
-    rto_s = declared_s(sized[-1]) + known.measured_s(data, wal)
-    if not isfinite(rto_s):  # a drill of next to no time makes any rate, and the projection from it, infinite
-        return None
-    return Worst(
-        rto_s=rto_s,
-        declared_s=declared_s(sized[-1]),
-        fixed_s=known.costs.fixed_s,
-        copy_s=known.costs.copy_s_per_byte * data,
-        replay_s=known.costs.replay_s_per_byte * wal,
-        data_bytes=data,
-        wal_bytes=wal,
-        drills=known.drills,
+    """Return the projection, or None where there is none."""
+    found = projection(drills)
+    return found if isinstance(found, Worst) else None
+
+
+def _too_little(sized: Sequence[Drill], interval_s: float) -> str:
+    """Return that no drill says a rate of WAL, and which one would."""
+    most = max(sized, key=lambda drill: drill.sizes.backup_age_s or 0.0)
+    return (
+        f"the longest of {counted(len(sized), 'drill')} replayed {size(most.sizes.wal_bytes)} of WAL from "
+        f"{duration(most.sizes.backup_age_s or 0.0)} after its backup, and {duration(interval_s)} lie between two; "
+        f"wanted is one of at least {size(LEAST_WAL_BYTES)} and {duration(interval_s / FARTHEST)}: "
+        "turnout drill, later after a backup"
     )
 
 
@@ -175,12 +241,13 @@ class Prediction:
 
 
 def predictions(drills: Sequence[Drill]) -> tuple[Prediction, ...]:
-    """Return a prediction for every drill that others came before."""
+    """Return a prediction for every drill that others like it came before: no one was ever asked for more."""
     found = []
     for index, drill in enumerate(drills):
         known = model(drills[:index])
-        if known is None or costs(drill) is None or not measured_s(drill):
+        sizes = (drill.sizes.data_bytes or 0, drill.sizes.wal_bytes or 0)
+        if known is None or costs(drill) is None or not measured_s(drill) or not known.reaches(*sizes):
             continue
-        expected = known.measured_s(drill.sizes.data_bytes or 0, drill.sizes.wal_bytes or 0)
+        expected = known.measured_s(*sizes)
         found.append(Prediction(drill.id, expected, measured_s(drill)))
     return tuple(found)

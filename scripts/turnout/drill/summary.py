@@ -10,7 +10,7 @@ from typing import Any
 from turnout.drill.gate import Gate, decide
 from turnout.drill.objectives import Objectives
 from turnout.drill.record import PHASES, Drill, Source, Verdict, as_dict, iso
-from turnout.drill.statistics import Prediction, Spread, Worst, predictions, spread, worst_case
+from turnout.drill.statistics import Prediction, Spread, Worst, predictions, projection, spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,10 @@ class PhaseSpread:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The history of drills against its targets."""
+    """The history of drills against its targets.
+
+    `rpo_over` and `rto_over` are how many drills were over the target; `worst` is why there is none where it is text.
+    """
 
     drills: tuple[Drill, ...]
     objectives: Objectives
@@ -34,8 +37,10 @@ class Summary:
     counts: dict[Verdict, int]
     rpo: Spread | None
     rto: Spread | None
+    rpo_over: int
+    rto_over: int
     phases: tuple[PhaseSpread, ...]
-    worst: Worst | None
+    worst: Worst | str
     predictions: tuple[Prediction, ...]
     error: Spread | None
     underestimate: float | None
@@ -56,16 +61,20 @@ def summarize(drills: Sequence[Drill], objectives: Objectives, now: datetime) ->
             declared = any(phase.source is Source.DECLARED for phase in whole[-1].phases if phase.name == name)
             phases.append(PhaseSpread(name, declared, whole[-1].phase_seconds(name), seconds))
     past = predictions(drills)
+    lost = [drill.rpo.seconds for drill in drills if drill.rpo is not None]
+    took = [drill.rto_seconds for drill in whole if drill.rto_seconds is not None]
     return Summary(
         drills=tuple(drills),
         objectives=objectives,
         now=now,
         gate=decide(drills, objectives, now),
         counts={verdict: sum(drill.verdict is verdict for drill in drills) for verdict in Verdict},
-        rpo=spread(drill.rpo.seconds for drill in drills if drill.rpo is not None),
-        rto=spread(drill.rto_seconds for drill in whole if drill.rto_seconds is not None),
+        rpo=spread(lost),
+        rto=spread(took),
+        rpo_over=sum(one > objectives.rpo_s for one in lost),
+        rto_over=sum(one > objectives.rto_s for one in took),
         phases=tuple(phases),
-        worst=worst_case(drills),
+        worst=projection(drills),
         predictions=past,
         error=spread(abs(one.error) for one in past),
         underestimate=max((-one.error for one in past if one.error < 0), default=None),
@@ -86,7 +95,8 @@ def as_json(summary: Summary) -> dict[str, Any]:
             {"name": one.name, "declared": one.declared, "last_s": one.last_s, **asdict(one.spread)}
             for one in summary.phases
         ],
-        "worst_case": None if summary.worst is None else asdict(summary.worst),
+        "worst_case": None if isinstance(summary.worst, str) else asdict(summary.worst),
+        "worst_case_missing": summary.worst if isinstance(summary.worst, str) else None,
         "predictions": [{**asdict(one), "error": one.error} for one in summary.predictions],
         "prediction_error": None if summary.error is None else asdict(summary.error),
         "history": [as_dict(drill) for drill in summary.drills],
@@ -99,6 +109,7 @@ def gate_json(gate: Gate) -> dict[str, Any]:
         "outcome": gate.outcome.value,
         "causes": list(gate.causes),
         "notes": list(gate.notes),
+        "lines": [{**asdict(one), "outcome": one.outcome and one.outcome.value} for one in gate.lines],
         "proof": None if gate.proof is None else gate.proof.id,
         "proof_ended": None if gate.proof is None else iso(gate.proof.ended),
         "age_s": gate.age_s,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from turnout import tables
-from turnout.drill.gate import Gate, duration
+from turnout.counts import counted
+from turnout.drill.gate import WORST, Gate
 from turnout.drill.record import Drill, Outcome, Verdict
-from turnout.drill.statistics import Spread, measured_s
+from turnout.drill.statistics import FARTHEST, Spread, Worst, measured_s
 from turnout.drill.summary import Summary
+from turnout.drill.words import duration, size
 
 SHOWN = 20
 """Drills of the history that text shows; the page and `--json` have all."""
@@ -25,44 +27,31 @@ def seconds(value: float | None) -> str:
     return "-" if value is None else duration(value)
 
 
-def size(value: float | None) -> str:
-    """Return bytes in the largest unit that leaves a number above 1."""
-    if value is None:
-        return "-"
-    for unit, power in (("TB", 12), ("GB", 9), ("MB", 6), ("kB", 3)):
-        if value >= 10**power:
-            return f"{value / 10**power:.3g} {unit}"
-    return f"{value:.0f} B"
-
-
 def percent(ratio: float) -> str:
     """Return a ratio as percent with its sign."""
     return f"{100 * ratio:+.0f} %"
 
 
-def met(value: float | None, target: float) -> str:
-    """Return whether a value meets its target, in a word."""
-    return "not measured" if value is None else "met" if value <= target else "MISSED"
+MET = {Outcome.PASS: "met", Outcome.FAIL: "MISSED", Outcome.UNKNOWN: "not measured", None: "-"}
+"""A line of the gate in a word."""
 
 
 def objective_rows(summary: Summary) -> list[list[str]]:
-    """Return the rows of targets against what was measured."""
+    """Return the gate's lines, each with what the history says beside it: how often it was over the target too."""
     rows = []
-    for name, target, spread in (
-        ("RPO", summary.objectives.rpo_s, summary.rpo),
-        ("RTO", summary.objectives.rto_s, summary.rto),
-    ):
-        worst = None if spread is None else spread.max
-        values = [None] * 3 if spread is None else [spread.p50, spread.p95, spread.max]
-        count = "0" if spread is None else str(spread.count)
-        rows.append([name, seconds(target), *(seconds(value) for value in values), count, met(worst, target)])
-    age = summary.gate.age_s
-    limit = summary.objectives.max_age_s
-    rows.append(["age of the last proof", seconds(limit), seconds(age), "", "", "", met(age, limit)])
+    for line in summary.gate.lines:
+        spread, over = {"RPO": (summary.rpo, summary.rpo_over), "RTO": (summary.rto, summary.rto_over)}.get(
+            line.name, (None, 0)
+        )
+        past = [""] * 4
+        if line.name in ("RPO", "RTO"):
+            values = [None] * 3 if spread is None else [spread.p50, spread.p95, spread.max]
+            past = [*map(seconds, values), "-" if spread is None else f"{over} of {spread.count}"]
+        rows.append([line.name, seconds(line.target_s), seconds(line.seen_s), *past, MET[line.outcome]])
     return rows
 
 
-OBJECTIVE_HEAD = ["", "target", "p50", "p95", "max", "drills", "worst"]
+OBJECTIVE_HEAD = ["", "target", "now", "p50", "p95", "max", "drills over it", "gate"]
 PHASE_HEAD = ["phase of the RTO", "last", "p50", "p95", "max", ""]
 HISTORY_HEAD = ["ended (UTC)", "drill", "mode", "verdict", "RPO", "RTO", "data", "WAL", "restore", "predicted", "error"]
 
@@ -105,17 +94,31 @@ def history_rows(summary: Summary, drills: Sequence[Drill]) -> list[list[str]]:
 
 
 def worst_words(summary: Summary) -> str:
-    """Return the projection of the worst case and its past error, in one sentence."""
+    """Return the projection of the worst case, what it is made from, and its past error; or why there is none."""
     worst = summary.worst
-    if worst is None:
-        return "Worst case: not known; a projection needs a drill that reached its end and knows its sizes."
+    if isinstance(worst, str):
+        return f"Worst case: -, not enough drills to project: {worst}."
     words = (
         f"Worst case: RTO {seconds(worst.rto_s)} = declared {seconds(worst.declared_s)} + fixed "
         f"{seconds(worst.fixed_s)} + {size(worst.data_bytes)} of data {seconds(worst.copy_s)} + "
-        f"{size(worst.wal_bytes)} of WAL {seconds(worst.replay_s)}, just before the next backup, from the last "
-        f"{worst.drills} drills ({met(worst.rto_s, summary.objectives.rto_s)})."
+        f"{size(worst.wal_bytes)} of WAL {seconds(worst.replay_s)}, just before the next backup "
+        f"({met(summary)}). Basis: {basis_words(worst)}."
     )
     return f"{words} Error of past projections: {error_words(summary.error, summary.underestimate)}."
+
+
+def met(summary: Summary) -> str:
+    """Return whether the projected worst case meets its target, as the gate has it."""
+    return next(MET[line.outcome] for line in summary.gate.lines if line.name == WORST)
+
+
+def basis_words(worst: Worst) -> str:
+    """Return what the worst case was projected from, and how far."""
+    return (
+        f"the last {counted(worst.drills, 'drill')} with enough WAL, up to {size(worst.seen_wal_bytes)} and "
+        f"{duration(worst.seen_age_s)} after a backup; that is projected {worst.wal_bytes / worst.seen_wal_bytes:.2g} "
+        f"times as far, and to at most {FARTHEST} times"
+    )
 
 
 def error_words(error: Spread | None, underestimate: float | None) -> str:
@@ -137,7 +140,7 @@ def gate_lines(gate: Gate) -> list[str]:
 def counts_words(summary: Summary) -> str:
     """Return how the drills of the history ended."""
     said = ", ".join(f"{summary.counts[verdict]} {verdict.value}" for verdict in Verdict)
-    return f"{len(summary.drills)} drills: {said}"
+    return f"{counted(len(summary.drills), 'drill')}: {said}"
 
 
 def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

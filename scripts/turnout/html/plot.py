@@ -51,7 +51,8 @@ class Axis:
     """One axis: what it measures, how its numbers are written, and its ends where they are not the data's own.
 
     `log` is for values above 0; those at or below `low` are drawn at the edge. What lies beyond `high` is cut off.
-    `time` is for values in seconds: ticks stand at whole seconds, minutes and hours, and are written so.
+    `time` is for values in seconds: ticks stand at whole seconds, minutes and hours, and are written so. `room` is the
+    part of the drawing that stays free beyond either end, so that a point there is seen whole.
     """
 
     label: str
@@ -60,6 +61,7 @@ class Axis:
     log: bool = False
     time: bool = False
     form: Callable[[float], str] = plain
+    room: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,8 @@ class _Scale:
         else:
             low, high = self.low, self.high
         # A little beyond the frame is enough to be cut off by it; infinity could not be written.
-        return min(2.0, max(-1.0, (value - low) / (high - low)))
+        part = self.axis.room + (value - low) / (high - low) * (1.0 - 2.0 * self.axis.room)
+        return min(2.0, max(-1.0, part))
 
     def ticks(self) -> list[float]:
         if self.axis.log:

@@ -78,6 +78,66 @@ def test_words_of_a_check_do_nothing_in_a_browser(chromium: Any, tmp_path: Path)
     assert "<script>alert(1)" in opened.js("document.body.innerText")
 
 
+NETBOX = Sizes(50_000_000, 67_000_000, 34.0, 86_400.0)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        [],
+        [drill(5, sizes=NETBOX)],
+        [drill(0, seconds={"copy": 900.0}), drill(5)],
+        [drill(5, seconds={"target": 30.0}, sizes=Sizes(2 * 10**9, 5 * 10**8, 3_240.0, 32_400.0))],
+        history("gone"),
+    ],
+    ids=["none", "one of little WAL", "a miss of long ago", "projected miss", "failed"],
+)
+def test_no_line_that_the_gate_goes_by_is_worse_than_the_gate(found: list[Drill]) -> None:
+    whole = summarize(found, TARGETS, F + timedelta(days=5, hours=1))
+    shown = page(whole)
+    opened = 'class="banner good"' in shown
+    assert opened == ("Release gate: open" in text(whole)) == ("Release gate: open" in document(whole, "x"))
+    for said in (shown, text(whole), document(whole, "x")):
+        assert not (opened and "MISSED" in said)
+
+
+def test_what_is_too_little_to_project_is_a_dash_with_what_would_be_enough() -> None:
+    whole = summarize([drill(5, sizes=NETBOX)], TARGETS, F + timedelta(days=5, hours=1))
+    for said in (page(whole), text(whole), document(whole, "x")):
+        assert "Worst case: -, not enough drills to project: the longest of 1 drill replayed 67 MB" in said
+        assert "GB of WAL" not in said
+    (line,) = (row for row in text(whole).splitlines() if row.startswith("RTO, projected"))
+    assert line.split()[-2:] == ["-", "-"]
+
+
+def test_the_projection_says_its_basis_and_how_far_it_goes() -> None:
+    whole = summarize([drill(5)], TARGETS, F + timedelta(days=5, hours=1))
+    words = "the last 1 drill with enough WAL, up to 500 MB and 12 h after a backup; that is projected 2 times as far"
+    for said in (page(whole), text(whole), document(whole, "x")):
+        assert words in said
+
+
+@pytest.mark.parametrize("ages_h", [[0.02], [1], [1, 30], [2, 24 * 90]])
+def test_the_axis_of_time_ends_now(chromium: Any, tmp_path: Path, ages_h: list[float]) -> None:
+    now = F + timedelta(days=200)
+    found = [
+        drill(n, started=at, ended=at)
+        for n, at in enumerate(now - timedelta(hours=hours) for hours in sorted(ages_h, reverse=True))
+    ]
+    path = tmp_path / "page.html"
+    path.write_text(page(summarize(found, TARGETS, now)))
+    opened = chromium.open(path, width=1280)
+    ticks = opened.js(
+        "[...document.querySelectorAll('.x-ticks')].slice(0, 2).map(t => [...t.children].map(s => s.innerText))"
+    )
+    for of in ticks:
+        assert of[-1] == "now"
+        assert not any(word.startswith(("-", "in ")) for word in of)
+    inside = "r.left > f.left && r.right < f.right"
+    measured = f"const [f, r] = [p.closest('.frame'), p].map(e => e.getBoundingClientRect()); return {inside};"
+    assert all(opened.js(f"[...document.querySelectorAll('path.dots')].map(p => {{ {measured} }})")[:2])
+
+
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(drills(), max_size=5, unique_by=lambda one: one.id))
 def test_any_history_makes_a_page_a_table_and_a_document(found: list[Drill]) -> None:

@@ -7,7 +7,17 @@ from drill_examples import drill, drills
 from hypothesis import given
 from hypothesis import strategies as st
 from turnout.drill.record import Drill, Sizes
-from turnout.drill.statistics import costs, declared_s, measured_s, predictions, quantile, spread, worst_case
+from turnout.drill.statistics import (
+    Worst,
+    costs,
+    declared_s,
+    measured_s,
+    predictions,
+    projection,
+    quantile,
+    spread,
+    worst_case,
+)
 
 GB = 10**9
 
@@ -68,6 +78,56 @@ def test_no_projection_without_sizes_interval_or_end() -> None:
     assert worst_case([drill(sizes=Sizes(GB, GB, 3600.0, None))]) is None
     assert worst_case([drill(sizes=Sizes(GB, 0, 3600.0, 86_400.0))]) is None
     assert worst_case([drill(seconds={"smoke": None})]) is None
+
+
+@pytest.mark.parametrize(
+    ("wal_mb", "age_s", "made"),
+    [
+        (67, 34, False),  # 171 GB a day from 67 MB: mostly what the backup itself closed
+        (500, 34, False),
+        (67, 43_200, False),
+        (500, 8_639, False),
+        (500, 8_640, True),
+        (135, 43_200, True),
+        (67, 86_400, True),  # a whole interval: nothing is projected beyond what was seen
+    ],
+)
+def test_only_a_drill_near_enough_to_the_worst_case_projects_it(wal_mb: int, age_s: float, made: bool) -> None:
+    found = projection([restore(0, 0.05, wal_mb / 1000, copy_s=2, replay_s=1, age_s=age_s)])
+    if made:
+        assert isinstance(found, Worst)
+        assert found.wal_bytes <= 10 * found.seen_wal_bytes * (1 + 1e-9)
+        assert (found.seen_wal_bytes, found.seen_age_s, found.drills) == (wal_mb * 10**6, age_s, 1)
+    else:
+        assert isinstance(found, str)
+        assert f"{wal_mb} MB of WAL" in found
+        assert "at least 134 MB and 2 h 24 min" in found
+
+
+def test_a_short_drill_beside_a_long_one_does_not_make_its_rate_that_of_a_day() -> None:
+    long = restore(0, 2, 0.5, copy_s=20, replay_s=10, age_s=43_200)
+    short = restore(1, 2, 0.2, copy_s=20, replay_s=1, age_s=34)
+    worst = worst_case([long, short])
+    assert worst is not None
+    assert (worst.wal_bytes, worst.replay_s, worst.drills) == (pytest.approx(GB), pytest.approx(20), 1)
+
+
+def test_nothing_is_projected_to_more_than_ten_times_what_was_replayed() -> None:
+    short = restore(0, 2, 0.5, copy_s=20, replay_s=10, age_s=8_640)
+    late = restore(1, 2, 5, copy_s=20, replay_s=100, age_s=3 * 86_400)
+    assert isinstance(projection([short, restore(1, 2, 0.2, copy_s=2, replay_s=4, age_s=3 * 86_400)]), str)
+    assert worst_case([short, late]) is not None
+
+
+def test_why_nothing_is_projected_is_said() -> None:
+    assert "reached its end" in str(projection([]))
+    assert "drill_backup_interval_s" in str(projection([drill(sizes=Sizes(GB, GB, 3600.0, None))]))
+
+
+def test_a_drill_a_thousand_times_as_large_is_not_predicted_from_a_small_one() -> None:
+    small = restore(0, 0.001, 0.05, copy_s=1, replay_s=1, age_s=34)
+    assert predictions([small, restore(1, 20, 0.05, copy_s=100, replay_s=1, age_s=34)]) == ()
+    assert predictions([small, restore(1, 0.001, 60, copy_s=1, replay_s=100, age_s=34)]) == ()
 
 
 def test_a_constant_machine_is_predicted_without_error_whatever_the_sizes() -> None:

@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 
 from turnout.checklist.config import Checklist
 from turnout.checklist.model import Facts, Probe, Result, Situation, Verdict, answer_of, seen_at
-from turnout.drill.gate import decide, duration
+from turnout.drill.gate import decide
 from turnout.drill.objectives import Objectives
 from turnout.drill.parse import FaultError
 from turnout.drill.parse import parse as parse_drill
 from turnout.drill.record import Outcome
+from turnout.drill.words import duration
 from turnout.release.manifest import Manifest, parse
 from turnout.release.schema import (
     BY_NUMBER,
