@@ -58,6 +58,12 @@ QUIET_ACTIONS = (  # what they do is seen in what follows them; they are told on
     "ansible.builtin.debug",
     "ansible.builtin.validate_argument_spec",
 )
+# What only looks: a run that did nothing else has changed nothing.
+LOOKS = (
+    *QUIET_ACTIONS,
+    *(f"ansible.builtin.{name}" for name in ("gather_facts", "ping", "setup", "slurp", "stat")),
+    *(f"turnout.ops.{name}" for name in ("check_service", "laid", "look", "preflight", "programs", "resolve")),
+)
 # What most tasks run through; others are loaded when they are needed.
 ACTIONS = ("ansible.builtin.normal", "ansible.builtin.validate_argument_spec", "ansible.builtin.assert")
 NOTHING_DONE = 2  # the exit code of a run in which no task ran
@@ -290,6 +296,16 @@ def _inventory_folder():
     return "INVENTORY"
 
 
+def _advice(message, host):
+    """Return what mends it where SSH, sudo or Python is in the way on a host; nothing for other words."""
+    try:
+        from turnout import contact  # noqa: PLC0415 - only where a host did not answer
+    except ImportError:
+        return ""
+    advice = contact.advice(message, host, _inventory_folder())
+    return f"\nexpected: {advice[0]}; to mend: {advice[1]}" if advice else ""
+
+
 def _load_for_every_worker(plays):
     """Load in the main process what each of its workers would load anew: a worker lives for one task on one host.
 
@@ -410,6 +426,7 @@ class CallbackModule(CallbackBase):
         self._prepared = False
         self._matched = False
         self._for_nobody = []
+        self._touched = False  # whether a host may have been changed
         # `turnout deploy` on a terminal shows phases and tasks in a line that changes, from the events. What this run
         # starts itself, its put-back above all, writes its lines as ever.
         self._line_elsewhere = os.environ.pop("TURNOUT_PROGRESS", "") == "line"
@@ -552,9 +569,14 @@ class CallbackModule(CallbackBase):
         self._prepared |= before
         self._worked |= not always and not before
 
+    def _touch(self, result):
+        """Note that a task which does more than look had its turn on a host."""
+        self._touched |= result.task.resolved_action not in LOOKS and not result.task.check_mode
+
     def v2_runner_on_ok(self, result):
         """Collect a host that did its part."""
         self._count(result)
+        self._touch(result)
         self._handle_warnings_and_exception(result)
         self._hosts[result.host.get_name()] = "changed" if result.result.get("changed") else "ok"
         self._say(result)
@@ -566,8 +588,9 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_on_failed(self, result, ignore_errors=False):
         """Print a failure at once, and keep it: the first one is told again at the end."""
+        self._touch(result)
         host, values = result.host.get_name(), result.result
-        message = self._message(values)
+        message = self._message(values, host)
         task = result.task.get_name().rpartition(" : ")[2].strip()
         self._record.event("failed", phase=self._phase, task=task, host=host, ignored=ignore_errors, message=message)
         if ignore_errors:
@@ -582,9 +605,11 @@ class CallbackModule(CallbackBase):
             self._clean_results(values, result.task.action)
             self._print(f"{'':9}{host}: {self._dump_results(values)}")
 
-    def _message(self, values):
+    def _message(self, values, host):
         """Return what a failed result says to a person, and what mends it where Ansible alone speaks."""
         message = self._told(values)
+        if "to mend" not in message:
+            message += _advice(message, host)
         if _UNDEFINED.search(message) and "to mend" not in message:
             message += (
                 f"\nexpected: a variable of the inventory; to mend: set it in {_inventory_folder()}/group_vars/all "
@@ -597,9 +622,12 @@ class CallbackModule(CallbackBase):
             faults = [item for item in values["results"] if item.get("failed")]
             if faults:
                 return "\n".join(dict.fromkeys(self._told(item) for item in faults))
+        if values.get("failed_modules"):  # of gather_facts
+            return "\n".join(dict.fromkeys(self._told(one) for one in values["failed_modules"].values()))
         message = str(values.get("msg") or values.get("censored") or "the task gave no reason")
-        for stream in ("stderr", "module_stderr"):
-            if values.get(stream) and "non-zero" in message:
+        no_answer = "deserialization" in message  # Python did not even begin
+        for stream in ("stderr", "module_stderr", *(("module_stdout",) if no_answer else ())):
+            if values.get(stream) and ("non-zero" in message or no_answer):
                 message += f"\n{str(values[stream]).strip()[-800:]}"
         return message
 
@@ -616,15 +644,16 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_on_unreachable(self, result):
         """Print a host that could not be reached."""
-        host, message = result.host.get_name(), self._message(result.result)
+        host, message = result.host.get_name(), self._told(result.result)
         self._hosts[host] = "UNREACHABLE"
         # A task that is delegated fails on another host than the one that it is for.
         silent = self._asked(result)
         called = host if silent == host else f"{silent} (asked for {host})"
-        remedy = (
-            f"{called} could not be reached: {message.strip()}\nexpected: a host that answers Ansible; "
+        mends = _advice(message, silent) or (
+            "\nexpected: a host that answers Ansible; "
             f"to mend: bring it back (see: ansible {silent} -m ping), or take it out of the inventory"
         )
+        remedy = f"{called} could not be reached: {message.strip()}{mends}"
         ignored = bool(result.task.ignore_unreachable)
         self._record.event("unreachable", phase=self._phase, host=silent, ignored=ignored, message=message)
         if not ignored:
@@ -699,6 +728,8 @@ class CallbackModule(CallbackBase):
             self._print(f"\nNOT done: {self._nothing}", C.COLOR_ERROR)
         outcome = "done" if how == "ok" else "NOT done"
         self._print(f"\n{self._seconds():>7}  {outcome}   events: {self._record.folder}/events.jsonl")
+        if how == "failed" and self._causes and not self._touched and not self._record.has("keeper.json"):
+            self._print(f"{'':9}nothing was changed")
         if not runs_still_keeper(self._record.folder):
             forget(self._record.folder)
         self._record.prune()
