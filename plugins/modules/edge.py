@@ -144,6 +144,7 @@ error: {description: "What went wrong: code, observed, expected, remedy.", type:
 """
 
 import json
+import re
 import sys
 
 LIBRARY = "/usr/local/lib/turnout-edge"
@@ -202,6 +203,22 @@ VALUES = [
     "tail",
 ]
 RENAMED = {"break_lock": "--break"}
+# The program tells what to type on the edge. Who runs a playbook is told the playbook and its variable; what has none is
+# typed on the edge. The first that fits counts.
+AS_PLAYBOOK = (
+    (
+        'turnout-edge rollback --force --reason "..."',
+        "ansible-playbook turnout.ops.rollback -e 'break_glass=\"your reason\"'",
+    ),
+    ("turnout-edge rollback --further", "ansible-playbook turnout.ops.rollback -e further=true"),
+    ("turnout-edge rollback, then settle", "ansible-playbook turnout.ops.rollback"),
+    ("turnout-edge rollback", "ansible-playbook turnout.ops.rollback"),
+    ("turnout-edge show --human", "ansible-playbook turnout.ops.status"),
+    ("or leave a host out: --allow-down NAME", "or take a host that is gone for good out of the inventory"),
+)
+MOVED_MEANWHILE = re.compile(r"turnout-edge (?:prepare|ready) --.*")
+TAKEN_MEANWHILE = re.compile(r"turnout-edge lock take --.*")
+ON_EDGE = re.compile(r"(?<!on this edge: )turnout-edge (?=(?:apply|adopt|recover|schema|journal|lock|settle)\b)")
 
 
 class OptionError(Exception):
@@ -256,11 +273,26 @@ def ask(words):
     return code, answer
 
 
+def for_playbook(text):
+    """Return a text of the program for who runs a playbook."""
+    for typed, played in AS_PLAYBOOK:
+        text = text.replace(typed, played)
+    text = MOVED_MEANWHILE.sub("look who moved it: ansible-playbook turnout.ops.status; then deploy again", text)
+    text = TAKEN_MEANWHILE.sub("look who took it: ansible-playbook turnout.ops.status; then the same again", text)
+    return ON_EDGE.sub("on this edge: turnout-edge ", text)
+
+
 def result_of(code, answer, show_diff):
     """Return the task's result for the program's answer."""
     result = {**answer, "rc": code}
+    if "message" in result:
+        result["message"] = for_playbook(result["message"])
+    if result.get("warnings"):
+        result["warnings"] = [for_playbook(text) for text in result["warnings"]]
     error = answer.get("error")
     if error:
+        error = {key: for_playbook(value) if isinstance(value, str) else value for key, value in error.items()}
+        result["error"] = error
         result["failed"] = True
         result["msg"] = f"observed: {error['observed']}; expected: {error['expected']}; to mend: {error['remedy']}"
     if show_diff and "before" in answer and "after" in answer:

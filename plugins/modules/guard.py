@@ -122,7 +122,7 @@ def decided(shown, params):
     if shown.get("candidate") != params["color"] or shown.get("share_bp") != params["share_bp"]:
         raise GuardError(
             f"{params['color']} no longer has {params['share_bp'] / 100:g} % on this edge: somebody else moved the "
-            "traffic, or a lease ran out; see its journal: turnout-edge journal"
+            "traffic, or a lease ran out; see: ansible-playbook turnout.ops.status"
         )
     return False
 

@@ -78,11 +78,12 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("ssh", "sudo", "variables", "seen", "remedy"), CASES)
+@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("playbook", [BEGIN, FACTS])
 def test_who_gets_into_no_host_has_changed_nothing_and_hears_what_mends_it(
-    tmp_path: Path, playbook: str, ssh: str, sudo: str, variables: dict[str, object], seen: str, remedy: str
+    tmp_path: Path, playbook: str, case: tuple[str, str, dict[str, object], str, str]
 ) -> None:
+    ssh, sudo, variables, seen, remedy = case
     said = played(tmp_path, playbook, ssh, sudo, **variables)
     cause = said[said.index("First cause") :]
     assert seen in cause and "expected: " in cause, said
