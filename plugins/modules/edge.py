@@ -203,8 +203,8 @@ VALUES = [
     "tail",
 ]
 RENAMED = {"break_lock": "--break"}
-# The program tells what to type on the edge. Who runs a playbook is told the playbook and its variable; what has none is
-# typed on the edge. The first that fits counts.
+# The program tells what to type on the edge. Who runs a playbook is told the playbook and its variable; what has none
+# is typed on the edge. The first that fits counts.
 AS_PLAYBOOK = (
     (
         'turnout-edge rollback --force --reason "..."',

@@ -23,24 +23,27 @@ options:
       - C(info) reports, and changes nothing.
       - C(ready) removes what killed runs left, checks the room, and makes the folder to copy the artifact to.
       - C(laid) unpacks O(src).
+      - C(verified) has systemd read the units that a laid release would have in O(color), and looks for their programs.
+        It fails with systemd's own lines, and changes nothing.
       - C(active) stands O(release_id) in O(color), keeping what stood there aside.
       - C(restored) puts back what C(active) displaced; without anything kept it changes nothing.
       - C(settled) forgets what C(active) displaced.
       - C(pruned) removes old releases; never one that stands in a color or is kept aside.
     type: str
     required: true
-    choices: [info, ready, laid, active, restored, settled, pruned]
+    choices: [info, ready, laid, verified, active, restored, settled, pruned]
   service:
     description: The service's name.
     type: str
     required: true
   run:
-    description: Id of the run that acts; required but for C(info), C(ready) and C(laid).
+    description: Id of the run that acts; required but for C(info), C(ready), C(laid) and C(verified).
     type: str
   fence:
     description:
-      - The run's number, which the edges gave with the lock; required but for C(info), C(ready) and C(laid), since
-        drills and rehearsals, which hold no lock, lay releases too. Where it is given it counts for these as well.
+      - The run's number, which the edges gave with the lock; required but for C(info), C(ready), C(laid) and
+        C(verified), since drills and rehearsals, which hold no lock, lay releases too. Where it is given it counts for
+        these as well.
       - A run that was overtaken by a newer one changes nothing on this host any more (error code C(fence)).
     type: int
   release_id:
@@ -174,6 +177,11 @@ displaced:
   description: The release that was kept aside, null when the color was empty.
   returned: state is active
   type: str
+verified:
+  description: Units that systemd has read.
+  returned: state is verified
+  type: list
+  elements: str
 staging:
   description: The folder to copy the artifact to.
   returned: state is ready
@@ -225,6 +233,7 @@ from ansible_collections.turnout.ops.plugins.module_utils.slot_files import (
 )
 from ansible_collections.turnout.ops.plugins.module_utils.slot_laying import disk_full, make_laid, make_ready, prune
 from ansible_collections.turnout.ops.plugins.module_utils.slot_report import info
+from ansible_collections.turnout.ops.plugins.module_utils.slot_verify import verify
 
 SERVICE = re.compile(r"[a-z]([a-z0-9-]{0,29}[a-z0-9])?")
 
@@ -246,6 +255,8 @@ def perform(params: dict, *, check: bool) -> dict:
     state = params["state"]
     if state == "info":
         return info(places, params)
+    if state == "verified":
+        return verify(places, params)
     fence = fence_of(places, params)
     library = fence_library(places)
     refusals = () if library is None else library.FenceError
@@ -298,7 +309,7 @@ def main() -> None:
             "state": {
                 "type": "str",
                 "required": True,
-                "choices": ["info", "ready", "laid", "active", "restored", "settled", "pruned"],
+                "choices": ["info", "ready", "laid", "verified", "active", "restored", "settled", "pruned"],
             },
             "service": {"type": "str", "required": True},
             "run": {"type": "str"},
@@ -326,6 +337,7 @@ def main() -> None:
         required_if=[
             ("state", "ready", ["release_id"]),
             ("state", "laid", ["release_id", "sha256"]),
+            ("state", "verified", ["release_id", "color"]),
             ("state", "active", ["run", "fence", "release_id", "color", "environment", "user"]),
             ("state", "restored", ["run", "fence", "color"]),
             ("state", "settled", ["run", "fence", "color"]),

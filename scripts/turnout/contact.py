@@ -35,7 +35,7 @@ _ROWS = (
      "that user's authorized_keys there"),
     (r"Could not resolve hostname", "a name that this machine can resolve, or an address",
      "set ansible_host for {host} {where}"),
-    (r"connect to host .* port|timed out during banner exchange|Operation timed out|timed out waiting for SSH", 
+    (r"connect to host .* port|timed out during banner exchange|Operation timed out|timed out waiting for SSH",
      _ADDRESS, _ADDRESS_SET),
     (r"Unable to negotiate with", "a key type and ciphers that both ends know", "bring the host's OpenSSH up to date, "
      "or set ansible_ssh_common_args for {host} {where} to what it offers"),
@@ -44,8 +44,8 @@ _ROWS = (
     (r"Bad configuration option|Bad owner or permissions on .*config", "an SSH configuration that ssh reads",
      "mend that file of this machine's SSH configuration, or set ansible_ssh_common_args: -F none"),
     (r"account is currently not available|account is locked|password has expired|required to change your password",
-     "a user with a login shell, who may log in", "set ansible_user for {host} {where} to another user, or give this one "
-     "a login shell (usermod -s /bin/sh, passwd, chage)"),
+     "a user with a login shell, who may log in", "set ansible_user for {host} {where} to another user, or give this "
+     "one a login shell (usermod -s /bin/sh, passwd, chage)"),
     (r"Missing \w+ password|a password is required|interactive authentication is required", "a password for sudo, or "
      "none that it asks for", "set " + _SUDO),
     (r"Incorrect \w+ password|incorrect password attempt|Sorry, try again", "the password of ansible_user on that host",

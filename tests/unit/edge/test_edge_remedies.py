@@ -1,4 +1,4 @@
-"""What turnout-edge says to a person at its command line, said to one who runs a playbook: its commands and variables."""
+"""What turnout-edge says to a person at its command line, said to who runs a playbook: its commands, its variables."""
 
 from __future__ import annotations
 
