@@ -67,6 +67,10 @@ LOOKS = (
 # What most tasks run through; others are loaded when they are needed.
 ACTIONS = ("ansible.builtin.normal", "ansible.builtin.validate_argument_spec", "ansible.builtin.assert")
 NOTHING_DONE = 2  # the exit code of a run in which no task ran
+PLAYBOOKS = Path(__file__).resolve().parents[2] / "playbooks"
+IN_PARTS = frozenset(("site",))  # whose tasks may be chosen: all others are stories, of which no part may run alone
+# What stands for each host alone, so that --limit cuts nothing.
+BY_HOST = frozenset(("site", "doors", "exposure", "status", "unlock", "watch"))
 _EVERY_TAG = frozenset(("all", "tagged", "untagged"))  # words of --tags that are no tag of a task
 _UNDEFINED = re.compile(r"'(\w+)' is undefined")
 ANY_FILTER = "turnout.ops.service"  # to find one, Ansible loads all of the collection
@@ -288,6 +292,12 @@ def _leave(_signal, frame):
     os._exit(130)
 
 
+def _chosen():
+    """Return the options that choose tasks by their tags, as they were typed; nothing where none was."""
+    tags = [f"--tags {tag}" for tag in context.CLIARGS.get("tags") or () if tag != "all"]
+    return " ".join([*tags, *(f"--skip-tags {tag}" for tag in context.CLIARGS.get("skip_tags") or ())])
+
+
 def _inventory_folder():
     """Return where the inventory's group_vars are."""
     for source in (*(context.CLIARGS.get("inventory") or ()), *(C.DEFAULT_HOST_LIST or ())):
@@ -456,6 +466,78 @@ class CallbackModule(CallbackBase):
         self._story = os.path.splitext(os.path.basename(playbook._file_name))[0]
         self._record.write("playbook.pid", f"{self._pid} {started(self._pid)}")
         self._record.event("start", playbook=self._story, run=self._run)
+        self._refuse_a_part(playbook.get_plays())
+
+    def _refuse_a_part(self, plays):
+        """Begin nothing where options of Ansible's would leave a part of a story out, also of one that is imported."""
+        stories = {}
+        for play in plays:
+            path = Path(play.get_path().rpartition(":")[0])
+            if path.resolve().parent == PLAYBOOKS:
+                stories.setdefault(path.stem, []).append(play)
+        for story, own in stories.items():
+            if story not in IN_PARTS:
+                self._refuse_a_start(story)
+                self._refuse_tags(story, own, alone=len(own) == len(plays))
+            if story not in BY_HOST and context.CLIARGS.get("subset"):
+                self._refuse_a_limit(story, own)
+
+    def _refuse_a_start(self, story):
+        begins = context.CLIARGS.get("start_at_task")
+        option = f"--start-at-task {begins}" if begins else "--step" if context.CLIARGS.get("step") else ""
+        if option:
+            self._refuse("story-cut", f"{option} would leave tasks out of it", "every task", option, story)
+
+    def _refuse_tags(self, story, plays, *, alone):
+        option = _chosen()
+        if not option:
+            return
+        chosen = [
+            task.evaluate_tags(play.only_tags, play.skip_tags, all_vars={})
+            for play in plays
+            for block in play.compile()
+            for task in block.get_tasks()
+            if not task.implicit and task.action != "ansible.builtin.validate_argument_spec"  # always run
+        ]
+        if not any(chosen) and alone:
+            self._matched = True
+            self._nothing = self._why_nothing()
+            self._leave()
+        elif any(chosen) and not all(chosen):
+            self._refuse("story-cut", f"{option} would leave tasks out of it", "every task", option, story)
+
+    def _refuse_a_limit(self, story, plays):
+        limit, kept, left_out = context.CLIARGS["subset"], set(), set()
+        inventory = plays[0].get_variable_manager()._inventory
+        for play in plays:
+            variables = play.get_variable_manager().get_vars(play=play)
+            pattern = Templar(loader=None, variables=variables).template(play.hosts)
+            hosts = {host.name for host in inventory.get_hosts(pattern)}
+            kept |= hosts
+            left_out |= {host.name for host in inventory.get_hosts(pattern, ignore_limits=True)} - hosts
+        inventory.clear_pattern_cache()  # of groups that a play makes there is no host yet
+        if kept and left_out:
+            # One word for it, where it is not the playbook's name.
+            word = {"deploy": "release"}.get(story, story.replace("_", " "))
+            code, hosts = f"{story.replace('_', '-')}-limited", sorted(left_out - {"localhost"}) or ["localhost"]
+            self._refuse(
+                code, f"left out of the {word}: {', '.join(hosts)}", "all its hosts", f"--limit {limit}", story
+            )
+
+    def _refuse(self, code, observed, expected, option, story):
+        """Say why this story does not begin, and end."""
+        message = (
+            f"error[{code}]: {observed}; expected: {expected}; to mend: take {option} away: "
+            f"ansible-playbook turnout.ops.{story}"
+        )
+        self._causes.append(("", "", "", message))
+        self._print(message, C.COLOR_ERROR)
+        self._leave()
+
+    def _leave(self):
+        self._end("failed")
+        self._finished = True
+        sys.exit(NOTHING_DONE)  # Ansible catches all that is an Exception
 
     def v2_playbook_on_play_start(self, play):
         """Note the phase that may begin: one in which no host is left has no task, and is not told."""
@@ -679,11 +761,9 @@ class CallbackModule(CallbackBase):
 
     def _why_nothing(self):
         """Return why no task ran, and what mends it."""
-        limit, tags = context.CLIARGS.get("subset"), [tag for tag in context.CLIARGS.get("tags") or () if tag != "all"]
-        skipped = list(context.CLIARGS.get("skip_tags") or ())
+        limit, chosen = context.CLIARGS.get("subset"), _chosen()
         inventory = ", ".join(map(str, context.CLIARGS.get("inventory") or C.DEFAULT_HOST_LIST or ()))
         hosts = ", ".join(dict.fromkeys(self._for_nobody))
-        chosen = " ".join([*(f"--tags {tag}" for tag in tags), *(f"--skip-tags {tag}" for tag in skipped)])
         if self._matched and chosen:
             seen, expected = f"no task that does the work is chosen by {chosen}", "tags of tasks of this playbook"
             remedy = f"take {chosen} away (see: ansible-playbook turnout.ops.{self._story} --list-tags)"
