@@ -50,9 +50,14 @@ class Constants:
     weight_ceiling: float = 1e200
     """A component of the mixture is cut here, so that sums and products stay finite."""
 
+    comeback: float = 4.0
+    """What one scrape may raise the components to together, however small a good release has made them. Without it no
+    late fault is found in fewer than three scrapes, however bad it is; from 2 on two scrapes decide. Below 8 the watch,
+    which has no stable to compare with, takes three."""
+
     @property
     def llr_ceiling(self) -> float:
-        """ln(1/alpha): what one scrape may add at most, so that no single burst decides."""
+        """ln(1/alpha): what one scrape may add at most beyond `comeback`, so that no single burst decides."""
         return log(1.0 / self.alpha)
 
     @property

@@ -8,7 +8,7 @@ every scrape, so that a fault that begins late is not judged against an hour of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import exp
+from math import exp, log
 from typing import NamedTuple
 
 from turnout.judge.constants import Constants
@@ -43,27 +43,31 @@ def held_mass(elapsed_s: float, constants: Constants) -> float:
 
 
 def factors(llrs: Sequence[float], phi: float, constants: Constants) -> tuple[float, ...]:
-    """Return what a scrape multiplies the components by: exp(min(l_j/phi, ln(1/alpha))).
+    """Return what a scrape would multiply the components by, exp(l_j/phi), before `advance` cuts it.
 
-    Dividing by phi >= 1 and cutting from above can only lower the expectation (Jensen), so the test stays
-    valid.
+    Dividing by phi >= 1 can only lower the expectation (Jensen), so the test stays valid.
     """
-    top = constants.llr_ceiling
+    top = log(constants.weight_ceiling)
     return tuple([exp(scaled if (scaled := llr / phi) < top else top) for llr in llrs])
 
 
 def advance(process: EProcess, *, elapsed_s: float, grown: Sequence[float] | None, constants: Constants) -> EProcess:
-    """Return the test after one scrape: W_j <- min((W_j + dm/J) f_j, 1e200).
+    """Return the test after one scrape: W_j <- min(V f_j, max(V/alpha, comeback/J), 1e200), V = W_j + dm/J.
 
     f_j are the `factors`, and dm is the mass released since the last scrape. `grown` of None means nothing
-    to judge: all factors are 1, and only mass moves.
+    to judge: all factors are 1, and only mass moves. The cut lies at what the past alone says, and can only lower the
+    expectation.
     """
     held = min(process.held, held_mass(elapsed_s, constants))
-    share = (process.held - held) / len(process.weights)
+    count = len(process.weights)
+    share = (process.held - held) / count
     if grown is None:
         return EProcess(held, tuple([w + share for w in process.weights]))
-    ceiling = constants.weight_ceiling
-    weights = [(w + share) * f for w, f in zip(process.weights, grown, strict=True)]
+    most, comeback, ceiling = 1.0 / constants.alpha, constants.comeback / count, constants.weight_ceiling
+    weights = [
+        (w + share) * f if f <= most else min((w + share) * f, max((w + share) * most, comeback))
+        for w, f in zip(process.weights, grown, strict=True)
+    ]
     if max(weights) > ceiling:
         weights = [min(w, ceiling) for w in weights]
     return EProcess(held, tuple(weights))

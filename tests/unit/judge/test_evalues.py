@@ -181,6 +181,44 @@ def test_one_scrape_multiplies_a_component_by_at_most_one_over_alpha():
     assert after.value < DEFAULT.canary_threshold
 
 
+def scrapes_to_roll_back(process, start_s: float, n: int, e: int, threshold: float) -> int:
+    """How many scrapes with e of n bad it takes from there."""
+    table = likelihood.absolute_table(0.005, DEFAULT.ratios)
+    for scrape in range(1, 100):
+        process = moved(process, start_s + scrape, likelihood.absolute(Delta(n, e), table))
+        if process.value >= threshold:
+            return scrape
+    return 100
+
+
+def after_ten_good_minutes(n: int) -> eprocess.EProcess:
+    table = likelihood.absolute_table(0.005, DEFAULT.ratios)
+    process = eprocess.begin(DEFAULT)
+    for t in range(1, 601):
+        process = moved(process, float(t), likelihood.absolute(Delta(n, 0), table))
+    return process
+
+
+def test_a_total_fault_that_begins_late_takes_two_scrapes_as_an_early_one_does():
+    begun = eprocess.begin(DEFAULT)
+    assert scrapes_to_roll_back(begun, 0.0, 10, 10, DEFAULT.canary_threshold) == 2
+    assert scrapes_to_roll_back(after_ten_good_minutes(10), 600.0, 10, 10, DEFAULT.canary_threshold) == 2
+    assert scrapes_to_roll_back(after_ten_good_minutes(200), 600.0, 200, 10, DEFAULT.watch_threshold) == 3
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    weights=st.lists(st.floats(0.0, 1e3), min_size=8, max_size=8),
+    llrs=st.lists(st.floats(-1e12, 1e12), min_size=8, max_size=8),
+)
+def test_no_single_scrape_decides_however_long_the_release_was_good(weights, llrs):
+    before = eprocess.EProcess(held=0.05, weights=tuple(weights))
+    after = moved(before, 900.0, llrs)
+    assert sum(after.weights) <= 100.0 * (sum(weights) + 0.05) + DEFAULT.comeback
+    quiet = before._replace(weights=tuple(w / 1e6 for w in weights))
+    assert moved(quiet, 900.0, llrs).value < DEFAULT.hold_value
+
+
 @settings(deadline=None)
 @given(llrs=st.lists(st.floats(-1e12, 1e12), min_size=8, max_size=8), times=st.integers(1, 400))
 def test_evidence_is_finite_and_positive_whatever_comes(llrs, times):

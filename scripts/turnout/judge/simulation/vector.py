@@ -94,10 +94,12 @@ class VectorJudge:
         return self.shares[self.state.step]
 
     def _grow(self, weights: Floats, released: Floats | float, llr: Floats) -> Floats:
-        kinds = len(weights)
-        scaled = np.minimum(llr / self.phi, self.constants.llr_ceiling)
-        grown: Floats = np.minimum((weights + released / kinds) * np.exp(scaled), self.constants.weight_ceiling)
-        return grown
+        constants, kinds = self.constants, len(weights)
+        bet = weights + released / kinds
+        most = np.maximum(bet / constants.alpha, constants.comeback / kinds)
+        with np.errstate(over="ignore"):
+            grown: Floats = np.minimum(bet * np.exp(np.minimum(llr / self.phi, np.log(constants.weight_ceiling))), most)
+        return np.minimum(grown, constants.weight_ceiling)
 
     def _absolute(self, second: Second, p0: float) -> Floats:
         log_d = np.log1p((self.ratios - 1.0) * p0)
