@@ -6,21 +6,17 @@ import re
 
 from harness import APPS, Turnout
 
+WORDS = ("Stopped", "Started")
 EACH_MINUTE = {"due": ["* * * * *"], "gap_s": 20}
 
 
 def _changed_at(turnout: Turnout) -> tuple[float, float]:
     """Return when the old scheduler ended and the new one began, in seconds since the epoch by app1's clock."""
-    shown = turnout.ssh(
-        APPS[0],
-        "for color in blue green; do systemctl show sample-scheduler@$color --timestamp=unix"
-        " -p ActiveState -p InactiveEnterTimestamp -p ActiveEnterTimestamp; done",
-    )
-    at = {}
-    for block in shown.split("ActiveState=")[1:]:
-        stamps = {name: float(when) for name, when in re.findall(r"(\w+)Timestamp=@(\d+)", block)}
-        at |= {"began": stamps["ActiveEnter"]} if block.startswith("active") else {"ended": stamps["InactiveEnter"]}
-    return at["ended"], at["began"]
+    shown = turnout.ssh(APPS[0], "journalctl -u 'sample-scheduler@*' -o short-unix --no-pager")
+    found = {
+        word: [float(at) for at in re.findall(rf"^([\d.]+) .*systemd\[1\]: {word} ", shown, re.M)] for word in WORDS
+    }
+    return found["Stopped"][-1], found["Started"][-1]
 
 
 def test_a_release_hands_its_scheduler_over_where_nothing_is_due(on_1_0_0: Turnout) -> None:

@@ -13,9 +13,12 @@ RATE = 40.0
 
 @pytest.fixture
 def little_memory(turnout: Turnout) -> Iterator[None]:
-    """Let no worker of the sample have more than 150 MB on the application hosts."""
+    """Let no worker of the sample have more than 200 MB on the application hosts.
+
+    By address space, not by MemoryMax: cgroups of version 1 give containers no memory controller.
+    """
     folder = "/etc/systemd/system/sample-worker@.service.d"
-    lines = r"[Service]\nMemoryMax=150M\nMemorySwapMax=0\n"
+    lines = r"[Service]\nLimitAS=200M\n"
     for host in APPS:
         turnout.ssh(host, f"mkdir -p {folder} && printf '{lines}' > {folder}/test.conf && systemctl daemon-reload")
     yield
@@ -34,7 +37,7 @@ def test_workers_that_crash_after_30_s_never_go_into_service(on_1_0_0: Turnout) 
 def test_workers_that_eat_memory_never_go_into_service(on_1_0_0: Turnout) -> None:
     on_1_0_0.publish("2.4.2", "worker-eats=10")
     run = on_1_0_0.deploy("2.4.2", "-e", "lab_steady_s=45")
-    refused(run, "sample-worker@", "service.steady_s", "oom")
+    refused(run, "sample-worker@", "service.steady_s")
     assert on_1_0_0.in_service() == "1.0.0"
 
 
