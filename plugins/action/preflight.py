@@ -7,6 +7,7 @@ import time
 from typing import ClassVar
 
 from turnout.controller_action import ControllerAction
+from turnout.counts import counted
 from turnout.faults import table
 from turnout.preflight import Limits, decide
 from turnout.release.manifest import parse
@@ -42,10 +43,10 @@ class ActionModule(ControllerAction):
             resume=params["resume"],
         )
         if decision.faults:
-            count = len(decision.faults)
+            faults = counted(len(decision.faults), "fault")
             return {
                 "failed": True,
-                "msg": f"error[preflight]: {count} fault(s) forbid this release\n{table(decision.faults)}",
+                "msg": f"error[preflight]: {faults} in the way of this release\n{table(decision.faults)}",
                 "code": "preflight",
                 "faults": [fault.as_dict() for fault in decision.faults],
             }

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from turnout import tables
+from turnout.counts import counted
+
 
 def restore_faults(measured):
     """Return why a restore is not to be used; an empty list where it is sound."""
@@ -18,19 +21,21 @@ def restore_lines(measured):
     if measured["recovered"]:
         recovered = measured["recovered"]
         lines.append(f"  last heartbeat {recovered['heartbeat']} of {recovered['at']}, replayed to {recovered['lsn']}")
-    previous = measured["began_s"]
+    previous, steps = measured["began_s"], []
     for name, mark in measured["marks"]:
-        lines.append(f"  {name or 'outside the RTO':<16}{mark - previous:>8.2f} s")
+        steps.append((name or "outside the RTO", f"{mark - previous:.2f} s"))
         previous = mark
+    lines += [f"  {line}" for line in tables.lines(steps, right=(1,))]
     if measured["egress_blocked"] is not None:
         lines.append(f"  attempts of it to reach something, all refused: {measured['egress_blocked']}")
     if measured["notes"].get("subscriptions"):
         lines.append(
-            f"  it has {measured['notes']['subscriptions']} enabled subscriptions, which receive once it serves"
+            f"  it has {counted(measured['notes']['subscriptions'], 'enabled subscription')}, to receive once it serves"
         )
     if measured["notes"].get("may_write"):
         lines.append(f"  whether the credentials can write to the repository: {measured['notes']['may_write']}")
-    return lines + [f"  check {c['name']:<20}{c['outcome']:<8}{c['detail']}" for c in measured["checks"]]
+    checks = [(f"check {c['name']}", c["outcome"], c["detail"]) for c in measured["checks"]]
+    return lines + [f"  {line}" for line in tables.lines(checks)]
 
 
 class FilterModule:

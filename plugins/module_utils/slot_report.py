@@ -105,7 +105,8 @@ def told_units(places: Places, names: list[str]) -> dict[str, dict]:
 
 def unit_fault(state: dict) -> str | None:
     """Return in which way a unit fails, None where it runs or need not."""
-    again = f", started again {state['restarts']} times" if state["restarts"] else ""
+    times = "once" if state["restarts"] == 1 else f"{state['restarts']} times"
+    again = f", started again {times}" if state["restarts"] else ""
     ran_s = time.clock_gettime(time.CLOCK_MONOTONIC) - state["since_monotonic_us"] / 1e6
     if state["active"] == "active":
         young = state["at_boot"] and state["restarts"] and ran_s < YOUNG_S

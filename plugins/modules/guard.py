@@ -169,8 +169,8 @@ def watch(params):
         if bad and candidate.ratio > AS_BAD * stable.ratio:
             fault = (
                 f"{candidate.errors} of its {candidate.requests} responses in this step were 5xx "
-                f"({candidate.ratio:.1%}), of stable's {stable.ratio:.1%}; expected at most {params['max_5xx_ratio']:.1%} "
-                "(service.guard.max_5xx_ratio)"
+                f"({candidate.ratio:.1%}), of stable's {stable.ratio:.1%}; expected at most "
+                f"{params['max_5xx_ratio']:.1%} (service.guard.max_5xx_ratio)"
             )
     return fault, candidate.requests, candidate.errors
 

@@ -466,9 +466,10 @@ def ended(unit, now, steady_s):
     again = now["restarts"] > 0 and "-api@" not in unit.name
     if now["active"] == "active" and not now["busy"] and not again:
         return None
+    times = "1 time" if now["restarts"] == 1 else f"{now['restarts']} times"
     return (
         f"{unit.name} is {now['active']} ({now['sub']}, {now['result'] or 'no result'}, exit code {now['status']}) and "
-        f"was started again {now['restarts']} times since this release started it; expected: that it runs for "
+        f"was started again {times} since this release started it; expected: that it runs for "
         f"{steady_s:g} s on end and does not end by itself (service.steady_s); to mend: a version of which it keeps "
         f"running; see: {unit.last_words()}"
     )

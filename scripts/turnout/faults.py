@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from turnout import tables
+from turnout.counts import counted
 from turnout.errors import TurnoutError
 
 _COLUMNS = ("where", "observed", "expected", "to mend")
@@ -53,7 +54,7 @@ class FaultsError(TurnoutError):
         count = len(self.faults)
         super().__init__(
             code,
-            observed=f"{count} fault{'' if count == 1 else 's'} in {subject}",
+            observed=f"{counted(count, 'fault')} in {subject}",
             expected="no fault",
             remedy="mend every row of the table, then run the same command again",
         )

@@ -14,11 +14,13 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")  # they would move the cursor, or mor
 def lines(
     rows: Sequence[Sequence[object]], *, most: Sequence[int] = (), right: Sequence[int] = (), ruled: bool = False
 ) -> list[str]:
-    """Return the rows as lines, the first row being the head.
+    """Return the rows as lines, the first row being the head where there is one.
 
     `most` are the widths that the first columns may have at most, `right` the columns that are set to the right, by
     number; `ruled` draws a line under the head.
     """
+    if not rows:
+        return []
     from rich.cells import cell_len  # noqa: PLC0415 - most commands, and most of Ansible's processes, show no table
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415

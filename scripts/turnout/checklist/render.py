@@ -9,6 +9,7 @@ from turnout import tables
 from turnout.checklist.model import Result, Verdict
 from turnout.checklist.plan import Outcome
 from turnout.checklist.waivers import used
+from turnout.counts import counted
 
 WIDTHS = {"what": 38, "evidence": 74}
 
@@ -71,7 +72,7 @@ def summary(outcome: Outcome) -> str:
         counts[key] += 1
     told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     if outcome.refused_waivers:
-        return f"{told}; {len(outcome.refused_waivers)} waiver(s) refused"
+        return f"{told}; {counted(len(outcome.refused_waivers), 'waiver')} refused"
     return told
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from turnout.checklist.catalog import NAMES
 from turnout.checklist.model import Result, Waiver
+from turnout.counts import counted
 from turnout.faults import Fault, quoted, shown
 from turnout.keys import Key, Part, Wrong, key
 
@@ -26,7 +27,7 @@ def _known(check: str) -> str:
 
 def _reason(text: str) -> str:
     if len(text.strip()) < MIN_REASON:
-        raise Wrong(f"{len(text.strip())} characters", f"at least {MIN_REASON}", "say why")
+        raise Wrong(f"{counted(len(text.strip()), 'character')}", f"at least {MIN_REASON}", "say why")
     return text.strip()
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from turnout import tables
+from turnout.counts import counted
 from turnout.drill.arithmetic import measure_phases
 from turnout.drill.finish import finish
 from turnout.drill.parse import newer_format
@@ -52,13 +54,14 @@ def told(record: Mapping[str, Any], raw: Mapping[str, Any] | None) -> list[str]:
     lines += [f"  because {cause}" for cause in record["causes"]]
     if record["rpo"]:
         rpo = record["rpo"]
-        lines.append(f"  RPO {rpo['seconds']:.1f} s ({rpo['heartbeats']} heartbeats, {rpo['wal_bytes']} bytes of WAL)")
+        beats = counted(rpo["heartbeats"], "heartbeat")
+        lines.append(f"  RPO {rpo['seconds']:.1f} s ({beats}, {counted(rpo['wal_bytes'], 'byte')} of WAL)")
     if record["rto_seconds"] is not None:
         lines.append(f"  RTO {record['rto_seconds']:.1f} s")
-    lines += [f"    {p['name']:<14}{p['seconds']:>8.2f} s  {p['source']}" for p in record["phases"]]
-    lines += [
-        f"  check {c['name']:<22}{c['outcome']:<8}{c['seconds']:>7.2f} s  {c['detail']}" for c in record["checks"]
-    ]
+    phases = [(p["name"], f"{p['seconds']:.2f} s", p["source"]) for p in record["phases"]]
+    checks = [(f"check {c['name']}", c["outcome"], f"{c['seconds']:.2f} s", c["detail"]) for c in record["checks"]]
+    lines += [f"    {line}" for line in tables.lines(phases, right=(1,))]
+    lines += [f"  {line}" for line in tables.lines(checks, right=(2,))]
     notes = (raw or {}).get("notes", {})
     if record["egress_blocked"] is not None:
         whose = ", ".join(f"{name} {count}" for name, count in notes.get("blocked", {}).items())

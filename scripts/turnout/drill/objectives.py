@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from turnout.counts import counted
 from turnout.errors import TurnoutError
 from turnout.slo.yamlmarks import LineFaults, Marked, documents
 
@@ -49,7 +50,7 @@ def parse(content: str, file: str) -> Objectives:
     if len(found) == 1:
         values = _values(found[0])
     elif not faults.found:
-        raise _invalid(f"{file} holds {len(found)} documents", file)
+        raise _invalid(f"{file} holds {counted(len(found), 'document')}", file)
     faults.raise_any("recovery-invalid", expected=FORM, remedy=f"mend {file}")
     return Objectives(**values)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
+from turnout.counts import counted
 from turnout.forge.model import CommitCheck, Policy, State
 
 _ACTIONS = re.compile(r".+ / .+ \(([a-z_]+)\)")
@@ -80,7 +81,7 @@ def lacking(found: Policy | None, wanted: Policy, *, exact: bool = False) -> lis
     if wanted.pull_request and not found.pull_request:
         lacks.append("a push without a pull request is let in")
     if found.approvals < wanted.approvals:
-        lacks.append(f"{found.approvals} approvals, {wanted.approvals} wanted")
+        lacks.append(f"{counted(found.approvals, 'approval')}, {wanted.approvals} wanted")
     if wanted.dismiss_stale and not found.dismiss_stale:
         lacks.append("stale approvals are not dismissed")
     if wanted.admins_too and not found.admins_too:

@@ -8,6 +8,11 @@ from html import escape
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9-]*")
+_APART = frozenset(
+    {"html", "head", "body", "main", "section", "div", "figure", "dl", "ol", "ul", "table", "thead", "tbody", "tr"}
+)
+"""What holds elements side by side or below each other: a blank between them is not seen, and keeps the words of two
+apart where a page is copied or read without its style."""
 _VOID = frozenset({"br", "hr", "link", "meta", "line", "path", "rect", "circle"})
 
 
@@ -45,7 +50,7 @@ def el(name: str, /, *children: object, **attributes: object) -> Html:
     if name in _VOID:
         # Inside SVG a void element must be closed; HTML allows the slash.
         return Html(opened[:-1] + "/>")
-    return Html(f"{opened}{join(children)}</{name}>")
+    return Html(f"{opened}{join(children, chr(10) if name in _APART else '')}</{name}>")
 
 
 def join(parts: Iterable[object], between: str = "") -> Html:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from turnout.html.markup import Html, el, join, text
@@ -12,6 +13,20 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 SIGNS = {"good": "✓", "bad": "✗", "warn": "!", "info": "•"}
 """What says the same as the color, for those who do not see it."""
+
+
+LONG = 20
+"""A word of more letters may be broken where it would not fit: a digest, the id of a run. Shorter ones never are."""
+
+
+def words(value: object) -> Html:
+    """Return text for a narrow place: its long words may be broken there, its others are kept whole."""
+    if isinstance(value, Html):
+        return value
+    parts = re.split(r"(\s+)", str(value))
+    if all(len(part) <= LONG for part in parts):
+        return text(value)
+    return el("span", *(el("span", part, class_="long") if len(part) > LONG else part for part in parts))
 
 
 def document(title: str, *blocks: object, lang: str = "en") -> str:
@@ -42,7 +57,7 @@ def section(title: object, *blocks: object, id_: str | None = None) -> Html:
 
 def facts(pairs: Mapping[str, object]) -> Html:
     """Return names with their values; those of None are left out."""
-    rows = [join([el("dt", name), el("dd", value)]) for name, value in pairs.items() if value is not None]
+    rows = [join([el("dt", words(name)), el("dd", value)], "\n") for name, value in pairs.items() if value is not None]
     return el("dl", *rows, class_="facts")
 
 
@@ -64,14 +79,14 @@ def table(
         words = [word for word, those in (("number", numbers), ("tight", tight)) if index in those]
         return " ".join(words) or None
 
-    head = el("tr", *(el("th", h, class_=kind(i), scope="col") for i, h in enumerate(headings)))
+    head = el("tr", *(el("th", words(h), class_=kind(i), scope="col") for i, h in enumerate(headings)))
     body = [
         el(
             "tr",
             *(
                 el(
                     "td",
-                    cell,
+                    words(cell),
                     class_=kind(index),
                     data_label=heading,
                     data_empty=text(cell) == "",

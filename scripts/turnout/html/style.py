@@ -21,7 +21,8 @@ STYLE = """
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; text-size-adjust: 100%; }
 body { margin: 0; background: var(--bg); color: var(--ink); font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto,
-  "Helvetica Neue", Arial, sans-serif; overflow-wrap: anywhere; }
+  "Helvetica Neue", Arial, sans-serif; overflow-wrap: break-word; }
+.long { overflow-wrap: anywhere; }
 main { max-width: 62rem; margin: 0 auto; padding: 1rem; }
 h1 { font-size: 1.6rem; line-height: 1.2; margin: .5rem 0 .25rem; }
 h2 { font-size: 1.2rem; line-height: 1.3; margin: 0 0 .5rem; }
@@ -108,10 +109,7 @@ svg * { vector-effect: non-scaling-stroke; }
 .track { position: relative; height: .8rem; background: var(--grid); border-radius: .2rem; overflow: hidden; }
 .bar { position: absolute; top: 0; bottom: 0; min-width: 2px; background: var(--c1); border-radius: .2rem; }
 .bar.good { background: var(--good); } .bar.bad { background: var(--bad); } .bar.warn { background: var(--warn); }
-@media (max-width: 40rem) {
-  main { padding: .6rem; }
-  section { padding: .8rem; }
-  .banner { gap: .6rem; }
+@media (max-width: 60rem) {
   thead { display: none; }
   table, tbody, tr, td { display: block; }
   tr { padding: .5rem 0; border-bottom: 1px solid var(--edge); } tr:last-child { border-bottom: 0; }
@@ -119,6 +117,11 @@ svg * { vector-effect: non-scaling-stroke; }
   td { border: 0; padding: .1rem 0; display: flex; gap: .8rem; justify-content: space-between; text-align: right; }
   td[data-empty] { display: none; }
   td::before { content: attr(data-label); color: var(--soft); text-align: left; flex: none; max-width: 50%; }
+}
+@media (max-width: 40rem) {
+  main { padding: .6rem; }
+  section { padding: .8rem; }
+  .banner { gap: .6rem; }
   .plot { grid-template-columns: 3rem minmax(0, 1fr); grid-template-rows: 11rem 1.3rem; }
 }
 @media print { section { break-inside: avoid; } }

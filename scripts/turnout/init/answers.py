@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from turnout.counts import counted
 from turnout.faults import Fault, FaultsError, shown
 from turnout.inventory_check import KNOWN_GROUPS
 from turnout.service.values import NAME
@@ -189,7 +190,7 @@ def _groups(answers: Answers) -> Iterator[Fault]:
             yield Fault(f"--{group}", "no host", HOST_FORM, f"give --{group} NAME=ADDRESS, once for each host")
     for group in ONE_HOST:
         if len(answers.groups.get(group, ())) > 1:
-            yield Fault(f"--{group}", f"{len(answers.groups[group])} hosts", "one host", f"give --{group} once")
+            yield Fault(f"--{group}", counted(len(answers.groups[group]), "host"), "one host", f"give --{group} once")
     workers = bool(answers.groups.get("worker"))
     commands = bool(answers.worker_command or answers.scheduler_command)
     if workers and not commands:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from turnout import tables
 from turnout.judge import records
 from turnout.judge.model import Judgement, Verdict
 from turnout.judge.replay import replay
@@ -43,12 +44,20 @@ def _spans(judgements: Iterable[Judgement]) -> Iterator[tuple[Judgement, Judgeme
 def _print_table(path: str, judgements: list[Judgement]) -> None:
     """Print a recording's verdicts, one row for each stretch of the same one."""
     click.echo(path)
-    click.echo(f"  {'from':>9} {'to':>9}  {'share':>7}  {'verdict':8}  {'E':>9} {'of':>4}  why")
-    for first, last, _ in _spans(judgements):
-        click.echo(
-            f"  {first.t_s:7.1f} s {last.t_s:7.1f} s  {first.share_bp / 100:5.2f} %  "
-            f"{first.verdict.value:8}  {amount(first.value):>9} {first.threshold:4.0f}  {reason(first)}"
+    rows = [("from", "to", "share", "verdict", "E", "of", "why")]
+    rows += [
+        (
+            f"{first.t_s:.1f} s",
+            f"{last.t_s:.1f} s",
+            f"{first.share_bp / 100:.2f} %",
+            first.verdict.value,
+            amount(first.value),
+            f"{first.threshold:.0f}",
+            reason(first),
         )
+        for first, last, _ in _spans(judgements)
+    ]
+    click.echo("\n".join(f"  {line}" for line in tables.lines(rows, right=(0, 1, 2, 4, 5))))
     end = judgements[-1]
     for slo in end.slos:
         colors = []

@@ -250,7 +250,7 @@ def _summary(found: Settled, titles: Mapping[str, str], slos: Mapping[str, Slo])
         kind, words = slo_state(evidence, last)
         rows.append(
             [
-                el("a", titles[evidence.name], href=f"#{_anchor(last, evidence.name)}"),
+                el("a", page.words(titles[evidence.name]), href=f"#{_anchor(last, evidence.name)}"),
                 page.chip(kind, words),
                 rate_words(evidence.candidate),
                 rate_words(evidence.stable),

@@ -24,6 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+from turnout.counts import counted
 from turnout.errors import TurnoutError
 from turnout.faults import Fault, FaultsError, shown
 from turnout.migrations.find import Found, find
@@ -401,7 +402,7 @@ def _read_image(image: Path) -> Image:
             oci.member(archive, "oci-layout")
             listed = oci.manifests(archive)
             if len(listed) != 1:
-                raise _no_image(image, f"{len(listed)} images in it")
+                raise _no_image(image, f"{counted(len(listed), 'image')} in it")
             manifest = json.load(oci.blob(archive, listed[0]))
             if "config" not in manifest:
                 raise _no_image(image, "a list of images")

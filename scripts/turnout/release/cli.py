@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from turnout.counts import counted
 from turnout.errors import TurnoutError
 from turnout.release import sign
 from turnout.release.build import Recipe, build, is_dirty
@@ -328,9 +329,10 @@ def list_command(
 def _description(manifest: Manifest) -> list[str]:
     artifact = manifest.artifact
     what = "files" if artifact.kind == TARBALL else "image"
+    migrations = counted(len(manifest.migrations), "migration")
     return [
         f"release   {manifest.name} {manifest.version} ({manifest.release_id}), commit {manifest.commit[:12]}",
         f"artifact  {artifact.file}: {what}, {artifact.bytes / 2**20:.1f} MiB, sha256 {artifact.sha256}",
-        f"schema    runs on {manifest.schema.min} to {manifest.schema.max}, {len(manifest.migrations)} migrations",
+        f"schema    runs on {manifest.schema.min} to {manifest.schema.max}, {migrations}",
         f"requires  {', '.join(manifest.environment) or 'no variable'}",
     ]

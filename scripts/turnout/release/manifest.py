@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from turnout.counts import counted
 from turnout.errors import TurnoutError
 from turnout.faults import Fault, FaultsError, nearest, shown, shown_key
 from turnout.keys import At, Key, Part, Wrong, key, plain, read
@@ -229,7 +230,7 @@ class Manifest(Part):
                 Fault(
                     "service.migrate",
                     "no such key",
-                    f"commands that apply the {len(self.migrations)} migrations of release {self.version}",
+                    f"commands that apply the {counted(len(self.migrations), 'migration')} of release {self.version}",
                     "add migrate: {up: ..., version: ...} to the service, or build without --migrations",
                 )
             )
@@ -298,7 +299,7 @@ def _yaml(data: bytes, file: str) -> object:
     if len(data) > MAX_BYTES:
         raise TurnoutError(
             "manifest-invalid",
-            observed=f"{file} has {len(data)} bytes",
+            observed=f"{file} has {counted(len(data), 'byte')}",
             expected=f"a release manifest, which has at most {MAX_BYTES}",
             remedy=remedy,
         )

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from turnout.counts import counted
 from turnout.errors import TurnoutError
 from turnout.release.manifest import (
     MAX_BYTES,
@@ -131,13 +132,13 @@ def check_artifact(manifest: Manifest, size: int, sha256: str) -> None:
     if size < artifact.bytes:
         raise TurnoutError(
             "artifact-truncated",
-            observed=f"{artifact.file} ends after {size} bytes",
-            expected=f"{artifact.bytes} bytes, as the signed manifest says",
+            observed=f"{artifact.file} ends after {counted(size, 'byte')}",
+            expected=f"{counted(artifact.bytes, 'byte')}, as the signed manifest says",
             remedy=remedy,
         )
     if size > artifact.bytes or sha256 != artifact.sha256:
-        seen = f"more than {artifact.bytes} bytes" if size > artifact.bytes else f"sha256 {sha256}"
-        wanted = f"{artifact.bytes} bytes" if size > artifact.bytes else f"sha256 {artifact.sha256}"
+        seen = f"more than {counted(artifact.bytes, 'byte')}" if size > artifact.bytes else f"sha256 {sha256}"
+        wanted = counted(artifact.bytes, "byte") if size > artifact.bytes else f"sha256 {artifact.sha256}"
         raise TurnoutError(
             "artifact-wrong",
             observed=f"{artifact.file} has {seen}",

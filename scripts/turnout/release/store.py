@@ -26,6 +26,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import yaml
 
+from turnout.counts import counted
 from turnout.errors import TurnoutError
 from turnout.keys import Wrong
 from turnout.release.manifest import MAX_BYTES, SUFFIX, VERSION, manifest_file
@@ -487,7 +488,7 @@ class S3Store:
         if size > _MAX_OBJECT_BYTES:
             raise TurnoutError(
                 "release-too-big",
-                observed=f"{path} has {size} bytes",
+                observed=f"{path} has {counted(size, 'byte')}",
                 expected=f"at most {_MAX_OBJECT_BYTES}, what S3 takes in one conditional put",
                 remedy="leave out what the service does not need (.turnoutignore), or publish to a folder",
             )

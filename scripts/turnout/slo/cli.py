@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import yaml
 
+from turnout import tables
 from turnout.beside import beside
 from turnout.errors import TurnoutError
 from turnout.slo import parse, promtests, rules
@@ -34,13 +35,12 @@ def check_command(slo_folder: Path) -> None:
     """Read the SLOs of DIR, show them, and report every fault in them."""
     slos = parse.load(slo_folder)
     parse.check(slos)
-    click.echo(f"{'slo':32} {'service':16} {'type':13} {'objective':>10}  {'window':>6}  {'weight':>6}  reads")
+    rows = [("slo", "service", "type", "objective", "window", "weight", "reads")]
     for each in slos.values():
         metrics = ", ".join(source.selector.metric for source in each.sources)
-        click.echo(
-            f"{each.name:32} {each.service:16} {each.kind.value:13} "
-            f"{rules.number(100 * each.objective):>8} %  {each.window:>6}  {each.weight:>6g}  {metrics}"
-        )
+        objective = f"{rules.number(100 * each.objective)} %"
+        rows.append((each.name, each.service, each.kind.value, objective, each.window, f"{each.weight:g}", metrics))
+    click.echo("\n".join(tables.lines(rows, right=(3, 4, 5))))
 
 
 class _Dumper(yaml.SafeDumper):

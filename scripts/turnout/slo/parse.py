@@ -21,6 +21,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from turnout.counts import counted
 from turnout.errors import TurnoutError
 from turnout.slo import selector
 from turnout.slo.model import SELECTOR_FORM, Kind, Place, Slo, Source
@@ -202,7 +203,9 @@ class _Document:
             return None
         listed = list(objectives.items())
         if len(listed) != 1:
-            objectives.fault(f"holds {len(listed)} objectives", "write exactly one; a second objective is a second SLO")
+            objectives.fault(
+                f"holds {counted(len(listed), 'objective')}", "write exactly one; a second objective is a second SLO"
+            )
             return None
         entries = listed[0].keys(
             (
@@ -234,7 +237,7 @@ class _Document:
             return "30d"
         listed = list(window.items())
         if len(listed) != 1:
-            window.fault(f"holds {len(listed)} windows", "write exactly one")
+            window.fault(f"holds {counted(len(listed), 'window')}", "write exactly one")
             return "30d"
         entries = listed[0].keys(("duration", "isRolling", "calendar"), required=("duration",))
         if "isRolling" in entries:

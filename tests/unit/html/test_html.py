@@ -163,3 +163,69 @@ def test_what_would_ask_for_something_or_stick_out_is_caught(chromium, tmp_path)
     opened = chromium.open(path, width=390)
     assert opened.requests == ["http://127.0.0.1:9/x.png"]
     assert any("wide" in found for found in opened.too_wide())
+
+
+BROKEN_WORDS = """
+[...document.querySelectorAll('h1, h2, h3, th, dt, summary, .words > span:first-child, .chip')]
+  .filter(e => e.getClientRects().length).flatMap(e => {
+    const found = [], walker = document.createTreeWalker(e, NodeFilter.SHOW_TEXT);
+    for (let node; (node = walker.nextNode());)
+      for (const word of node.data.matchAll(/[^\\s\\u00a0-]{2,20}(?=[\\s-]|$)/g)) {
+        if (word.index > 0 && !/[\\s-]/.test(node.data[word.index - 1])) continue;
+        const range = document.createRange();
+        range.setStart(node, word.index);
+        range.setEnd(node, word.index + word[0].length);
+        if (new Set([...range.getClientRects()].map(r => Math.round(r.top))).size > 1) found.push(word[0]);
+      }
+    return found;
+  })
+"""
+"""Words of up to 20 letters that a browser breaks, in headings, heads of columns and names."""
+
+STICKS_OUT = """
+[...document.querySelectorAll('section *')].filter(e => !e.closest('svg, .frame, .track, .x-ticks, .y-ticks'))
+  .filter(e => e.getBoundingClientRect().right > e.closest('section').getBoundingClientRect().right + 1)
+  .map(e => e.tagName + ' ' + e.textContent.slice(0, 40))
+"""
+"""What is wider than the card that it stands in."""
+
+
+def wide(cell="x"):
+    heads = ["ended (UTC)", "objective", "verdict", "inconclusive", "candidate bad", "predicted"]
+    return page.table([*heads, *heads[:5]], [[cell] * 11] * 3, numbers=(4, 5))
+
+
+@pytest.mark.parametrize("width", [320, 390, 800, 1280])
+def test_no_word_of_a_heading_is_broken_and_the_page_does_not_scroll_sideways(chromium, tmp_path, width):
+    digest = "sha256:" + 64 * "a"
+    path = tmp_path / "page.html"
+    path.write_text(
+        shown(
+            el("h2", "Internationalization of the unavailable"),
+            page.banner("bad", f"Release {digest}", digest),
+            page.section(f"Latency of {digest}", page.facts({"Unavailability": digest, digest: "x"}), wide()),
+            page.section("Übersicht 日本語 der Dienstgütevereinbarungen", wide(digest)),
+            page.section(
+                "words",
+                page.table(["internationalization", digest], [["words " * 50, digest]]),
+                wide("a few words and 2026-03-04"),
+                page.table([digest], [[digest]]),
+            ),
+        )
+    )
+    opened = chromium.open(path, width=width)
+    assert opened.js(BROKEN_WORDS) == []
+    assert opened.too_wide() == []
+    assert opened.js(STICKS_OUT) == []
+
+
+def test_cells_that_stand_side_by_side_have_a_blank_between_them_without_the_style(chromium, tmp_path):
+    path = tmp_path / "page.html"
+    chips = [page.chip("good", "pass"), "seen"]
+    blocks = [page.table(["check", "state", "said"], [["changes_have_objects", *chips]]), page.facts({"Run": "r1"})]
+    path.write_text(shown(*blocks, plot.waterfall_chart("w", [Bar("copy", 0, 3), Bar("target", 3, 60)])))
+    opened = chromium.open(path, width=1280)
+    whole = opened.js("document.querySelector('main').textContent")
+    for apart in ("changes_have_objects✓", "passseen", "checkstate", "Runr1", "copy3"):
+        assert apart not in whole.replace(plot.NB, "")
+    assert "changes_have_objects" in whole.split()

@@ -45,7 +45,11 @@ class RedisStory(Story):
         redis.restore(self.place, self.engine, copy)
         measured.mark("copy")
         keys = startable(self.place)
-        measured.check("redis", None, said=f"{keys} keys; database 0 had {copy.marker['keys']} when it was copied")
+        measured.check(
+            "redis",
+            None,
+            said=f"keys: {keys}; database 0 had {copy.marker['keys']} when it was copied",
+        )
         measured.mark("validation")
 
 

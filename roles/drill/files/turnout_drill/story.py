@@ -251,7 +251,7 @@ class Story:
                         self.place, self.isolation.path, (end["address"], int(end["port"])), plan["redis"]["logins"],
                         tls=bool(end.get("tls")),
                     )  # fmt: skip
-                    measured.check("redis", None, said=f"{keys} keys, {copy.marker['keys']} when it was copied")
+                    measured.check("redis", None, said=f"keys: {keys}, {copy.marker['keys']} when it was copied")
         if plan["uploads"] is not None:
             validation.uploads(
                 measured, database, plan["database"], plan["uploads"]["query"], Path(plan["uploads"]["listing"])

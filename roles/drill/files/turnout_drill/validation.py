@@ -103,7 +103,8 @@ def invariants(measured: Measured, database: Database, name: str, checks: dict[s
     for check, sql in sorted(checks.items()):
         with measured.checking(check) as told:
             rows = query(database, name, sql)
-            told(f"{len(rows)} rows violate it, first {json.dumps(rows[0])}" if rows else None)
+            violate = "row violates" if len(rows) == 1 else "rows violate"
+            told(f"{len(rows)} {violate} it, first {json.dumps(rows[0])}" if rows else None)
 
 
 def query(database: Database, name: str, sql: str) -> list[dict[str, Any]]:

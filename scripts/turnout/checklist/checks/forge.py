@@ -9,6 +9,7 @@ from turnout.checklist.config import Checklist
 from turnout.checklist.config import Forge as ForgeConfig
 from turnout.checklist.engine import Task
 from turnout.checklist.model import Result, Situation, Verdict
+from turnout.counts import counted
 from turnout.forge.contexts import needs
 from turnout.forge.model import Forge, State
 from turnout.forge.open import open_forge
@@ -65,9 +66,8 @@ def _policy(forge: Forge, config: ForgeConfig, branch: str) -> Result:
     if lacks or found is None:
         remedy = "ansible-playbook turnout.ops.forge_policy --check --diff, then without --check"
         return Result("branch-policy", Verdict.FAIL, "; ".join(lacks), remedy, branch, now_s)
-    evidence = (
-        f"pull request, {found.approvals} approval(s), stale ones dismissed, {len(found.contexts)} checks required"
-    )
+    approvals, checks = counted(found.approvals, "approval"), counted(len(found.contexts), "check")
+    evidence = f"pull request, {approvals}, stale ones dismissed, {checks} required"
     if found.bypass:
         evidence += f"; may pass it over: {', '.join(found.bypass)}"
     return Result("branch-policy", Verdict.PASS, evidence, "", branch, now_s)

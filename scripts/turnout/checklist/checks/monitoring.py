@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from turnout.checklist.checks.redis import judge_queue
 from turnout.checklist.config import Checklist, Queue
 from turnout.checklist.model import Facts, Probe, Result, Situation, Verdict, answer_of, seen_at
+from turnout.counts import counted
 from turnout.errors import TurnoutError
 from turnout.slo import parse
 from turnout.slo.model import Slo
@@ -103,7 +104,7 @@ def _alerts(config: Checklist, situation: Situation, asker: str | None) -> Resul
     passed_over = sorted({str(alert["labels"].get("alertname")) for alert in pages if alert not in firing})
     severities = "/".join(config.alerts.severities)
     if not firing:
-        evidence = f"no {severities} fires ({len(data['alerts'])} alerts in all)"
+        evidence = f"no {severities} fires ({counted(len(data['alerts']), 'alert')} in all)"
         evidence += f"; fire and are ignored here: {', '.join(passed_over)}" if passed_over else ""
         return Result("alerts", Verdict.PASS, evidence, at_s=at_s, seconds=seconds)
     told = ", ".join(

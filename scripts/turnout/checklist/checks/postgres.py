@@ -8,6 +8,7 @@ from dataclasses import replace
 from turnout.checklist.checks.hosts import room
 from turnout.checklist.config import Checklist
 from turnout.checklist.model import Facts, Probe, Result, Situation, Verdict, answer_of, seen_at
+from turnout.counts import counted
 
 LOGIN, SERVER = "postgres", "postgres-server"
 _STRONG = ("ShareUpdateExclusiveLock", "ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
@@ -105,7 +106,11 @@ def _connections(config: Checklist, situation: Situation, facts: Facts) -> Resul
     # While both colors run, the candidate needs what the release in service has now, or its declared pools.
     candidate = bounds.pool * processes(situation) if bounds.pool else int(facts["used_by_role"])
     needed = candidate + bounds.spare_connections
-    basis = f"{bounds.pool} x {processes(situation)} processes" if bounds.pool else "as many as now in service"
+    basis = (
+        f"{bounds.pool} x {counted(processes(situation), 'process', 'processes')}"
+        if bounds.pool
+        else "as many as now in service"
+    )
     evidence = f"{used} of {limit} in use; the candidate needs {candidate} ({basis}), {bounds.spare_connections} spare"
     remedy = "raise postgres_max_connections, or make the pools smaller"
     return _row(limit - used >= needed, evidence, remedy)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from turnout.checklist.checks.release import edges, stable_color
 from turnout.checklist.config import Checklist, Queue
 from turnout.checklist.model import Facts, Probe, Result, Situation, Verdict, answer_of, seen_at
+from turnout.counts import counted
 from turnout.faults import nearest
 
 PROBE = "redis"
@@ -107,7 +108,7 @@ def _memory(config: Checklist, _situation: Situation, facts: Facts) -> Result:
     if most and 100 * used / most > config.redis.max_memory_percent:
         problems.append(f"{100 * used / most:.0f} % used, at most {config.redis.max_memory_percent:g} % wanted")
     if evicted and not config.redis.evictions:
-        problems.append(f"{evicted} keys were evicted since its start")
+        problems.append(f"{counted(int(evicted), 'key')} evicted since its start")
     if most and policy != "noeviction" and not config.redis.evictions:
         problems.append(f"policy {policy} may evict jobs")
     remedy = "raise maxmemory and set maxmemory-policy noeviction, or checklist.redis.evictions: true for a cache"
@@ -240,8 +241,9 @@ def _standing(queue: Queue, facts: Mapping[str, object], *, first_release: bool)
             )
     bound, overdue_s = queue.bound("max_overdue_s"), float(str(facts.get("overdue_s") or 0))
     if bound is not None and overdue_s > bound:
+        what = "job or retry is" if facts["overdue"] == 1 else "jobs or retries are"
         yield (
-            f"{facts['overdue']} scheduled jobs or retries are overdue, one {overdue_s:.0f} s, at most {bound:g} s",
+            f"{facts['overdue']} scheduled {what} overdue, one {overdue_s:.0f} s, at most {bound:g} s",
             "see that a process runs that takes up what is due, or raise max_overdue_s",
         )
     stuck = [str(name) for name in _list(facts, "stuck")]

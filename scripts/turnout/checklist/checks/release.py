@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from turnout.checklist.config import Checklist
 from turnout.checklist.model import Facts, Probe, Result, Situation, Verdict, answer_of, seen_at
+from turnout.counts import counted
 from turnout.drill.gate import decide
 from turnout.drill.objectives import Objectives
 from turnout.drill.parse import FaultError
@@ -100,7 +101,7 @@ def _environment(config: Checklist, situation: Situation) -> Iterator[Result]:
     declared = set(situation.service.environment)
     required = set(situation.manifest.get("environment") or ())
     problems = [f"{key} is required by {situation.release} and not in the inventory" for key in _s(required - declared)]
-    evidence = f"{len(declared)} variables in the inventory, {len(required)} required by {situation.release}"
+    evidence = f"{counted(len(declared), 'variable')} in the inventory, {len(required)} required by {situation.release}"
     if required:
         unknown = declared - required - set(config.environment.extra)
         problems += [f"{key} is in the inventory and {situation.release} does not ask for it" for key in _s(unknown)]
