@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from ansible.errors import AnsibleFilterError
+from turnout.checklist import config
+from turnout.controller_action import plain
 from turnout.errors import TurnoutError
 from turnout.release.manifest import from_dict
 from turnout.release.schema import SchemaState, pending
@@ -13,7 +16,19 @@ from turnout.service import load, stand_ins
 from turnout.service.environment import environment
 
 
-def migration_plan(value, inventory_dir, candidate, stable, options):
+def _whole(service, given, checklist, inventory_dir):
+    """Return variables with libpq's own beside those that `checklist` names, and the addresses of Redis in parts."""
+    service = replace(service, environment=given)
+    try:
+        asked = config.load(plain(checklist or {}), service=service, base_dir=Path(inventory_dir))
+    except TurnoutError as error:
+        raise AnsibleFilterError(str(error)) from None
+    parts = {} if asked.postgres.variables is None else asked.postgres.target
+    named = {name: parts[part] for name, part in stand_ins.VARIABLES.items() if parts.get(part)}
+    return {**given, **named}, [] if asked.redis.variables is None else [asked.redis.url]
+
+
+def migration_plan(value, inventory_dir, candidate, stable, options, *, checklist=None):
     """Return the plan as JSON text. HOLDS SECRETS."""
     try:
         service = load(value, base_dir=Path(inventory_dir))
@@ -37,22 +52,24 @@ def migration_plan(value, inventory_dir, candidate, stable, options):
             "api_environment": {**layout.environment, **environment(service, "blue", manifest.version, "api")},
         }
 
-    given = {**service.environment, **service.migrate.environment}
+    given, redis = _whole(service, {**service.environment, **service.migrate.environment}, checklist, inventory_dir)
+    own, _ = _whole(service, service.environment, checklist, inventory_dir)
     databases = stand_ins.databases(service.migrate.environment, service.migrate.user)
     databases += stand_ins.databases(given, service.migrate.user)
-    databases += stand_ins.databases(service.environment, service.user)
+    databases += stand_ins.databases(own, service.user)
     if not databases:
         raise AnsibleFilterError(
             "no variable of the service holds an address of PostgreSQL; expected: one such as "
-            "postgresql://user:password@host:5432/database, or PGHOST with PGUSER, PGPASSWORD and PGDATABASE; to mend: "
-            "service.environment or service.migrate.environment"
+            "postgresql://user:password@host:5432/database, or its parts in variables of their own; to mend: "
+            "service.environment or service.migrate.environment, or name the variables, as in "
+            "checklist.postgres.variables: {host: DB_HOST, dbname: DB_NAME, user: DB_USER, password: DB_PASSWORD}"
         )
     plan = {
         **options,
         "user": service.user,
         "migrate_user": service.migrate.user,
         "databases": [one for at, one in enumerate(databases) if one not in databases[:at]],
-        "redis_urls": stand_ins.redis_addresses(given),
+        "redis_urls": list(dict.fromkeys([*stand_ins.redis_addresses(given), *redis])),
         "trusted": stand_ins.root_certificates(given),
         "candidate": release(candidate),
         "stable": release(stable),

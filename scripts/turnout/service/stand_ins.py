@@ -19,7 +19,7 @@ _URL = re.compile(r"(?:jdbc:)?postgres(?:ql)?(?:\+\w+)?://(?P<rest>\S*)")
 _KEYWORDS = re.compile(r"(?=.*\b(host|hostaddr)\s*=)(?=.*\b(dbname|user)\s*=)")
 _WHERE = ("host", "hostaddr", "port", "user", "password", "dbname")
 # libpq's documentation, "Environment Variables".
-_VARIABLES = {"PGHOST": "host", "PGHOSTADDR": "hostaddr", "PGPORT": "port", "PGUSER": "user", "PGPASSWORD": "password",
+VARIABLES = {"PGHOST": "host", "PGHOSTADDR": "hostaddr", "PGPORT": "port", "PGUSER": "user", "PGPASSWORD": "password",
               "PGDATABASE": "dbname"}  # fmt: skip
 _REDIS = re.compile(r"rediss?://\S+")
 # libpq's parameter and redis-py's, which other clients have taken over.
@@ -36,7 +36,7 @@ def databases(values: Mapping[str, str], user: str) -> list[dict[str, Any]]:
     `user` is the system user that asks, which libpq takes where none is named. A text that is no address is none.
     """
     found = [_target(parts, user) for name, text in values.items() if (parts := _parts(name, text, values))]
-    own = {word: values[name] for name, word in _VARIABLES.items() if values.get(name)}
+    own = {word: values[name] for name, word in VARIABLES.items() if values.get(name)}
     if "host" in own or "hostaddr" in own:
         found.append(_target(own, user))
     return [one for at, one in enumerate(found) if one not in found[:at]]

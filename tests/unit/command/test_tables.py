@@ -61,9 +61,7 @@ def test_no_two_cells_run_together_whatever_they_hold_and_however_wide_the_termi
     assert said[-1].split() == ["check", name, "pass", "seen"]
 
 
-@pytest.mark.parametrize(
-    ("number", "words"), [(0, "0 drills"), (1, "1 drill"), (2, "2 drills"), (1000, "1000 drills")]
-)
+@pytest.mark.parametrize(("number", "words"), [(0, "0 drills"), (1, "1 drill"), (2, "2 drills"), (1000, "1000 drills")])
 def test_a_count_has_its_noun_in_number(number: int, words: str) -> None:
     assert counted(number, "drill") == words
     assert counted(number, "process", "processes") == words.replace("drills", "processes").replace("drill", "process")

@@ -53,6 +53,43 @@ def test_a_service_without_migrations_or_database_is_told() -> None:
         filters.migration_plan(nowhere, "/inventory", one, {}, {"base_version": 0})
 
 
+PARTS = {"DB_HOST": "10.0.0.3", "DB_PORT": "5433", "DB_NAME": "shop", "DB_USER": "app", "DB_PASSWORD": "p@ss/1"}
+LIBPQ = {"PGHOST": "10.0.0.3", "PGPORT": "5433", "PGDATABASE": "shop", "PGUSER": "app", "PGPASSWORD": "p@ss/1"}
+APP = {"user": "app", "password": "p@ss/1", "dbname": "shop", "hosts": ["10.0.0.3"], "port": 5433}
+OWNER = {**APP, "user": "owner", "password": "o"}
+NAMED = {"host": "DB_HOST", "port": "DB_PORT", "dbname": "DB_NAME", "user": "DB_USER", "password": "DB_PASSWORD"}
+
+
+@pytest.mark.parametrize(
+    ("given", "own", "checklist", "databases"),
+    [
+        (PARTS, {"DB_USER": "owner", "DB_PASSWORD": "o"}, {"postgres": {"variables": NAMED}}, [OWNER, APP]),
+        (LIBPQ, {"PGUSER": "owner", "PGPASSWORD": "o"}, {}, [OWNER, APP]),
+        (LIBPQ, {}, {}, [APP]),
+        ({"DSN": "host=10.0.0.3 port=5433 dbname=shop user=app password=p@ss/1"}, {}, {"postgres": {"url_from": "DSN"}},
+         [APP]),
+        ({**PARTS, "DB_HOST": "::1"}, {}, {"postgres": {"variables": NAMED}}, [{**APP, "hosts": ["::1"]}]),
+    ],
+)  # fmt: skip
+def test_an_application_whose_address_stands_in_parts_is_rehearsed_too(
+    given: dict[str, str], own: dict[str, str], checklist: dict[str, Any], databases: list[Any]
+) -> None:
+    redis = {"REDIS_HOST": "10.0.0.4", "REDIS_PASSWORD": "r"}
+    names = {"host": "REDIS_HOST", "password": "REDIS_PASSWORD"}
+    service = {**SERVICE, "environment": {**given, **redis}, "migrate": {**SERVICE["migrate"], "environment": own}}
+    one = {"manifest": manifest(), "id": "x"}
+    asked = {**checklist, "redis": {"variables": names}}
+    made = json.loads(filters.migration_plan(service, "/inventory", one, {}, {"base_version": 0}, checklist=asked))
+    assert made["databases"] == databases
+    assert made["redis_urls"] == ["redis://:r@10.0.0.4:6379"]
+
+
+def test_where_no_variable_is_an_address_the_key_that_names_them_is_told() -> None:
+    service = {**SERVICE, "environment": {"DB_HOST": "10.0.0.3"}}
+    with pytest.raises(AnsibleFilterError, match=r"to mend: .*checklist\.postgres\.variables"):
+        filters.migration_plan(service, "/inventory", {"manifest": manifest(), "id": "x"}, {}, {"base_version": 0})
+
+
 @pytest.fixture
 def rehearsal() -> module.Rehearsal:
     made = module.Rehearsal.__new__(module.Rehearsal)
