@@ -20,6 +20,8 @@ class Entry:
     needs: str = ""
 
 
+_SERVER = "a host in group postgres, and the application's address"
+
 CATALOG: tuple[Entry, ...] = (
     Entry("reachable", "every host", "it answers Ansible"),
     Entry("disk", "every host", "free space and inodes of `hosts.paths` above `disk_free_percent`, `disk_free_mb`"),
@@ -28,12 +30,12 @@ CATALOG: tuple[Entry, ...] = (
     Entry("environment", "application hosts", "manifest, inventory and what is laid agree on the variables"),
     Entry("rollback-target", "edges, application hosts", "the release in service is whole, healthy, in schema range"),
     Entry("postgres", "application hosts", "the application's own role logs in and may write", "postgres.url_from"),
-    Entry("postgres-connections", "PostgreSQL host", "room for the pools of two colors", "a host in group postgres"),
+    Entry("postgres-connections", "PostgreSQL host", "room for the pools of two colors", _SERVER),
     Entry("postgres-transactions", "PostgreSQL host", "no old transaction or lock in the way of a migration",
-          "a host in group postgres"),
+          _SERVER),
     Entry("postgres-replication", "PostgreSQL host", "as many replicas as declared, none behind",
-          "a host in group postgres"),
-    Entry("postgres-disk", "PostgreSQL host", "free space beside the data", "a host in group postgres"),
+          _SERVER),
+    Entry("postgres-disk", "PostgreSQL host", "free space beside the data", _SERVER),
     Entry("redis", "application hosts", "the application's address answers", "redis.url_from"),
     Entry("redis-memory", "application hosts", "memory below its bound, nothing evicted", "redis.url_from"),
     Entry("redis-persistence", "application hosts", "what is in memory is on disk as declared", "redis.url_from"),

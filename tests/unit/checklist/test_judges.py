@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from turnout.checklist.catalog import NAMES
 from turnout.checklist.checks import hosts, monitoring, outside, postgres, redis, release
 from turnout.checklist.checks.redis import drain_s
 from turnout.checklist.model import HostSeen, Result, Verdict
+from turnout.service import load
 
 PASS, FAIL, UNKNOWN = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN
 GB = 10**9
@@ -507,6 +509,33 @@ def test_nothing_is_skipped_in_silence() -> None:
     assert {"ci", "queue", "freeze", "s3"} <= {result.check for result in silent}
     assert all(not result.obstacle for result in silent)
     assert not outcome.passed
+
+
+@pytest.mark.parametrize(
+    ("environment", "groups", "found", "remedy"),
+    [
+        ({"KEY": "x"}, {"api": ["app1"], "postgres": ["db1", "db2"]},
+         "not asked on db1, db2 (group postgres): service.environment has no DATABASE_URL", "postgres.url_from"),
+        ({"DATABASE_URL": "mysql://db/shop"}, {"api": ["app1"], "postgres": ["db1"]},
+         "not asked on db1 (group postgres): DATABASE_URL holds no address of PostgreSQL", "postgres.url_from"),
+        ({"DATABASE_URL": "postgresql://app:x@db/shop"}, {"edge": ["edge1"], "api": ["app1"]},
+         "no host is in group postgres; the inventory has hosts in api, edge", "put the host of PostgreSQL into group"),
+        ({"KEY": "x"}, {"api": ["app1"], "postgres": []},
+         "no host is in group postgres; the inventory has hosts in api",
+         "put the host of PostgreSQL into group postgres"),
+    ],
+)  # fmt: skip
+def test_why_a_database_server_is_not_looked_at_is_what_was_found(
+    environment: dict[str, str], groups: dict[str, list[str]], found: str, remedy: str
+) -> None:
+    service = {**SERVICE, "environment": environment}
+    service.pop("migrate", None)
+    where = situation({}, groups=groups, service=load(service, base_dir=Path("/inventory")))
+    rows = {row.check: row for row in plan.judge(read(None, service), where, []).results}
+    for name in ("connections", "transactions", "replication", "disk"):
+        row = rows[f"postgres-{name}"]
+        assert (row.verdict, row.evidence) == (Verdict.NOT_CONFIGURED, found)
+        assert remedy in row.remedy
 
 
 def test_the_table_shows_every_row_and_a_waiver_with_who_and_why() -> None:

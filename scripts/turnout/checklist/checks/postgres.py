@@ -41,15 +41,30 @@ def probes(config: Checklist, situation: Situation) -> Iterator[tuple[str, Probe
 
 def judge(config: Checklist, situation: Situation) -> Iterator[Result]:
     """Judge the logins and the server."""
+    servers = situation.hosts("postgres")
+    remedy = "to have it looked at: let checklist.postgres.url_from or .variables name where it is"
+    if config.postgres.target is None and config.postgres.why:
+        yield Result("postgres", Verdict.NOT_CONFIGURED, config.postgres.why, remedy)
+    if not servers:
+        filled = sorted(
+            group for group, hosts in situation.groups.items() if hosts and group not in ("all", "ungrouped")
+        )
+        found = f"no host is in group postgres; the inventory has hosts in {', '.join(filled) or 'no group'}"
+        yield from _unasked(found, "to have it looked at: put the host of PostgreSQL into group postgres")
+    elif config.postgres.target is None:
+        why = config.postgres.why or f"service.environment has no {config.postgres.url_from}"
+        yield from _unasked(f"not asked on {', '.join(servers)} (group postgres): {why}", remedy)
     if config.postgres.target is None:
-        if config.postgres.why:
-            remedy = "to have it looked at: let checklist.postgres.url_from or .variables name where it is"
-            yield Result("postgres", Verdict.NOT_CONFIGURED, config.postgres.why, remedy)
         return
     for host in situation.hosts("api", "worker"):
         yield _login(config, situation, host)
-    for host in situation.hosts("postgres"):
+    for host in servers:
         yield from _server(config, situation, host)
+
+
+def _unasked(found: str, remedy: str) -> Iterator[Result]:
+    for name in ("connections", "transactions", "replication", "disk"):
+        yield Result(f"postgres-{name}", Verdict.NOT_CONFIGURED, found, remedy)
 
 
 def _login(config: Checklist, situation: Situation, host: str) -> Result:
