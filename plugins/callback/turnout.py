@@ -573,7 +573,8 @@ class CallbackModule(CallbackBase):
     def v2_playbook_on_task_start(self, task, is_conditional):
         """Begin to collect the hosts of a task."""
         self._flush_task()
-        self._begin_phase()
+        if task.action not in C._ACTION_META:  # of a play that ends at once (--check) there is nothing to tell
+            self._begin_phase()
         self._pass_gate()
         self._task = task
         self._task_started = time.monotonic()
@@ -806,7 +807,8 @@ class CallbackModule(CallbackBase):
         self._report()
         if self._nothing:
             self._print(f"\nNOT done: {self._nothing}", C.COLOR_ERROR)
-        outcome = "done" if how == "ok" else "NOT done"
+        looked = " (--check: no host was changed)" if context.CLIARGS.get("check") else ""
+        outcome = f"done{looked}" if how == "ok" else "NOT done"
         self._print(f"\n{self._seconds():>7}  {outcome}   events: {self._record.folder}/events.jsonl")
         if how == "failed" and self._causes and not self._touched and not self._record.has("keeper.json"):
             self._print(f"{'':9}nothing was changed")

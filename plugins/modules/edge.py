@@ -312,7 +312,7 @@ def main():
             words.append("--dry-run")
         result = result_of(*ask(words), given.get("_ansible_diff"))
         if options["command"] in RECORDS:
-            result["recorded"], result["changed"] = result.get("changed", False), False
+            result["recorded"], result["changed"] = result.get("changed", False) and "--dry-run" not in words, False
     except OptionError as fault:
         result = {"failed": True, "changed": False, "rc": 2, "msg": f"observed: {fault}"}
     print(json.dumps(result))
