@@ -39,7 +39,7 @@ SAID: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "5 %, 25 %, 100 % of the traffic, by the clock", "1.0.0 would stay warm for a rollback",
         ),
     ),
-    "doors": ((), ("HOST",)),
+    "doors": ((), ("Who may come in",)),
     "exposure": ((), ()),
     "migration_check": (
         ("-e", "release=1.1.0"),
