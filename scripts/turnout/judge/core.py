@@ -24,6 +24,8 @@ Readings that the rule as written leaves open, and the ones taken here:
   colors.
 - The warm-up allowance a makes the nulls p_g <= p0 + a and p_g <= rho (p_b + a). It does not ease
   promotion: a cold start is excused, not recommended.
+- A candidate that gets far from its share (`share`) holds, for the SLOs that ask for it. It never rolls back: who
+  gets too few or too many requests need not be bad.
 - A scrape is blind when it brought nothing that could be judged for any SLI; that outranks hold and
   promote, and never undoes a rollback.
 """
@@ -35,13 +37,14 @@ from dataclasses import dataclass, replace
 from math import exp, log
 from typing import NamedTuple
 
-from turnout.judge import eprocess, likelihood, promotion
+from turnout.judge import eprocess, likelihood, promotion, share
 from turnout.judge.constants import DEFAULT, Constants
 from turnout.judge.counters import Counter, Delta, Tally, follow, in_flight_at, since
 from turnout.judge.dispersion import UNKNOWN, Dispersion
 from turnout.judge.eprocess import EProcess
 from turnout.judge.model import MISSING, Evidence, Judgement, Pair, Rate, Scrape, Sight, Verdict
 from turnout.judge.promotion import FULL_SHARE_BP, Promotion
+from turnout.judge.share import Share, ShareTest
 from turnout.slo.model import Objective
 
 P0_CEILING = 0.999
@@ -78,6 +81,7 @@ class _Tests(NamedTuple):
 class _SloState(NamedTuple):
     counts: _Counts
     tests: _Tests
+    share: ShareTest = ShareTest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +179,7 @@ class Judge:
         self.objectives = tuple(objectives)
         self.constants = constants
         self.dispersion = tuple((dispersion or {}).get(o.name, UNKNOWN) for o in objectives)
+        self._shares_tested = sum(o.largest_user is not None for o in objectives)
         self._weight_sum = sum(o.weight for o in objectives)
         self._known_factors: dict[tuple[Delta, float, float], tuple[float, ...]] = {}
 
@@ -201,11 +206,13 @@ class Judge:
         evidence: list[Evidence] = []
         for objective, history, slo in zip(self.objectives, self.dispersion, state.slos, strict=True):
             pair = scrape.slos.get(objective.name, MISSING)
-            share = scrape.share_bp / FULL_SHARE_BP
-            counts, seen = _see(slo.counts, pair, objective, history.in_flight, share, watching=moment.watching)
-            slo_after = _SloState(counts, self._weigh(objective, history.phi, slo.tests, seen, moment))
+            part = scrape.share_bp / FULL_SHARE_BP
+            counts, seen = _see(slo.counts, pair, objective, history.in_flight, part, watching=moment.watching)
+            test, told = self._share(objective, history, slo.share, seen, scrape)
+            slo_after = _SloState(counts, self._weigh(objective, history.phi, slo.tests, seen, moment), test)
             after.append(slo_after)
-            evidence.append(self._evidence(objective, history, slo_after, seen, moment))
+            said = self._evidence(objective, history, slo_after, seen, moment)
+            evidence.append(said if told is None else replace(said, share=told))
         judged = any(e.sight is Sight.JUDGED for e in evidence)
         state = replace(state, slos=tuple(after), judged_s=scrape.t_s if judged else state.judged_s)
         return self._decide(state, scrape, tuple(evidence), judged=judged)
@@ -218,7 +225,10 @@ class Judge:
             state = replace(state, watch_started_s=scrape.t_s)
         if state.share_bp != scrape.share_bp:
             none = promotion.begin(self.constants)
-            slos = tuple(_SloState(s.counts, s.tests._replace(promotion=none)) for s in state.slos)
+            slos = tuple(
+                _SloState(s.counts, s.tests._replace(promotion=none), share.begin(s.share, scrape.t_s))
+                for s in state.slos
+            )
             state = replace(state, slos=slos, share_bp=scrape.share_bp, step_started_s=scrape.t_s)
         return state
 
@@ -230,6 +240,24 @@ class Judge:
             watch_elapsed_s=None if watch_started_s is None else scrape.t_s - watch_started_s,
             next_share_bp=scrape.next_share_bp,
         )
+
+    def _share(
+        self, objective: Objective, history: Dispersion, test: ShareTest, seen: _Seen, scrape: Scrape
+    ) -> tuple[ShareTest, Share | None]:
+        """Move the test of the candidate's share by one scrape, and return what it says."""
+        largest_user = objective.largest_user
+        if largest_user is None or not 0 < scrape.share_bp < FULL_SHARE_BP:
+            return test, None
+        part = scrape.share_bp / FULL_SHARE_BP
+        if scrape.probes_per_s:
+            return test, Share(part, why="synthetic probes are on, which go to each color alike")
+
+        def look(at: ShareTest) -> Share:
+            return share.look(at, part, largest_user, history, tested=self._shares_tested)
+
+        if seen.pair is not None:
+            test = share.advance(test, scrape.t_s, seen.pair, off=look(test).off)
+        return test, look(test)
 
     def _weigh(self, objective: Objective, phi: float, tests: _Tests, seen: _Seen, moment: _Moment) -> _Tests:
         """Move the running evidence of one SLO by one scrape."""
@@ -311,7 +339,8 @@ class Judge:
         elif not judged:
             verdict = Verdict.BLIND
         elif value >= constants.hold_value or any(
-            e.e_rel is not None and e.e_rel >= constants.hold_relative for e in evidence
+            (e.e_rel is not None and e.e_rel >= constants.hold_relative) or (e.share is not None and e.share.off)
+            for e in evidence
         ):
             verdict = Verdict.HOLD
         elif promotable:

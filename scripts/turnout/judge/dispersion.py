@@ -31,6 +31,7 @@ class Dispersion:
     `phi` is at least 1. `span_s` is the length of the history that was readable; `total` and `bad` count
     its events. `blocks` holds, per block length that could be measured, its estimate before the maximum was
     taken. `in_flight` events were in flight at once: begun, and not yet known to be good or bad.
+    `clumps` is to all events what phi is to bad ones: how many come at a time.
     """
 
     phi: float
@@ -39,6 +40,7 @@ class Dispersion:
     bad: float
     blocks: tuple[tuple[float, float], ...]
     in_flight: float = 0.0
+    clumps: float = 1.0
 
     @property
     def enough(self) -> bool:
@@ -181,6 +183,8 @@ def overdispersion(
     known = [t for t, reading in readings if reading is not None and reading.possible]
     if interval <= 0.0 or len(known) < 2:
         return UNKNOWN
+    all_slots, _ = _slots(readings, [tally.total for tally in seen])
+    clumps = 1.0
     blocks: list[tuple[float, float]] = []
     for block_s in blocks_s:
         if block_s / interval < 1.5:
@@ -190,6 +194,7 @@ def overdispersion(
             continue
         estimate = _block_estimate(slots, stride)
         blocks.append((block_s, 1.0 if estimate is None else estimate))
+        clumps = max(clumps, _block_estimate(all_slots, stride) or 1.0)
     return Dispersion(
         phi=max([1.0, *(estimate for _, estimate in blocks)]),
         span_s=known[-1] - known[0],
@@ -197,4 +202,5 @@ def overdispersion(
         bad=gaps[-1],
         blocks=tuple(blocks),
         in_flight=in_flight,
+        clumps=clumps,
     )

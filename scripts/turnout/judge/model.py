@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from turnout.judge.counters import Counter, Delta
 from turnout.judge.intervals import wilson
+from turnout.judge.share import Share
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +27,14 @@ class Scrape:
     """All that was read at one moment.
 
     `t_s` counts from the release's start. `share_bp` is the candidate's share, and `next_share_bp` the
-    share that it asks for, None at the last step.
+    share that it asks for, None at the last step. `probes_per_s` synthetic requests go to each color beside it.
     """
 
     t_s: float
     share_bp: int
     next_share_bp: int | None
     slos: Mapping[str, Pair]
+    probes_per_s: float = 0.0
 
 
 class Verdict(StrEnum):
@@ -82,7 +84,8 @@ class Evidence:
 
     `e_abs` is the evidence against the objective, `e_rel` that against stable, None in the watch, where
     there is no stable to compare with. `promotion` is the evidence for the next share, None where there is
-    none to go to. `p0` is the null in force, with the warm-up allowance where it applies.
+    none to go to. `p0` is the null in force, with the warm-up allowance where it applies. `share` is what its
+    requests say of the candidate's share, None where that was not asked for, and where all traffic is the candidate's.
     """
 
     name: str
@@ -95,6 +98,7 @@ class Evidence:
     candidate: Rate
     promotion: float | None
     blocks_promotion: bool
+    share: Share | None = None
 
     @property
     def value(self) -> float:

@@ -14,7 +14,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -28,7 +28,7 @@ from turnout.judge.model import Judgement, Scrape, Verdict
 from turnout.judge.plan import SharePlan
 from turnout.judge.prometheus import CounterReader, Problem, Reading
 from turnout.judge.replay import history_dispersion, last_readings
-from turnout.judge.report import judgement_json, reason, status_line
+from turnout.judge.report import NO_SHARE, judgement_json, reason, status_line
 from turnout.judge.steps import Action, Decision, decide, percent
 from turnout.keeper import process_started
 from turnout.slo import parse
@@ -130,6 +130,8 @@ class Session:
                 f"synthetic probes are on: {self.told.probes_per_s:g} requests/s through every edge to each color "
                 "count among the events"
             )
+        if not any(objective.largest_user for objective in self.judge.objectives):
+            notes.append(f"share of the requests: {NO_SHARE}")
         if span_s < ENOUGH_S * 0.99:
             notes.append(
                 f"stable's history holds {span_s:.0f} s; the stated rate of false rollbacks assumes {ENOUGH_S:.0f} s"
@@ -140,9 +142,7 @@ class Session:
 
     def record(self, scrape: Scrape) -> Scrape:
         """Write a scrape down and return what was written: what is judged is what a replay will judge."""
-        text = records.line(scrape)
-        if self.told.probes_per_s:
-            text = f'{text[:-1]},"probes_per_s":{self.told.probes_per_s:g}}}'
+        text = records.line(replace(scrape, probes_per_s=self.told.probes_per_s))
         self.recording.write(text + "\n")
         return records.parse(text)
 

@@ -4,8 +4,9 @@
      "slos": {"NAME": {"stable": {"total": N, "bad": N} | null, "candidate": {"total": N, "bad": N} | null}}}
 
 `t` is in seconds from the release's start and never falls; lines below 0 are stable's history and need no
-shares. Counters are cumulative, may begin anew, and are null where they could not be read. Keys that are
-not named here are left alone, so that a recorder may add its own.
+shares. Counters are cumulative, may begin anew, and are null where they could not be read. `probes_per_s` stands
+there where synthetic requests go to each color. Keys that are not named here are left alone, so that a recorder may
+add its own.
 """
 
 from __future__ import annotations
@@ -132,7 +133,8 @@ def parse(text: str) -> Scrape:
     slos = data.get("slos")
     if not isinstance(slos, dict):
         raise _FaultError("slos", f"{_short(slos)} is not an object")
-    return Scrape(t_s, share_bp, next_share_bp, {name: _pair(pair, name) for name, pair in slos.items()})
+    pairs = {name: _pair(pair, name) for name, pair in slos.items()}
+    return Scrape(t_s, share_bp, next_share_bp, pairs, _number(data.get("probes_per_s", 0), "probes_per_s"))
 
 
 def _scrapes(path: str, lines: Iterable[str]) -> Iterator[tuple[int, Scrape]]:
@@ -194,6 +196,7 @@ def _whole(number: float) -> float:
 
 def line(scrape: Scrape) -> str:
     """Return a scrape as the line that `read` reads, without its newline."""
+    probes = {"probes_per_s": _whole(scrape.probes_per_s)} if scrape.probes_per_s else {}
     return json.dumps(
         {
             "t": scrape.t_s,
@@ -203,6 +206,7 @@ def line(scrape: Scrape) -> str:
                 name: {"stable": _counter_json(pair.stable), "candidate": _counter_json(pair.candidate)}
                 for name, pair in scrape.slos.items()
             },
+            **probes,
         },
         separators=(",", ":"),
     )

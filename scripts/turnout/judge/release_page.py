@@ -25,7 +25,7 @@ from turnout.judge.outcome import (
     slo_state,
     titles_of,
 )
-from turnout.judge.report import amount, reason
+from turnout.judge.report import amount, reason, share_line
 from turnout.judge.story import Event, Story, read
 from turnout.slo.model import Slo
 
@@ -228,6 +228,7 @@ def _facts(story: Story, found_: Settled | None) -> Html:
         found |= {
             "Judged for": seconds(judgements[-1].t_s - judgements[0].t_s),
             "Highest share": share(max(found_.share_bp, *(judgement.share_bp for judgement in judgements))),
+            "Share of requests": share_line(judgements),
             "Scrapes": f"{many(len(judgements))}, of which {many(blind)} could not be judged",
         }
     if story.replayed:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from turnout.judge.model import Evidence, Judgement, Rate, Sight, Verdict
+from turnout.judge.promotion import FULL_SHARE_BP
+from turnout.judge.share import Share
+
+NO_SHARE = "- (not configured: no SLO has turnout.dev/largest-user)"
 
 
 def _rate_json(rate: Rate) -> dict[str, float | None]:
@@ -16,6 +20,29 @@ def _rate_json(rate: Rate) -> dict[str, float | None]:
         "low": rate.low,
         "high": rate.high,
     }
+
+
+def _share_json(share: Share | None) -> dict[str, object] | None:
+    if share is None:
+        return None
+    return {
+        "expected": share.expected,
+        "candidate": share.candidate,
+        "total": share.total,
+        "E": share.e,
+        "threshold": share.threshold,
+        "off": share.off,
+        "why": share.why,
+    }
+
+
+def _share_from(raw: Mapping[str, Any] | None) -> Share | None:
+    if raw is None:
+        return None
+    expected, candidate, total, e, threshold = (
+        float(raw[key]) for key in ("expected", "candidate", "total", "E", "threshold")
+    )
+    return Share(expected, candidate, total, e, threshold, str(raw["why"]))
 
 
 def evidence_json(evidence: Evidence) -> dict[str, object]:
@@ -31,6 +58,7 @@ def evidence_json(evidence: Evidence) -> dict[str, object]:
         "blocks_promotion": evidence.blocks_promotion,
         "stable": _rate_json(evidence.stable),
         "candidate": _rate_json(evidence.candidate),
+        "share": _share_json(evidence.share),
     }
 
 
@@ -77,6 +105,7 @@ def judgement_from(raw: Mapping[str, Any]) -> Judgement:
             candidate=_rate_from(slo["candidate"]),
             promotion=_optional(slo["promotion"]),
             blocks_promotion=bool(slo["blocks_promotion"]),
+            share=_share_from(slo.get("share")),
         )
         for name, slo in raw["slos"].items()
     )
@@ -109,6 +138,39 @@ def _rate_text(rate: Rate) -> str:
     return f"{rate.bad:.0f} of {rate.total:.0f}" + ("" if rate.ratio is None else f" ({percent(rate.ratio)})")
 
 
+def share_seen(share: Share) -> str:
+    """Return which part of the requests the candidate got, and what its share is."""
+    if share.why:
+        return f"- (its share of {percent(share.expected)} is not judged: {share.why})"
+    part = "" if share.total <= 0.0 else f" ({percent(share.candidate / share.total)})"
+    return f"{share.candidate:.0f} of {share.total:.0f} requests{part} where its share is {percent(share.expected)}"
+
+
+def share_line(judgements: Iterable[Judgement]) -> str:
+    """Return what a release's requests said of the candidate's share, in one line.
+
+    It has the last word of each SLO that asks for it, and of a mismatch the last moment at which it stood.
+    """
+    said: dict[str, tuple[bool, str]] = {}
+    for judgement in judgements:
+        for e in judgement.slos:
+            if e.share is not None and (e.share.off or not said.get(e.name, (False, ""))[0]):
+                words = f"MISMATCH at {judgement.t_s:.0f} s: " if e.share.off else ""
+                said[e.name] = (e.share.off, words + share_seen(e.share))
+    return "; ".join(f"{name}: {words}" for name, (_, words) in said.items()) or NO_SHARE
+
+
+def _share_text(name: str, share: Share) -> str:
+    share_bp = round(share.expected * FULL_SHARE_BP)
+    return (
+        f"sample-ratio mismatch in {name}: observed: the candidate got {share_seen(share)} (E {amount(share.e)} of "
+        f"{share.threshold:.0f}); expected: a part near its share, as far as users of the declared size allow; to "
+        f"mend: turnout-edge show on every edge must say share_bp {share_bp}; then look for what loses or repeats the "
+        "candidate's requests (redirects, retries, caches, a lost cookie), or for health checks among what is counted; "
+        f"where one user sends more than turnout.dev/largest-user of {name} says, declare it there"
+    )
+
+
 def evidence_text(evidence: Evidence) -> str:
     """Return what one SLO says: both colors' bad events, and the evidence."""
     values = f"E_abs {amount(evidence.e_abs)}"
@@ -125,11 +187,12 @@ def reason(judgement: Judgement) -> str:
     worst = max(judgement.slos, key=lambda e: e.value)
     if judgement.verdict is Verdict.ROLLBACK:
         return evidence_text(worst)
+    shares = "; ".join(_share_text(e.name, e.share) for e in judgement.slos if e.share is not None and e.share.off)
     if judgement.verdict is Verdict.BLIND:
         sights = sorted({e.sight.value for e in judgement.slos if e.sight is not Sight.JUDGED})
-        return f"nothing to judge: {', '.join(sights)}"
+        return f"nothing to judge: {', '.join(sights)}" + (f"; {shares}" if shares else "")
     if judgement.verdict is Verdict.HOLD:
-        return evidence_text(max(judgement.slos, key=lambda e: e.e_abs if e.e_rel is None else e.e_rel))
+        return shares or evidence_text(max(judgement.slos, key=lambda e: e.e_abs if e.e_rel is None else e.e_rel))
     if judgement.verdict is Verdict.PROMOTE:
         return f"every SLO shows enough for {(judgement.next_share_bp or 0) / 100:g} %"
     if judgement.next_share_bp is None:

@@ -82,6 +82,7 @@ class Objective:
     `warm_up_allowance` of its events may be bad (latency only). `gates_promotion` false lets the share grow
     without evidence from this SLO (for one with so little traffic that it would hold up every release); it
     still rolls back. `counts_good` says that good events are counted, and bad ones are what is left of all.
+    `largest_user` is the part of the requests that no user exceeds, where the edges share these events out by user.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Objective:
     warm_up_allowance: float = 0.0
     gates_promotion: bool = True
     counts_good: bool = False
+    largest_user: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ class Slo:
     warm_up_s: float = 0.0
     warm_up_allowance: float = 0.0
     gates_promotion: bool = True
+    largest_user: float | None = None
 
     @property
     def budget(self) -> float:
@@ -132,6 +135,7 @@ class Slo:
             warm_up_allowance=self.warm_up_allowance,
             gates_promotion=self.gates_promotion,
             counts_good=self.good is not None,
+            largest_user=self.largest_user,
         )
 
     @property

@@ -11,6 +11,8 @@ Our own settings are annotations, so that a file stays OpenSLO:
 - `turnout.dev/warm-up` and `turnout.dev/warm-up-allowance`: for latency, how long a cold candidate is
   excused and how large a part of its requests may be slow beyond the objective meanwhile (`60s`, `0.2`).
 - `turnout.dev/gates-promotion`: `false` where there is too little traffic to wait for.
+- `turnout.dev/largest-user`: the events are requests that the edges share out, and no user sends more than this part of
+  them (`0.001`): a candidate that gets far from its share is held. Not declared, it is not looked for.
 
 Inside `metricSource.spec`, beside `query`: `colorLabel`, `colorValue`, `sumOver`, `absentIsZero` (see
 `model.Source`).
@@ -35,8 +37,10 @@ _DURATION = re.compile(r"(\d+)([smhdwMQY])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DAYS = {"M": 30, "Q": 90, "Y": 365}
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-_ANNOTATIONS = ("type", "weight", "warm-up", "warm-up-allowance", "gates-promotion")
+_ANNOTATIONS = ("type", "weight", "warm-up", "warm-up-allowance", "gates-promotion", "largest-user")
 _SOURCE_KEYS = ("query", "colorLabel", "colorValue", "sumOver", "absentIsZero")
+MOST_OF_ONE_USER = 0.025
+"""With fewer than forty equal users even half of the traffic is a matter of luck (`judge.share`)."""
 _REMEDY_FILE = "mend the lines named above; turnout slo check DIR looks again"
 
 
@@ -125,6 +129,9 @@ class _Document:
         if len(self.root.faults.found) > before or objective is None or total is None:
             return None
         kind_of, weight, warm_up_s, allowance, gates = settings
+        largest_user = self._largest_user(notes.get("largest-user"), kind_of)
+        if len(self.root.faults.found) > before:
+            return None
         return Slo(
             place=self._place(self.root),
             name=name,
@@ -141,6 +148,7 @@ class _Document:
             warm_up_s=warm_up_s,
             warm_up_allowance=allowance,
             gates_promotion=gates,
+            largest_user=largest_user,
         )
 
     def _optional_text(self, value: Marked | None) -> str:
@@ -197,6 +205,25 @@ class _Document:
                     f"remove it, or set {PREFIX}type: latency where that is what this measures",
                 )
         return kind, weight, warm_up_s, allowance, gates
+
+    @staticmethod
+    def _largest_user(value: Marked | None, kind: Kind) -> float | None:
+        """Return the part of the requests that no user exceeds, None where it is not declared."""
+        if value is None:
+            return None
+        if kind in (Kind.SUCCESS, Kind.DELAY):
+            value.fault(
+                f"the edges share out requests, not what an SLO of type {kind.value} counts",
+                f"remove it, or set {PREFIX}type: availability where that is what this measures",
+            )
+        number = value.number()
+        if number is not None and not 0.0 < number <= MOST_OF_ONE_USER:
+            value.fault(
+                f"{value.shown()} is not a small part of the requests",
+                f'write the part that no user exceeds, above 0 and at most {MOST_OF_ONE_USER:g}, e.g. "0.001"; where a '
+                "user may send more, no share can be told from luck: remove it",
+            )
+        return number
 
     def _objective(self, objectives: Marked | None) -> float | None:
         if objectives is None:
