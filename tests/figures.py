@@ -111,6 +111,18 @@ def _simulate(result: Mapping[str, Any]) -> Rows:
     return [("promises kept", f"{of - broken} of {of}"), (drawn, f"{result['seconds']} s")]
 
 
+def _share(result: Mapping[str, Any]) -> Rows:
+    healthy = [(f"healthy: {one['name']}", f"{100 * one['false']:.3f} % falsely held") for one in result["healthy"]]
+    far = [
+        (
+            one["name"],
+            f"{100 * one['found']:.0f} % found" + (f", median {one['median_s']:.0f} s" if one["median_s"] else ""),
+        )
+        for one in result["far"]
+    ]
+    return [*healthy, *far]
+
+
 def _checklist(result: Mapping[str, Any]) -> Rows:
     slowest = f"{result['slowest_s']:g} s"
     return [(f"{name} on ten hosts, the slowest of {slowest}", _middle(v)) for name, v in result["figures_s"].items()]
@@ -191,6 +203,12 @@ BENCHES: dict[str, Bench] = {
             "[judge.md](judge.md#what-it-is-worth) explains the tables.",
             _simulate,
             printed=r"\d+ promises kept",
+        ),
+        _bench(
+            "share",
+            "Releases that get their share of the requests and are said not to, within an hour; and how fast those are "
+            "found that get none, half or twice of it within ten minutes. Users stay on one color.",
+            _share,
         ),
         _bench("checklist", "Seconds of a hundred checks on ten hosts, and with one more that hangs.", _checklist),
         _bench(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -9,7 +10,9 @@ import time
 from pathlib import Path
 
 from ansible.plugins.action import ActionBase
-from turnout.judge import meeting
+from turnout.errors import TurnoutError
+from turnout.judge import meeting, story
+from turnout.judge.report import share_line
 from turnout.keeper import process_started
 
 READY_LIMIT_S = 180  # far above what the judge itself waits for; only a judge that hangs meets it
@@ -32,11 +35,18 @@ class ActionModule(ActionBase):
         folder = Path(self._task.args["folder"])
         if self._task.args.get("state") == "ended":
             meeting.write(folder, meeting.END, {})
-            return {**result, "changed": False}
+            return {**result, "changed": False, "share": self._share(folder)}
         if self._task.args.get("state") == "moving":
             meeting.write(folder, meeting.STEP, {"share_bp": int(self._task.args["share_bp"]), "moving": True})
             return {**result, "changed": False}
         return {**result, **self._begin(folder)}
+
+    @staticmethod
+    def _share(folder):
+        """Return what the requests said of the candidate's share, in one line; no reason to fail a release."""
+        with contextlib.suppress(OSError, TurnoutError):
+            return share_line(story.read(folder, {}).judgements)
+        return "-"
 
     def _begin(self, folder):
         args = self._task.args

@@ -45,5 +45,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 notes: {description: "What judges, for a person.", returned: for C(begun), type: list, elements: str}
+share:
+  description: "What the requests said of the candidate's share, in one line; C(-) where that was not asked for."
+  returned: for C(ended)
+  type: str
 judge_pid: {description: The judge's process on the controller., returned: for C(begun), type: int}
 """

@@ -252,6 +252,13 @@ RESULTS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"seconds": 820, "not_kept": ["b"], "releases": 10000, "seed": 1, "bounds": [{"what": "a"}, {"what": "b"}]},
         ["1 of 2", "820 s", "10,000"],
     ),
+    "share": (
+        {
+            "healthy": [{"name": "400 users", "false": 0.0003}],
+            "far": [{"name": "half", "found": 0.559, "median_s": 94.5}, {"name": "more", "found": 0.0, "median_s": None}],
+        },
+        ["| healthy: 400 users | 0.030 % falsely held |", "| half | 56 % found, median 94 s |", "| more | 0 % found |"],
+    ),
     "checklist": (
         {"figures_s": {"a hundred checks": [8.1, 7.6, 7.9]}, "slowest_s": 5.0},
         ["| a hundred checks on ten hosts, the slowest of 5 s | 7.90 s (7.60 to 8.10) |"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from math import comb, exp, lgamma
 
@@ -16,8 +17,10 @@ from turnout.judge.counters import Counter, Delta
 from turnout.judge.dispersion import Dispersion, overdispersion
 from turnout.judge.model import Pair, Scrape, Verdict
 from turnout.judge.plan import SharePlan
+from turnout.judge.release_page import render
 from turnout.judge.report import NO_SHARE, judgement_from, judgement_json, reason, share_line
 from turnout.judge.steps import Action, decide
+from turnout.judge.story import read
 from turnout.slo import parse
 from turnout.slo.model import Objective
 
@@ -136,6 +139,20 @@ def test_what_is_worth_little_is_not_far_however_sure_it_is():
 def test_a_mismatch_survives_the_json_that_it_is_kept_as():
     for last in (released(stable=195, candidate=5)[-1], released(probes_per_s=1.0)[-1]):
         assert judgement_from(json.loads(json.dumps(judgement_json(last)))) == last
+
+
+def test_the_report_and_the_ledger_have_one_line_of_it(tmp_path):
+    judgements = released(stable=195, candidate=5)
+    lines = [json.dumps(judgement_json(judgement)) for judgement in judgements]
+    (tmp_path / "judgements.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    line = share_line(judgements)
+    assert line.startswith("api: MISMATCH at 119 s: ")
+    page = render(read(tmp_path, {}), {})
+    assert "Share of requests" in page
+    assert line in page
+    action = importlib.import_module("ansible_collections.turnout.ops.plugins.action.judge").ActionModule
+    assert action._share(tmp_path) == line
+    assert action._share(tmp_path / "none") == "-"
 
 
 def test_judgements_of_before_have_no_share():
