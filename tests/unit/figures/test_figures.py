@@ -255,7 +255,10 @@ RESULTS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "share": (
         {
             "healthy": [{"name": "400 users", "false": 0.0003}],
-            "far": [{"name": "half", "found": 0.559, "median_s": 94.5}, {"name": "more", "found": 0.0, "median_s": None}],
+            "far": [
+                {"name": "half", "found": 0.559, "median_s": 94.5},
+                {"name": "more", "found": 0.0, "median_s": None},
+            ],
         },
         ["| healthy: 400 users | 0.030 % falsely held |", "| half | 56 % found, median 94 s |", "| more | 0 % found |"],
     ),
