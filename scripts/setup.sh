@@ -201,20 +201,20 @@ python_environment() {
 # traffic. Unpacked rather than installed: the packages would start servers on this machine.
 server_programs() {
     local name missing=() libraries folder=$PWD/.cache/servers
-    for name in prometheus promtool amtool haproxy redis-server; do
+    for name in prometheus promtool amtool haproxy mtail redis-server; do
         [ -x ".venv/bin/$name" ] || missing+=("$name")
     done
     if [ "${#missing[@]}" -eq 0 ]; then
-        say "HAProxy's, Prometheus' and Redis' programs are there"
+        say "HAProxy's, mtail's, Prometheus' and Redis' programs are there"
         return 0
     fi
     apt_update
     say "unpacking ${missing[*]} into .cache/servers"
     rm -rf "$folder"
     mkdir -p "$folder"
-    (cd "$folder" && apt-get download -qq prometheus prometheus-alertmanager haproxy redis-server redis-tools >../apt.log 2>&1 9>&-) || {
+    (cd "$folder" && apt-get download -qq prometheus prometheus-alertmanager haproxy mtail redis-server redis-tools >../apt.log 2>&1 9>&-) || {
         tail -n 20 .cache/apt.log >&2
-        fail setup-servers "apt-get could not download prometheus, prometheus-alertmanager, haproxy and redis-server" \
+        fail setup-servers "apt-get could not download prometheus, prometheus-alertmanager, haproxy, mtail and redis-server" \
             "these packages from the machine's own sources" "mend what the lines above name, then: make setup"
     }
     for name in "$folder"/*.deb; do
@@ -229,7 +229,7 @@ server_programs() {
         apt_install "${libraries[@]}"
     fi
     ln -sf "$folder/usr/bin/prometheus" "$folder/usr/bin/promtool" "$folder/usr/bin/amtool" "$folder/usr/sbin/haproxy" \
-        "$folder/usr/bin/redis-server" .venv/bin/
+        "$folder/usr/bin/mtail" "$folder/usr/bin/redis-server" .venv/bin/
     .venv/bin/haproxy -v >/dev/null
     .venv/bin/redis-server --version >/dev/null
 }

@@ -6,6 +6,10 @@ import base64
 import hashlib
 import ipaddress
 import json
+import re
+from pathlib import Path
+
+from ansible.errors import AnsibleFilterError
 
 
 def proxy_faults(proxies, proxy_protocol=False):
@@ -23,6 +27,106 @@ def proxy_faults(proxies, proxy_protocol=False):
     if proxy_protocol and not proxies:
         faults.append("edge_proxy_protocol is true, and edge_trusted_proxies declares nobody who may speak it")
     return faults
+
+
+ROUTE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+OTHER = "other"
+MOST_ROUTES = 30
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_SEGMENT = re.compile(r"\{[A-Za-z0-9_.-]+\}|[A-Za-z0-9._~:@,=+-]*")
+DURATION = "turnout_edge_request_duration_seconds_bucket"
+COUNTS = (DURATION, "turnout_edge_request_duration_seconds_count", "turnout_edge_requests_total")
+
+
+def route_regex(path):
+    """Return a declared path as a pattern for HAProxy's path_reg; ValueError tells that it is none."""
+    text = str(path)
+    rest = text.endswith("/*")
+    segments = (text[:-1] if rest else text).split("/")
+    if segments[0] or len(segments) < 2 or not all(_SEGMENT.fullmatch(segment) for segment in segments):
+        raise ValueError("is no path such as /api/orders/{id} or /static/*")
+    # No backslash: in HAProxy's configuration it would be taken for something else.
+    escaped = ["[^/]+" if segment.startswith("{") else re.sub(r"[.+]", r"[\g<0>]", segment) for segment in segments]
+    return "^" + "/".join(escaped) + ("" if rest else "$")
+
+
+def route_faults(routes):
+    """Return what is wrong with declared routes, one text for each fault; none where all is well."""
+    faults = [f"edge_latency_routes has {len(routes)} routes"] if len(routes) > MOST_ROUTES else []
+    names = []
+    for number, route in enumerate(routes):
+        where = f"edge_latency_routes[{number}]"
+        if not isinstance(route, dict):
+            faults.append(f"{where} is {route!r}")
+            continue
+        name, path, methods = route.get("name"), route.get("path"), route.get("methods") or []
+        if unknown := sorted(set(map(str, route)) - {"name", "path", "methods"}):
+            faults.append(f"{where} has {', '.join(unknown)}")
+        if not isinstance(name, str) or not ROUTE.fullmatch(name) or name == OTHER:
+            faults.append(f"{where}.name {name!r} is no name of small letters, digits, - and _, other than {OTHER!r}")
+        elif name in names:
+            faults.append(f"{where}.name {name!r} is there twice")
+        names.append(name)
+        try:
+            route_regex(path)
+        except ValueError as error:
+            faults.append(f"{where}.path {path!r} {error}")
+        if not isinstance(methods, list) or any(method not in METHODS for method in methods):
+            faults.append(f"{where}.methods {methods!r} is no list of {', '.join(METHODS)}")
+    return faults
+
+
+def latency_bounds(declared, slo_folder, routes=()):
+    """Return the histogram's bounds in seconds, ascending, as mtail and Prometheus write them.
+
+    They are the declared ones and every threshold of the SLOs in a folder, which may be missing. An SLO that asks for
+    a threshold or a route that can never be counted is refused: its figures would be missing for ever.
+    """
+    # Imported where used: other edges' filters need no SLOs.
+    from turnout.errors import TurnoutError  # noqa: PLC0415
+    from turnout.slo import parse  # noqa: PLC0415
+
+    bounds = {float(bound) for bound in declared}
+    known = {OTHER, *(route.get("name") for route in routes if isinstance(route, dict))}
+    try:
+        slos = parse.load(Path(slo_folder)) if Path(slo_folder).is_dir() else {}
+        sources = [source for slo in slos.values() for source in slo.sources]
+        matchers = [(s.place, m) for s in sources if s.selector.metric in COUNTS for m in s.selector.matchers]
+    except TurnoutError as error:
+        raise AnsibleFilterError(str(error)) from None
+    for place, matcher in matchers:
+        if matcher.label == "route" and not any(matcher.accepts(route) for route in known):
+            raise AnsibleFilterError(
+                f"error[edge-slo-route]: {place}: no route is {matcher}; expected: routes that the edges count, "
+                f"{', '.join(sorted(known))}; to mend: declare it in edge_latency_routes, or correct the SLO"
+            )
+        if matcher.label == "le" and matcher.value != "+Inf":
+            bounds.add(_threshold(place, matcher))
+    if any(not 0 < bound < float("inf") for bound in bounds):
+        raise AnsibleFilterError(
+            f"error[edge-buckets]: edge_latency_buckets_s is {list(declared)}; expected: seconds above 0; "
+            "to mend: edge_latency_buckets_s"
+        )
+    return [_number(bound) for bound in sorted(bounds)]
+
+
+def _threshold(place, matcher):
+    try:
+        bound = float(matcher.value)
+    except ValueError:
+        bound = 0.0
+    if matcher.op != "=" or not 0 < bound < float("inf") or _number(bound) != matcher.value:
+        meant = _number(bound) if 0 < bound < float("inf") else "0.3"
+        raise AnsibleFilterError(
+            f"error[edge-slo-threshold]: {place}: {matcher}; expected: seconds as Prometheus writes a bound, "
+            f'such as le="{meant}"; to mend: the query of that SLO'
+        )
+    return bound
+
+
+def _number(bound):
+    """Return a bound as Prometheus' own client writes it: the shortest form, 1 for 1.0."""
+    return repr(bound).removesuffix(".0")
 
 
 def haproxy_word(value):
@@ -60,4 +164,11 @@ class FilterModule:
 
     def filters(self):
         """Return the filters by name."""
-        return {"proxy_faults": proxy_faults, "acme_thumbprint": acme_thumbprint, "haproxy_word": haproxy_word}
+        return {
+            "proxy_faults": proxy_faults,
+            "acme_thumbprint": acme_thumbprint,
+            "haproxy_word": haproxy_word,
+            "route_regex": route_regex,
+            "route_faults": route_faults,
+            "latency_bounds": latency_bounds,
+        }

@@ -49,6 +49,7 @@ PACKAGES = (
     "zstd",
     # what the roles set up
     "haproxy",
+    "mtail",
     "nftables",
     "postgresql",
     "redis-server",

@@ -170,6 +170,8 @@ class RealEdge:
             "edge_maxconn": 400,
             "edge_show_color": True,
             "edge_extra_global": "nbthread 2",
+            "edge_latency_dir": str(self.folder),
+            "edge_latency_bounds": ["0.01", "0.3", "1"],
             "groups": {"api": ["app1"]},
             "hostvars": {"app1": {"ansible_host": "127.0.0.1"}},
             **variables,

@@ -18,6 +18,7 @@ UNITS = {
         "edge_textfile": "/var/lib/prometheus/node-exporter/turnout-edge.prom",
     },
     "edge/templates/turnout-edge-peers.service": {},
+    "edge/templates/turnout-edge-latency.service": {"edge_latency_dir": "/var/lib/haproxy/turnout-latency"},
     "service_host/templates/turnout-scheduler-watch@.service": {"ansible_managed": ""},
     "page_watch/templates/turnout-page-watch.service": {
         "page_watch_poll_s": 5,
