@@ -37,8 +37,10 @@ _IN_INVENTORY = {
     "group_vars/all/backup.yml": "backup.yml",
     "group_vars/all/recovery.yml": "recovery.yml",
     "slos/api-availability.yml": "slo.yml",
+    "slos/api-latency.yml": "slo-latency.yml",
 }
 _SCHEMA = "service.schema.json"  # named in the template of the service file
+_ROUTE = re.compile(r"/[A-Za-z0-9._~:@,=+/-]*")  # what the role edge takes, without what stands for anything
 _PRIVATE, _PUBLIC = 0o600, 0o644
 
 
@@ -141,6 +143,10 @@ def _values(answers: Answers) -> dict[str, Any]:
     values["database"] = answers.service.replace("-", "_")
     values["deploy_from"] = list(answers.deploy_from)
     values |= {group: _address(first[group]) if group in first else "" for group in ("postgres", "redis", "monitoring")}
+    # Checks of a load balancer are no users: the health path is a route of its own, where it can be one.
+    health_route = answers.health != "/" and _ROUTE.fullmatch(answers.health) is not None
+    values["health_route"] = health_route
+    values["users"] = ['route!="health"'] if health_route else []
     named: set[str] = set()
     groups = []
     for group, purpose in PURPOSES.items():

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.turnout.ops.plugins.filter.edge import latency_bounds, route_faults
 from click.testing import CliRunner, Result
 from jsonschema import Draft202012Validator
 from turnout.cli import cli
@@ -106,6 +107,28 @@ def test_what_it_wrote_passes_every_static_check_at_once(written: Path) -> None:
     parse.check(parse.load(inventory(written) / "slos"))
     assert objectives.load(inventory(written)) == objectives.load(inventory(written) / "hosts.yml")
     assert "judge" not in variables(written, "service.yml")["service"] or (inventory(written) / "slos").is_dir()
+
+
+def test_its_objectives_are_counted_by_the_edges_it_sets_up(written: Path) -> None:
+    site = variables(written, "site.yml")
+    assert site["edge_latency"] is True
+    assert route_faults(site["edge_latency_routes"]) == []
+    slos = parse.load(inventory(written) / "slos")
+    assert {slo.kind.value for slo in slos.values()} == {"availability", "latency"}
+    counted = {"turnout_edge_requests_total", "turnout_edge_request_duration_seconds_bucket"}
+    assert {source.selector.metric for slo in slos.values() for source in slo.sources} == counted
+    bounds = latency_bounds([1], inventory(written) / "slos", site["edge_latency_routes"])
+    assert bounds == ["0.5", "1"], "the threshold is a bound"
+    matchers = [m for slo in slos.values() for source in slo.sources for m in source.selector.matchers]
+    left_out = [m.accepts("health") for m in matchers if m.label == "route"]
+    assert left_out == ([False] * 4 if site["edge_latency_routes"] else []), "a health check is no user"
+
+
+@pytest.mark.parametrize("shape", ["one host", "words that YAML could misread"])
+def test_promtool_takes_the_rules_of_its_objectives_and_passes_their_tests(tmp_path: Path, shape: str) -> None:
+    slos = inventory(made(tmp_path / "ops", *SHAPES[shape])) / "slos"
+    done = CliRunner().invoke(cli, ["slo", "rules", str(slos), "--out", str(tmp_path / "rules"), "--test"])
+    assert done.exit_code == 0, done.output + str(done.exception)
 
 
 def test_a_drill_without_a_host_for_it_says_so(tmp_path: Path) -> None:
@@ -244,6 +267,7 @@ def test_the_version_is_pinned_and_nothing_of_turnouts_code_is_copied(tmp_path: 
     assert names == {
         ".gitignore", ".vault-password", "ansible.cfg", "ci/check.yml", "requirements.txt", "service.schema.json",
         "inventories/live/hosts.yml", "inventories/live/slos/api-availability.yml",
+        "inventories/live/slos/api-latency.yml",
         *(f"inventories/live/group_vars/all/{name}" for name in (
             "backup.yml", "recovery.yml", "service.yml", "site.yml", "vault.yml", "vault.yml.example")),
     }  # fmt: skip
