@@ -52,6 +52,7 @@ class Service:
     def __init__(self, color: str) -> None:
         self.color = color
         self.healthy = True
+        self.delay_s = 0.0
         self.last_headers: dict[str, str] = {}
         self.asked_with: dict[str, str] = {}
         service = self
@@ -67,6 +68,7 @@ class Service:
                     service.asked_with = {name.lower(): value for name, value in self.headers.items()}
                     self.reply(200 if service.healthy else 500, b"")
                     return
+                time.sleep(service.delay_s)
                 service.last_headers = {name.lower(): value for name, value in self.headers.items()}
                 if self.path.startswith("/stream"):
                     self.stream(int(self.path.split("/")[2]))

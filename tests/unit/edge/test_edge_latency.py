@@ -9,13 +9,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.turnout.ops.plugins.filter.edge import latency_bounds, route_faults, route_regex
-from real_edge import REPOSITORY, RealEdge
+from click.testing import CliRunner
+from real_edge import REPOSITORY, RealEdge, free_port
+from turnout.cli import cli
+from turnout.judge.core import Judge
+from turnout.judge.model import Judgement, Verdict
+from turnout.judge.prometheus import CounterReader
+from turnout.slo import parse
 
 ROUTES = [
     {"name": "post-item", "path": "/items/{id}", "methods": ["POST", "PUT"]},
@@ -210,6 +217,70 @@ def test_haproxy_serves_without_mtail_and_says_that_there_are_no_figures(tmp_pat
 def test_only_the_figures_of_mtail_are_passed_on(edge: CountingEdge) -> None:
     for path in ("/latency/../debug/pprof/", "/debug/vars", "/debug/pprof/", "/json", "/latency/"):
         assert " 200 " not in edge.scrape(path).splitlines()[0]
+
+
+PROMETHEUS = """\
+global: {{scrape_interval: 1s, scrape_timeout: 1s}}
+scrape_configs:
+  - job_name: edge-latency
+    metrics_path: /latency
+    static_configs: [{{targets: ["127.0.0.1:{port}"], labels: {{host: edge1}}}}]
+"""
+
+
+def test_a_slow_color_is_rolled_back_by_the_figures_of_the_edge_alone(tmp_path: Path) -> None:
+    """With the objectives that `turnout init` writes, a real Prometheus, and an application without metrics."""
+    words = [
+        "--service",
+        "shop",
+        "--edge",
+        "e=192.0.2.1",
+        "--api",
+        "e",
+        "--api-command",
+        "bin/api",
+        "--health",
+        "/health",
+    ]
+    done = CliRunner().invoke(cli, ["init", str(tmp_path / "ops"), *words])
+    assert done.exit_code == 0, done.output
+    slos = parse.load(tmp_path / "ops/inventories/production/slos")
+    health = {"name": "health", "path": "/health"}
+    edge = CountingEdge(tmp_path, edge_latency_routes=[health], edge_latency_bounds=["0.1", "0.5", "1"])
+    try:
+        edge.start_mtail()
+        edge.start()
+        (tmp_path / "prometheus.yml").write_text(PROMETHEUS.format(port=edge.metrics_port))
+        port = free_port()
+        words = [
+            "prometheus", f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/tsdb",
+            f"--web.listen-address=127.0.0.1:{port}", "--log.level=error",
+        ]  # fmt: skip
+        edge.children.append(subprocess.Popen(words, text=True))
+        reader = CounterReader(f"http://127.0.0.1:{port}", slos, stable="blue", candidate="green")
+        judge = Judge([slo.for_judge() for slo in slos.values()])
+        state = judge.begin()
+
+        def judged() -> Judgement:
+            nonlocal state
+            with ThreadPoolExecutor(20) as users:
+                list(users.map(lambda color: edge.get("/items/7", X_Turnout_Color=color), ["blue", "green"] * 20))
+            scrape = reader.read().scrape(started_s=began, share_bp=5000, next_share_bp=None)
+            state, judgement = judge.observe(state, scrape)
+            return judgement
+
+        edge.wait_for(lambda: not reader.read().problems, "both colors in Prometheus")
+        began = time.time()
+        healthy = [judged().verdict for _ in range(3)]
+        assert Verdict.ROLLBACK not in healthy
+        edge.services["green"].delay_s = 0.6
+        deadline = time.monotonic() + 60
+        while (last := judged()).verdict != Verdict.ROLLBACK:
+            assert time.monotonic() < deadline, last
+        worst = max(last.slos, key=lambda each: min(each.e_abs, each.e_rel))
+        assert worst.name == "api-latency"
+    finally:
+        edge.stop()
 
 
 @pytest.mark.parametrize("latency", [True, False])
