@@ -105,6 +105,19 @@ def _replay(result: Mapping[str, Any]) -> Rows:
     return [(f"{result['scrapes']:,} scrapes of {result['slos']} SLOs, fastest run", f"{result['fastest_s']:.2f} s")]
 
 
+def _edge_latency(result: Mapping[str, Any]) -> Rows:
+    return [
+        ("processor time of mtail at 1,000 requests/s, of one core", f"{result['cpu_percent_at_1000_per_s']} %"),
+        ("its memory", f"{result['memory_mb']} MB"),
+        (
+            f"series with {result['routes']} routes, {result['buckets']} bounds and every status class that was sent",
+            f"{result['series']:,} and {result['series_of_mtail_itself']} of its own, "
+            f"{result['kilobytes_a_scrape']} kB a scrape",
+        ),
+        ("requests, and counted of them", f"{result['requests']:,}, {result['counted']:,}"),
+    ]
+
+
 def _simulate(result: Mapping[str, Any]) -> Rows:
     broken, of = len(result["not_kept"]), len(result["bounds"])
     drawn = f"{result['releases']:,} releases of each kind, seed {result['seed']}"
@@ -210,6 +223,7 @@ BENCHES: dict[str, Bench] = {
             "found that get none, half or twice of it within ten minutes. Users stay on one color.",
             _share,
         ),
+        _bench("edge_latency", "What counting answers by color and route costs an edge.", _edge_latency),
         _bench("checklist", "Seconds of a hundred checks on ten hosts, and with one more that hangs.", _checklist),
         _bench(
             "rpo",
