@@ -52,12 +52,13 @@ SERVICE: dict[str, Any] = {
     ],
 )
 def test_an_expression_means_what_crontab_says(text: str, moment: str, expected: bool) -> None:
-    assert due.matches(text, datetime.strptime(moment, "%Y-%m-%d %H:%M").replace(tzinfo=UTC)) is expected
+    at = datetime.strptime(moment, "%Y-%m-%d %H:%M").replace(tzinfo=UTC).timestamp()
+    assert due.within([text], "UTC", [], at, at + 59) == ([{"name": text, "due": at}] if expected else [])
 
 
 @pytest.mark.parametrize(
     "text", ["60 * * * *", "* * * *", "* * * * * *", "a * * * *", "5-1 * * * *", "*/0 * * * *", "* * 0 * *",
-             "* * * 13 *", "* * * * 8", "@often", "", "1- * * * *", None, 5],
+             "* * * 13 *", "* * * * 8", "0 0 31 2 *", "@often", "", "1- * * * *", None, 5],
 )  # fmt: skip
 def test_what_is_no_expression_is_refused_with_its_place(text: Any) -> None:
     with pytest.raises(Wrong):
@@ -86,6 +87,34 @@ def test_times_are_those_of_the_zone_also_when_its_clock_changes() -> None:
     assert due.untold(shown, begin + 8) == []  # it may be at it
     assert due.untold(shown, begin + 10) == ["report"]
     assert due.told(shown[:1]) == "report at 00:00:07"
+
+
+LOOKED_S = 22 * 3600  # from midnight in UTC
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "day", "expected"),
+    [
+        # The clock goes from 02:00 to 03:00: what would have run between runs at once, what runs often as ever.
+        ("30 2 * * *", "Europe/Berlin", "2026-03-29", ["01:00"]),
+        ("15,45 1-3 * * *", "Europe/Berlin", "2026-03-29", ["00:15", "00:45", "01:00", "01:15", "01:45"]),
+        ("30 * 29 3 *", "Europe/Berlin", "2026-03-29", [f"{hour:02}:30" for hour in range(22)]),
+        ("30 2 * * *", "America/New_York", "2026-03-08", ["07:00"]),
+        # It goes back from 03:00 to 02:00: once, at the first of both times; what runs often runs in both hours.
+        ("30 2 * * *", "Europe/Berlin", "2026-10-25", ["00:30"]),
+        ("30 1 * * *", "America/New_York", "2026-11-01", ["05:30"]),
+        ("*/30 2 * * *", "Europe/Berlin", "2026-10-25", ["00:00", "00:30", "01:00", "01:30"]),
+        # Half an hour, on Lord Howe Island.
+        ("15 2 * * *", "Australia/Lord_Howe", "2026-10-03", ["15:30"]),
+    ],
+)
+def test_a_change_of_the_clock_is_met_as_by_debian_s_cron(text: str, zone: str, day: str, expected: list[str]) -> None:
+    begin = datetime.fromisoformat(f"{day}T00:00+00:00").timestamp()
+    found = due.within([text], zone, [], begin, begin + LOOKED_S)
+    assert [f"{datetime.fromtimestamp(one['due'], UTC):%H:%M}" for one in found] == expected
+    # Also where one looks for a minute at a time.
+    minutes = [due.within([text], zone, [], at, at + 59) for at in range(int(begin), int(begin) + LOOKED_S, 60)]
+    assert [f"{datetime.fromtimestamp(one['due'], UTC):%H:%M}" for two in minutes for one in two] == expected
 
 
 def gap(folder: Path, scheduler: dict[str, Any]) -> dict[str, Any]:
