@@ -36,11 +36,12 @@ def test_without_a_gap_it_goes_on_and_says_what_is_due(on_1_0_0: Turnout) -> Non
     assert on_1_0_0.in_service() == "1.1.0"
 
 
-def test_a_rollback_does_not_wait(on_1_1_0: Turnout) -> None:
+def test_a_rollback_does_not_wait(on_1_0_0: Turnout) -> None:
+    assert on_1_0_0.deploy("1.1.0").rc == 0
     never = {"due": ["* * * * *"], "gap_s": 90, "wait_s": 120}
-    run = on_1_1_0.rollback(*on_1_1_0.with_service(scheduler=never))
+    run = on_1_0_0.rollback(*on_1_0_0.with_service(scheduler=never))
     assert run.rc == 0, run.tail
     assert "waited" not in run.out, run.tail
-    ended, began = _changed_at(on_1_1_0)
+    ended, began = _changed_at(on_1_0_0)
     assert ("due while no scheduler ran" in run.out) is (ended // 60 != began // 60), (ended, began, run.tail)
-    assert on_1_1_0.in_service() == "1.0.0"
+    assert on_1_0_0.in_service() == "1.0.0"
