@@ -263,7 +263,10 @@ class Worker:
         faults, eaten = self.release.faults, []
 
         async def eat() -> None:
-            eaten.append(bytearray(os.urandom(1024)) * int(faults.worker_eats_mb_per_s * 1024 / 10))
+            try:
+                eaten.append(bytearray(os.urandom(1024)) * int(faults.worker_eats_mb_per_s * 1024 / 10))
+            except MemoryError:  # a limit of its address space; the kernel ends it so at a limit of its memory
+                os.kill(os.getpid(), signal.SIGKILL)
 
         if faults.worker_eats_mb_per_s:
             background.every(lambda: 0.1, eat)
