@@ -218,7 +218,7 @@ def _too_little(sized: Sequence[Drill], interval_s: float) -> str:
     """Return that no drill says a rate of WAL, and which one would."""
     most = max(sized, key=lambda drill: drill.sizes.backup_age_s or 0.0)
     return (
-        f"the longest of {counted(len(sized), 'drill')} replayed {size(most.sizes.wal_bytes)} of WAL from "
+        f"of {counted(len(sized), 'drill')} the longest replayed {size(most.sizes.wal_bytes)} of WAL from "
         f"{duration(most.sizes.backup_age_s or 0.0)} after its backup, and {duration(interval_s)} lie between two; "
         f"wanted is one of at least {size(LEAST_WAL_BYTES)} and {duration(interval_s / FARTHEST)}: "
         "turnout drill, later after a backup"

@@ -115,7 +115,7 @@ def met(summary: Summary) -> str:
 def basis_words(worst: Worst) -> str:
     """Return what the worst case was projected from, and how far."""
     return (
-        f"the last {counted(worst.drills, 'drill')} with enough WAL, up to {size(worst.seen_wal_bytes)} and "
+        f"{counted(worst.drills, 'drill')} with enough WAL, up to {size(worst.seen_wal_bytes)} and "
         f"{duration(worst.seen_age_s)} after a backup; that is projected {worst.wal_bytes / worst.seen_wal_bytes:.2g} "
         f"times as far, and to at most {FARTHEST} times"
     )

@@ -104,7 +104,7 @@ def test_no_line_that_the_gate_goes_by_is_worse_than_the_gate(found: list[Drill]
 def test_what_is_too_little_to_project_is_a_dash_with_what_would_be_enough() -> None:
     whole = summarize([drill(5, sizes=NETBOX)], TARGETS, F + timedelta(days=5, hours=1))
     for said in (page(whole), text(whole), document(whole, "x")):
-        assert "Worst case: -, not enough drills to project: the longest of 1 drill replayed 67 MB" in said
+        assert "Worst case: -, not enough drills to project: of 1 drill the longest replayed 67 MB" in said
         assert "GB of WAL" not in said
     (line,) = (row for row in text(whole).splitlines() if row.startswith("RTO, projected"))
     assert line.split()[-2:] == ["-", "-"]
@@ -112,7 +112,7 @@ def test_what_is_too_little_to_project_is_a_dash_with_what_would_be_enough() -> 
 
 def test_the_projection_says_its_basis_and_how_far_it_goes() -> None:
     whole = summarize([drill(5)], TARGETS, F + timedelta(days=5, hours=1))
-    words = "the last 1 drill with enough WAL, up to 500 MB and 12 h after a backup; that is projected 2 times as far"
+    words = "1 drill with enough WAL, up to 500 MB and 12 h after a backup; that is projected 2 times as far"
     for said in (page(whole), text(whole), document(whole, "x")):
         assert words in said
 
