@@ -85,10 +85,9 @@ def runs_home():
 
 def actor():
     """Return who typed the command."""
-    try:
+    with contextlib.suppress(OSError, KeyError):  # a user without a name, as in containers
         return os.environ.get("SUDO_USER") or getpass.getuser()
-    except (OSError, KeyError):  # a user without a name
-        return f"uid{os.getuid()}"
+    return f"uid{os.getuid()}"
 
 
 def now():
@@ -414,7 +413,8 @@ class CallbackModule(CallbackBase):
         )
         self._record = Record(self._run)
         os.environ.setdefault("TURNOUT_RUN_FOLDER", str(self._record.folder))
-        os.environ.setdefault("TURNOUT_ACTOR", actor())
+        os.environ["TURNOUT_ACTOR"] = os.environ.get("TURNOUT_ACTOR") or actor()
+        os.environ["TURNOUT_PID"] = str(self._pid)
         self._gate = Gate(self._record.folder)
         self._started = time.monotonic()
         self._phase = ""

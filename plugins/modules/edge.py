@@ -85,8 +85,8 @@ options:
     description: "For schema, before migrations run: the highest migration once they are applied."
     type: int
   planned_contract: {description: "With O(planned): the highest contract migration then.", type: int}
-  owner: {description: "For lock_take: who holds it, for people.", type: str}
-  pid: {description: "For lock_take: the process on the controller.", type: int}
+  owner: {description: "For lock_take and rollback: who holds it, for people.", type: str}
+  pid: {description: "For lock_take and rollback: the process on the controller.", type: int}
   purpose: {description: "For lock_take: what for.", type: str}
   ttl_s:
     description:
@@ -144,6 +144,7 @@ error: {description: "What went wrong: code, observed, expected, remedy.", type:
 """
 
 import json
+import os
 import re
 import sys
 
@@ -203,6 +204,8 @@ VALUES = [
     "tail",
 ]
 RENAMED = {"break_lock": "--break"}
+# Who holds the lock of a rollback. Not by options: those of an older program would refuse to go back.
+HOLDER = {"owner": "TURNOUT_LOCK_OWNER", "pid": "TURNOUT_LOCK_PID"}
 # The program tells what to type on the edge. Who runs a playbook is told the playbook and its variable; what has none
 # is typed on the edge. The first that fits counts.
 AS_PLAYBOOK = (
@@ -248,7 +251,7 @@ def words_for(options):
     words = command.split("_", 1)
     for name, value in sorted(options.items()):
         flag = RENAMED.get(name) or "--" + name.replace("_", "-")
-        if value is None or name == "command":
+        if value is None or name == "command" or (command == "rollback" and name in HOLDER):
             continue
         if name in FLAGS:
             words += [flag] if truth(name, value) else []
@@ -257,6 +260,13 @@ def words_for(options):
         else:
             words.append(f"{flag}={','.join(map(str, value)) if isinstance(value, list) else value}")
     return words
+
+
+def tell_holder(options):
+    """Leave word for the program of who goes back, and from which process."""
+    for name, variable in HOLDER.items():
+        if options["command"] == "rollback" and options.get(name):
+            os.environ[variable] = str(options[name])
 
 
 def ask(words):
@@ -308,6 +318,7 @@ def main():
     options = {name: value for name, value in given.items() if not name.startswith("_ansible_")}
     try:
         words = words_for(options)
+        tell_holder(options)
         if given.get("_ansible_check_mode"):
             words.append("--dry-run")
         result = result_of(*ask(words), given.get("_ansible_diff"))

@@ -27,6 +27,8 @@ BEGIN = """
         run_id: "{{ lookup('ansible.builtin.env', 'TURNOUT_RUN') }}"
         run_folder: "{{ lookup('ansible.builtin.env', 'TURNOUT_RUN_FOLDER') }}"
         run_actor: ann
+        run_owner: ann@laptop
+        run_pid: 1
 """
 FACTS = "- {name: Site | 1/1 | facts, hosts: all, become: true, gather_facts: true}"
 LOCAL = 'for last; do :; done; exec /bin/sh -c "$last"'

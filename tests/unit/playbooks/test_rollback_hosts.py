@@ -172,6 +172,8 @@ PLAY = """
   vars: &vars
     run_id: "{{{{ lookup('ansible.builtin.env', 'TURNOUT_RUN') }}}}"
     run_actor: ann
+    run_owner: ann@laptop
+    run_pid: 7
 - name: Rollback | 2/2 | workers and scheduler
   hosts: edge:api:worker
   gather_facts: false

@@ -13,7 +13,7 @@ from .errors import EXIT_DISK_ONLY, EXIT_INTERNAL, EXIT_LIVE_ONLY, EXIT_LOCKED, 
 from .haproxy import Disobeyed, Unreachable
 from .holding import disarm_lease, ended_lock, release_lock
 from .lock import describe_lock, fence_of, lock_is_fresh
-from .request import Who
+from .request import Who, as_characters
 from .resolve import COMMITTED, CONFIRMED
 from .show import quarantined
 from .state import COLORS, State
@@ -363,7 +363,15 @@ def lock_of_rollback(edge: Edge, who: Who, lock: Json) -> Json:
     last = lock["last"]
     if holder is not None:
         last = ended_lock(holder, f"taken over by {who.run} ({who.actor})", edge)
-    mine = {"run": who.run, "owner": who.actor, "pid": os.getpid(), "purpose": "rollback", "ttl_s": LOCK_TTL_S}
+    # A playbook says who goes back, and from which process; the one here is over as soon as it has answered.
+    pid = os.environ.get("TURNOUT_LOCK_PID", "")
+    mine = {
+        "run": who.run,
+        "owner": as_characters(os.environ.get("TURNOUT_LOCK_OWNER", "")) or who.actor,
+        "pid": int(pid) if pid.isdecimal() and len(pid) < 19 else os.getpid(),
+        "purpose": "rollback",
+        "ttl_s": LOCK_TTL_S,
+    }
     return {"holder": {**mine, "fence": fence, "taken": now, "beat": now}, "last": last, "fence": fence}
 
 
