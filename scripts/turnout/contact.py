@@ -45,7 +45,7 @@ _ROWS = (
      "mend that file of this machine's SSH configuration, or set ansible_ssh_common_args: -F none"),
     (r"account is currently not available|account is locked|password has expired|required to change your password",
      "a user with a login shell, who may log in", "set ansible_user for {host} {where} to another user, or give this "
-     "one a login shell (usermod -s /bin/sh, passwd, chage)"),
+     "one a login shell (usermod -s /bin/sh, passwd)"),
     (r"Missing \w+ password|a password is required|interactive authentication is required", "a password for sudo, or "
      "none that it asks for", "set " + _SUDO),
     (r"Incorrect \w+ password|incorrect password attempt|Sorry, try again", "the password of ansible_user on that host",
