@@ -251,15 +251,15 @@ class Turnout:
         """Wait until Prometheus finds every API and worker of the release in service up, and has some history."""
         color = self.edge(EDGES[0])["stable"]
         query = f'min_over_time(up{{job=~"sample-.*",color="{color}"}}[4s]) == 1'
-        self._until_found(query, 2 * len(APPS), 60)
+        self.until_found(query, 2 * len(APPS), 60)
 
     def until_nothing_pages(self, limit_s: float = 150) -> None:
         """Wait until no alert pages of those that the lab's checklist counts: a deploy is refused while one does."""
         checklist = yaml.safe_load((ROOT / "inventories/lab/group_vars/all/checklist.yml").read_text())["checklist"]
         ignored = "|".join(pattern.replace("*", ".*") for pattern in checklist["alerts"]["ignore"])
-        self._until_found(f'ALERTS{{severity="page", alertstate="firing", alertname!~"{ignored}"}}', 0, limit_s)
+        self.until_found(f'ALERTS{{severity="page", alertstate="firing", alertname!~"{ignored}"}}', 0, limit_s)
 
-    def _until_found(self, query: str, count: int, limit_s: float) -> None:
+    def until_found(self, query: str, count: int, limit_s: float) -> None:
         """Wait until Prometheus has so many series for a query."""
         prometheus = PrometheusConnect(url=f"http://{self.address('mon1')}:9090", timeout=5)
         deadline = time.monotonic() + limit_s

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 
+import requests
 from conftest import SHORT_ANSWERS, snapshot
 from harness import APPS, EDGES, OTHER, SOON, Turnout, refused
 from turnout.lab.topology import host_named
@@ -32,6 +33,22 @@ def test_a_release_under_load_and_its_rollback_lose_no_request(on_1_0_0: Turnout
     after = snapshot(on_1_0_0)
     assert after["units"] == before["units"] or set(map(len, after["units"].values())) == {2, 3}
     assert on_1_0_0.schedulers() == [f"app1:{on_1_0_0.edge('edge1')['stable']}"]
+
+
+def test_each_edge_counts_the_answers_of_both_colors_by_route(turnout: Turnout) -> None:
+    for name in EDGES:
+        address = turnout.address(name)
+        for color in ("blue", "green"):
+            answer = requests.get(
+                f"http://{address}/api/tasks/?s3cret=1", headers={"X-Turnout-Color": color}, timeout=10
+            )
+            assert answer.headers["X-Turnout-Color"] == color
+    for name in ("turnout_edge_requests_total", "turnout_edge_request_duration_seconds_count"):
+        query = f'sum by (host, color) ({name}{{job="edge-latency",route="tasks"}}) > 0'
+        turnout.until_found(query, 2 * len(EDGES), 20)
+    turnout.until_found('up{job="edge-latency"} == 1', len(EDGES), 20)
+    for name in EDGES:
+        assert "s3cret" not in turnout.ssh(name, "journalctl --quiet --unit=haproxy --since=-10min --output=cat")
 
 
 def test_deploying_what_is_in_service_changes_nothing_and_says_so(on_1_0_0: Turnout) -> None:
