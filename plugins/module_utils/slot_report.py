@@ -105,7 +105,7 @@ def told_units(places: Places, names: list[str]) -> dict[str, dict]:
 
 def unit_fault(state: dict) -> str | None:
     """Return in which way a unit fails, None where it runs or need not."""
-    times = "once" if state["restarts"] == 1 else f"{state['restarts']} times"
+    times = "1 time" if state["restarts"] == 1 else f"{state['restarts']} times"
     again = f", started again {times}" if state["restarts"] else ""
     ran_s = time.clock_gettime(time.CLOCK_MONOTONIC) - state["since_monotonic_us"] / 1e6
     if state["active"] == "active":

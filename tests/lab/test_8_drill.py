@@ -271,7 +271,7 @@ def test_a_dropped_table_and_a_violated_invariant_are_named(bed: Bed) -> None:
         said = told(bed.drill(checks=checks))
     finally:
         bed.sql("DROP TABLE drill_probe")
-    assert 'numbers_are_positive: 1 rows violate it, first {"n": -1}' in said
+    assert 'numbers_are_positive: 1 row violates it, first {"n": -1}' in said
     assert "table_is_there: psql ended with code 3: psql:<stdin>" in said
     assert 'relation "drill_gone" does not exist' in said
 

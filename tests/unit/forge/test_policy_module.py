@@ -286,7 +286,7 @@ def test_github_is_asked_for_the_checks_that_a_pull_request_reported(forge: Fake
 @pytest.mark.parametrize(
     ("held", "found"),
     [
-        (["CI / lint (pull_request)"], (Verdict.PASS, "1 checks required")),
+        (["CI / lint (pull_request)"], (Verdict.PASS, "1 check required")),
         (["CI / test (pull_request)"], (Verdict.FAIL, "checks that are not required: CI / lint (pull_request)")),
         (["lint"], (Verdict.FAIL, "lint is required and nothing reports it: nothing can be merged")),
         ([], (Verdict.FAIL, "checks that are not required: CI / lint (pull_request)")),

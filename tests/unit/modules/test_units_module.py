@@ -394,7 +394,7 @@ def test_a_process_that_was_restarted_since_it_was_started_ends_the_release_howe
     systemd.runs(f"shop-{process}@blue", 900, restarts=1)
     answer = systemd.do("running", processes=[process], steady_s=45)
     assert (answer["failed"], answer["code"], answer["changed"]) == (True, "unit-ended", False)
-    assert "was started again 1 times since this release started it" in answer["msg"]
+    assert "was started again 1 time since this release started it" in answer["msg"]
     assert "to mend: a version of which it keeps running" in answer["msg"]
 
 

@@ -844,7 +844,7 @@ printf 'Id=b.service\\nLoadState=not-found\\nActiveState=inactive\\nSubState=dea
         ("ActiveState=activating\nSubState=auto-restart\nResult=exit-code\nExecMainStatus=1\nNRestarts=7",
          False, "is activating (auto-restart, exit-code, exit code 1), started again 7 times"),
         ("ActiveState=activating\nSubState=auto-restart\nResult=success\nNRestarts=1", True,
-         "is activating (auto-restart, exit code 0), started again 1 times"),
+         "is activating (auto-restart, exit code 0), started again 1 time"),
         ("ActiveState=inactive\nSubState=dead\nResult=success", True, "is inactive (dead, exit code 0)"),
         ("ActiveState=inactive\nSubState=dead\nResult=success", False, None),
         ("ActiveState=active\nSubState=running\nNRestarts=3\nActiveEnterTimestampMonotonic=now", True,
