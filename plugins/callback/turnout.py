@@ -631,7 +631,8 @@ class CallbackModule(CallbackBase):
             text = values["msg"] if isinstance(values["msg"], str) else "\n".join(map(str, values["msg"]))
             self._print("\n".join(f"{'':9}{line}" for line in text.splitlines()))
         elif (values.get("changed") or values.get("recorded")) and values.get("message"):
-            self._print(f"{'':9}{result.host.get_name()}: {values['message']}")
+            if not values.get("shown"):
+                self._print(f"{'':9}{result.host.get_name()}: {values['message']}")
             self._record.event("said", phase=self._phase, host=result.host.get_name(), message=values["message"])
         if values.get("report"):
             # The only output of a playbook that was asked for JSON.

@@ -10,6 +10,8 @@ description:
   - Runs the commands inside the laid release, in a transient unit with a fixed name, so that systemd itself refuses a
     second migrator on this host and ends one that overruns.
   - They run as a user that runs nothing else, because whoever has the same user can read their environment in /proc.
+  - While O(up_command) runs, O(progress) gets each line in which the tool tells of a migration, and at least every 30 s
+    how long it takes already and what PostgreSQL is at.
   - The environment travels in a file that only root can read, and is gone afterwards; every value of it that
     appears in the output is replaced by the name of its key.
 options:
@@ -23,6 +25,7 @@ options:
   up_command: {description: Applies what is pending; left out to only read the version., type: str}
   environment_file_text: {description: Environment in systemd's EnvironmentFile syntax., type: str, required: true}
   timeout_s: {description: Seconds after which the command is ended., type: int, default: 300}
+  progress: {description: File for what is told while O(up_command) runs; gone afterwards., type: path}
   tool:
     description: The migration tool; empty for a command that prints the last applied migration on one line.
     type: str
@@ -60,6 +63,7 @@ unlisted: {description: What the tool would apply and the release does not list.
   elements: str}
 message: {description: "A line for each migration that was applied, as the tool wrote it.", returned: when they were,
   type: str}
+shown: {description: "Whether the lines of C(message) have been shown.", returned: with O(up_command), type: bool}
 output: {description: "Last lines that the command printed, without secrets.", returned: always, type: str}
 """
 
@@ -67,9 +71,10 @@ import os
 import pwd
 import subprocess
 import tempfile
+import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.turnout.ops.plugins.module_utils import migration_state
+from ansible_collections.turnout.ops.plugins.module_utils import migration_state, migration_watch
 from ansible_collections.turnout.ops.plugins.module_utils.laid_release import environment_of, in_unit
 
 RUN_DIR = "/run/turnout"
@@ -100,16 +105,30 @@ HARDENING = {
 GRACE_S = 15  # seconds that systemd may take to end a command that overran
 
 
+# What PostgreSQL says when a bound of Turnout's own is reached (errors.h, ProcessInterrupts), and the way out.
+BOUNDS = {
+    "canceling statement due to statement timeout": "raise migrate_statement_timeout_s (group_vars/all, or -e) for a "
+    "statement that takes so long",
+    "canceling statement due to lock timeout": "end what holds the lock (see pg_stat_activity), or raise "
+    "migrate_lock_timeout_s (group_vars/all, or -e)",
+}
+
+
 class MigrateError(Exception):
     """The migrate command did not do its work; carries the message for a person."""
+
+    def __init__(self, message, remedy=""):
+        super().__init__(message)
+        self.remedy = remedy  # what mends it before all else
 
 
 def secrets_of(environment):
     """Return [(value, name)] to be hidden, longest first; a password inside a URL counts by itself."""
     found = {}
     for key, value in environment.items():
-        if len(value) >= SHORTEST_SECRET:
-            found[value] = key
+        for part in (value, *value.splitlines()):  # output may be looked at line by line
+            if len(part) >= SHORTEST_SECRET:
+                found[part] = key
         authority = value.partition("://")[2].partition("/")[0]
         password = authority.rpartition("@")[0].partition(":")[2]
         if len(password) >= SHORTEST_SECRET:
@@ -135,8 +154,11 @@ def check_user(user):
         ) from None
 
 
-def run_unit(params, command, environment_file, timeout_s):
-    """Run one command in the transient unit; return (exit code, standard output, standard error)."""
+def run_unit(params, command, environment_file, timeout_s, watch=None):
+    """Run one command in the transient unit; return (exit code, standard output, standard error).
+
+    `watch` tells what it says meanwhile.
+    """
     unit = f"turnout-migrate-{params['service']}"
     properties = {
         "User": params["user"],
@@ -145,9 +167,15 @@ def run_unit(params, command, environment_file, timeout_s):
         "TimeoutStopSec": "5",
         **HARDENING,
     }
-    argv = in_unit(unit, command, params["layout"], properties)
+    layout = params["layout"]
+    limit_s = timeout_s + GRACE_S
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s + GRACE_S, check=False)
+        if watch:
+            # Python keeps back what it writes to a pipe; the file's own value comes after this one.
+            layout = {**layout, "environment": {"PYTHONUNBUFFERED": "1", **layout["environment"]}}
+            return migration_watch.run(in_unit(unit, command, layout, properties), limit_s, watch.hear, watch.quiet)
+        argv = in_unit(unit, command, layout, properties)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=limit_s, check=False)
     except subprocess.TimeoutExpired:
         subprocess.run(["systemctl", "kill", "--signal=SIGKILL", f"{unit}.service"], check=False)
         return 124, "", f"it did not end within {timeout_s} s"
@@ -182,14 +210,30 @@ def apply_pending(params, environment_file, secrets):
     """Run the up command; return its redacted last lines and a line a migration. Raises MigrateError, its first error
     first.
     """
-    code, out, err = run_unit(params, params["up_command"], environment_file, params["timeout_s"])
+    limit_s, command, began = params["timeout_s"], params["up_command"], time.monotonic()
+    asks = migration_watch.asks(environment_of(params["environment_file_text"]), params["user"])
+    watch = migration_watch.Watch(params["progress"], lambda text: redact(text, secrets), limit_s, asks)
+    try:
+        code, out, err = run_unit(params, command, environment_file, limit_s, watch)
+    finally:
+        watch.close()
+    spent_s = time.monotonic() - began
     said = redact((out + err).strip(), secrets)
     output = "\n".join(said.splitlines()[-TAIL_LINES:])
-    if code:
+    if code and spent_s >= limit_s:
+        still = migration_watch.statement(asks, spent_s)
         raise MigrateError(
-            f"{migration_state.first_error(redact(err, secrets) or said)}\n"
-            f"`{params['up_command']}` ended with code {code}; expected: code 0 within {params['timeout_s']} s "
-            f"(service.migrate.timeout_s); its last lines:\n{output}"
+            f"`{command}` was ended after {limit_s} s, before it was done; expected: that it ends within "
+            f"{limit_s} s (service.migrate.timeout_s); its last lines:\n{output or 'none'}"
+            + (f"\n{still}, also without the command: what that does may still come" if still else ""),
+            "raise service.migrate.timeout_s",
+        )
+    if code:
+        first = migration_state.first_error(redact(err, secrets) or said)
+        raise MigrateError(
+            f"{first}\n`{command}` ended with code {code}; expected: code 0 within {limit_s} s "
+            f"(service.migrate.timeout_s); its last lines:\n{output}",
+            next((remedy for words, remedy in BOUNDS.items() if words in said), ""),
         )
     return {"output": output, "message": "\n".join(migration_state.progress(said))}
 
@@ -203,7 +247,7 @@ def failed_half_way(module, error, result, environment_file, secrets):
         now = f"the database is {placed['words']} now"
     except MigrateError as unread:
         seen, now = {}, f"what the database has now is not known: {unread}"
-    way_out = migration_state.way_out(params, seen)
+    way_out = "; ".join(filter(None, (error.remedy, migration_state.way_out(params, seen))))
     changed = result.get("after", result["before"]) != result["before"]
     module.fail_json(msg=f"{error}\n{now}\nto mend: {way_out}", changed=changed, **result)
 
@@ -236,6 +280,7 @@ def main():
             "up_command": {"type": "str"},
             "environment_file_text": {"type": "str", "required": True, "no_log": True},
             "timeout_s": {"type": "int", "default": 300},
+            "progress": {"type": "path"},
             "tool": {"type": "str", "default": ""},
             "tool_command": {"type": "str", "default": ""},
             "listed": {"type": "dict", "default": {"order": "number", "migrations": []}},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import signal
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.turnout.ops.plugins.module_utils import pg_session
+from ansible_collections.turnout.ops.plugins.module_utils import migration_watch, pg_session
 from ansible_collections.turnout.ops.plugins.module_utils.answers import ProbeError
 from ansible_collections.turnout.ops.plugins.module_utils.pg_session import Session
 from ansible_collections.turnout.ops.plugins.module_utils.probes import postgres as login
@@ -91,6 +92,40 @@ def test_every_form_of_the_same_address_logs_in(cluster: tuple[Path, int]) -> No
     ):
         said = login({"address": target(text), "environment": environment}, 60)
         assert (said["role"], said["database"], said["encrypted"]) == ("postgres", "postgres", False), text
+
+
+def test_what_a_migration_waits_for_is_seen_without_its_statement(
+    cluster: tuple[Path, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migration_watch, "LOOK_S", 60)
+    url = f"postgresql://postgres:p%40ss%2Fword@127.0.0.1:{cluster[1]}/postgres"
+    asks = migration_watch.asks({"DATABASE_URL": url}, "")
+    holder = Session(url, 120)
+    holder.query("SET application_name = 'shop-api'; CREATE TABLE t (x int)")
+    assert migration_watch.statement(asks, 1) == ""
+    holder.query("BEGIN; LOCK TABLE t")
+    tool = subprocess.Popen(["psql", url, "-X", "-q", "-c", "ALTER TABLE t ADD y text; SELECT pg_sleep(60), 's3cr3t'"])
+    try:
+        said = ""
+        for _ in range(100):
+            if said := migration_watch.statement(asks, 60):
+                break
+            time.sleep(0.1)
+        waits = "waits for Lock relation, held by \\d+ shop-api idle in transaction"
+        assert re.fullmatch(rf"PostgreSQL is at one statement for \d+ s, {waits}", said)
+        holder.query("COMMIT")
+        time.sleep(1)
+        said = migration_watch.statement(asks, 60)
+        assert re.fullmatch(r"PostgreSQL is at one statement for \d+ s, waits for Timeout PgSleep", said)
+        # What began long before the migrations is not theirs.
+        time.sleep(1)
+        assert migration_watch.statement(asks, -5) == ""
+    finally:
+        tool.kill()
+        tool.wait(10)
+        holder.close()
+    assert migration_watch.statement(migration_watch.asks({"PGHOST": "127.0.0.1", "PGPORT": "1"}, ""), 1) == ""
+    assert migration_watch.statement(migration_watch.asks({"A": "b"}, ""), 1) == ""
 
 
 def test_a_socket_asks_for_the_name_of_the_system_user(cluster: tuple[Path, int]) -> None:
