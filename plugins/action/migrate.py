@@ -19,6 +19,10 @@ class ActionModule(ActionBase):
     """The module of the same name; what it applies is shown line by line."""
 
     TRANSFERS_FILES = False
+    _VALID_ARGS = frozenset(
+        {"service", "user", "layout", "version_command", "up_command", "environment_file_text", "timeout_s", "progress"}
+        | {"tool", "tool_command", "listed"}
+    )
 
     def run(self, tmp=None, task_vars=None):
         """Return what the module says; C(shown): the lines of C(message) have been on the screen."""
