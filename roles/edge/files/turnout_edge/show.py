@@ -127,8 +127,8 @@ def table(shown: Json) -> str:
         backend = (shown["backends"] or {}).get(color)
         servers = describe_servers(backend) if backend else "HAProxy does not answer"
         rows.append(
-            f"  {color:<6}{percent(shown['serving'][color]):>8}  {' '.join(roles) or '-':<8}  "
-            f"{record['release'] if record else '-':<12}  {servers}"
+            f"  {color:<6}{percent(shown['serving'][color]):>8}  {' '.join(roles) or '-':<9} "
+            f"{record['release'] if record else '-':<13} {servers}"
         )
     live = shown["live"]
     rows += ["", f"  HAProxy, map file and state agree: {'yes' if shown['agree'] else 'NO'}"]
