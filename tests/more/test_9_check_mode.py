@@ -15,11 +15,11 @@ from harness import APPS, EDGES, ROOT, Run, Turnout, refused
 
 HOSTS = (*EDGES, *APPS, "data1", "mon1")
 # Files that hosts keep, with owner, mode, time and size; the units as they run; what the database server has. Not what
-# timers of the hosts write for themselves: the reaper's and the peers' own notes; nor what the edge's program holds while it
-# answers.
+# timers of the hosts write for themselves (the reaper's and the peers' own notes), nor the lock of the edge's program.
 FILES = (
     "find /etc /usr/local /opt /var/lib/turnout* /var/lib/postgresql/turnout-restore /etc/systemd/system"
-    " -not -path '*/__pycache__*' -not -name '*.pyc' -not -path /var/lib/turnout/flock -printf '%p %u %m %s %T@ %l\\n' 2>/dev/null | sort -u"
+    " -not -path '*/__pycache__*' -not -name '*.pyc' -not -path /var/lib/turnout/flock"
+    " -printf '%p %u %m %s %T@ %l\\n' 2>/dev/null | sort -u"
 )
 UNITS = (
     "systemctl list-unit-files --no-legend --plain 'sample-*' 'turnout-*' 'haproxy*' 'postgresql*' 'redis*';"
