@@ -52,7 +52,7 @@ SAID: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("would release 1.2.0, which must go back by itself, then 1.1.0",),
     ),
     "restore": (
-        ("-e", "target=time", "-e", "at=2026-01-31 02:50:00+00:00", "-e", "confirm=sample"),
+        ("-e", "target=time", "-e", 'at="2026-01-31 02:50:00+00:00"', "-e", "confirm=sample"),
         (
             "would restore PostgreSQL as of time 2026-01-31 02:50:00+00:00 from repository 1",
             "would then put what it restored into the place of what serves",
