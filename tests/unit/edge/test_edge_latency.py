@@ -381,8 +381,8 @@ def test_every_threshold_of_an_slo_is_a_bound(tmp_path: Path) -> None:
         ('le="300ms"', r"error\[edge-slo-threshold\]"),
         ('le=~"0.3"', r"error\[edge-slo-threshold\]"),
         (
-            'route="itme",le="0.3"',
-            r"error\[edge-slo-route\]: .*slo\.yml:\d+: .*no route is route=\"itme\".*item, other",
+            'route="itemz",le="0.3"',
+            r"error\[edge-slo-route\]: .*slo\.yml:\d+: .*no route is route=\"itemz\".*item, other",
         ),
     ],
 )

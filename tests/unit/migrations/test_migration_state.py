@@ -202,10 +202,10 @@ def test_what_was_applied_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     params = {
         "service": "shop", "user": "u", "version_command": "bin/migrate version", "up_command": "bin/migrate up",
         "timeout_s": 5, "environment_file_text": "", "tool": "golang-migrate", "tool_command": "",
-        "listed": listed(NUMBERS),
+        "listed": listed(NUMBERS), "progress": None,
     }  # fmt: skip
     monkeypatch.setattr(migrate, "check_user", lambda user: None)
-    monkeypatch.setattr(migrate, "run_unit", lambda params, command, file, limit: answers[command].pop(0))
+    monkeypatch.setattr(migrate, "run_unit", lambda params, command, file, limit, watch=None: answers[command].pop(0))
     result = migrate.migrate(types.SimpleNamespace(params=params, check_mode=False), "/x.env")
     assert (result["before"], result["after"], result["message"]) == (1, 3, "2/u b (1s)")
 
@@ -219,14 +219,14 @@ def migrated(monkeypatch: pytest.MonkeyPatch, answers: dict[str, list[tuple[int,
     given = {
         "service": "shop", "user": "shop-migrate", "version_command": "bin/migrate version", "timeout_s": 5,
         "up_command": "bin/migrate up", "environment_file_text": 'PGPASSWORD="s3cr3t-word"\n', "tool": "golang-migrate",
-        "tool_command": "", "listed": listed(NUMBERS), **params,
+        "tool_command": "", "listed": listed(NUMBERS), "progress": None, **params,
     }  # fmt: skip
 
     def fail_json(**result: Any) -> None:
         raise Failed(result["msg"])
 
     monkeypatch.setattr(migrate, "check_user", lambda user: None)
-    monkeypatch.setattr(migrate, "run_unit", lambda params, command, file, limit: answers[command].pop(0))
+    monkeypatch.setattr(migrate, "run_unit", lambda params, command, file, limit, watch=None: answers[command].pop(0))
     with pytest.raises((Failed, migrate.MigrateError)) as caught:
         migrate.migrate(types.SimpleNamespace(params=given, check_mode=False, fail_json=fail_json), "/x.env")
     return str(caught.value)
