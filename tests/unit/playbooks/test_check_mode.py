@@ -10,6 +10,7 @@ from test_missing_groups import SERVICE
 from test_nothing_done import ALL, inventory, is_refused, turnout
 
 REPOSITORIES = [{"options": {"type": "posix"}, "reader": {"x": "y"}}]
+SOUND = {**SERVICE, "releases": {"source": "/srv/releases", "allowed_signers": "signers"}}
 RECOVERY = {"detect_s": 60, "decide_s": 60, "rpo_s": 60, "rto_s": 60}
 
 
@@ -18,7 +19,7 @@ def checked(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     inventory(
         folder, *ALL, backup_repositories=REPOSITORIES, ansible_connection="local", ansible_become=False,
         restore_directory=str(folder / "restores"), restore_redis_directory=str(folder / "restores"), recovery=RECOVERY,
-        service={**SERVICE, "releases": {**SERVICE["releases"], "source": "/srv/releases"}}, postgres_version="17", postgres_passwords={"readonly": "r"}, redis_password="p",
+        service=SOUND, postgres_version="17", postgres_passwords={"readonly": "r"}, redis_password="p",
     )  # fmt: skip
     return turnout(folder, *words, "--check")
 
