@@ -1,8 +1,7 @@
 """What of a service's environment must lead to stand-ins where a release is tried: databases, Redis, root certificates.
 
-Addresses are read as the drivers read them: libpq's addresses and keywords (its documentation, "Connection Strings"),
-SQLAlchemy's with a driver (`postgresql+psycopg://`), JDBC's, and libpq's own variables. Other parameters than those of
-libpq, which drivers and ORMs have, say nothing about where the database is.
+Addresses of PostgreSQL are read as the checklist reads them (`turnout.checklist.addresses`), and libpq's own variables
+beside them.
 """
 
 from __future__ import annotations
@@ -12,11 +11,9 @@ import urllib.parse
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from turnout.checklist import addresses
 
-_URL = re.compile(r"(?:jdbc:)?postgres(?:ql)?(?:\+\w+)?://(?P<rest>\S*)")
-_KEYWORDS = re.compile(r"(?=.*\b(host|hostaddr)\s*=)(?=.*\b(dbname|user)\s*=)")
+_SCHEME = re.compile(r"[\w+:]+://")
 _WHERE = ("host", "hostaddr", "port", "user", "password", "dbname")
 # libpq's documentation, "Environment Variables".
 VARIABLES = {"PGHOST": "host", "PGHOSTADDR": "hostaddr", "PGPORT": "port", "PGUSER": "user", "PGPASSWORD": "password",
@@ -42,20 +39,22 @@ def databases(values: Mapping[str, str], user: str) -> list[dict[str, Any]]:
     return [one for at, one in enumerate(found) if one not in found[:at]]
 
 
-def _parts(name: str, text: str, values: Mapping[str, str]) -> dict[str, str]:
-    """Return what one variable says of a database, by libpq's keywords; nothing where it is no address."""
-    url = _URL.fullmatch(text)
-    if url is None and not _KEYWORDS.match(text):
-        return {}
-    if url is not None:
-        rest, _, query = url["rest"].partition("?")
-        known = {key: one for key, one in urllib.parse.parse_qsl(query) if key in _WHERE}
-        text = f"postgresql://{rest}?{urllib.parse.urlencode(known)}"
+def _read(text: str) -> dict[str, str]:
+    """Return libpq's parameters of an address of PostgreSQL, nothing of a text that is none."""
     try:
-        parts = {key: str(one) for key, one in conninfo_to_dict(text).items() if key in _WHERE and one}
-    except psycopg.Error:
+        return addresses.postgres(text) or {}
+    except addresses.UnreadableError:
         return {}
-    if url is not None and "user" not in parts:
+
+
+def _parts(name: str, text: str, values: Mapping[str, str]) -> dict[str, str]:
+    """Return what one variable says of where a database is; nothing where it is no address."""
+    parts = {key: one for key, one in _read(text).items() if key in _WHERE and one}
+    if not _SCHEME.match(text):
+        # A host alone (host=mail) may be anybody's.
+        whole = ("host" in parts or "hostaddr" in parts) and ("dbname" in parts or "user" in parts)
+        return parts if whole else {}
+    if parts and "user" not in parts:
         # JDBC's addresses have their user beside them: FLYWAY_USER, SPRING_DATASOURCE_USERNAME.
         stem = re.sub(r"_?(JDBC_)?UR[LI]$", "", name)
         for end, key in (("USER", "user"), ("USERNAME", "user"), ("PASSWORD", "password")):
@@ -93,8 +92,5 @@ def _named(name: str, text: str) -> Iterator[str]:
     query = urllib.parse.parse_qs(text.partition("?")[2]) if "://" in text else {}
     for parameter in _CERTIFICATE_PARAMETERS:
         yield from query.get(parameter, [])
-    if _KEYWORDS.match(text) and "://" not in text:
-        try:
-            yield str(conninfo_to_dict(text).get("sslrootcert") or "")
-        except psycopg.Error:
-            return
+    if not _SCHEME.match(text):
+        yield _read(text).get("sslrootcert", "")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -31,6 +33,10 @@ def target(**changes: Any) -> dict[str, Any]:
         ({"SPRING_DATASOURCE_URL": "jdbc:postgresql://h/db?ssl=true", "SPRING_DATASOURCE_USERNAME": "shop",
           "SPRING_DATASOURCE_PASSWORD": "p@ss"}, target()),
         ({"A": "jdbc:postgresql://h/db?user=shop&password=p%40ss"}, target()),
+        ({"A": "pgsql://shop:p%40ss@h/db"}, target()),
+        ({"A": "postgis://shop:p%40ss@h/db"}, target()),
+        ({"A": "pgsql:host=h;dbname=db;user=shop;password=p@ss"}, target()),
+        ({"A": "postgresql://shop:p%40ss@/db?host=h1:5433&host=h2:5434"}, target(hosts=["h1", "h2"], port=5433)),
     ],
 )  # fmt: skip
 def test_every_form_of_an_address_names_its_database(values: dict[str, str], expected: dict[str, Any]) -> None:
@@ -44,6 +50,12 @@ def test_every_form_of_an_address_names_its_database(values: dict[str, str], exp
 )  # fmt: skip
 def test_what_is_no_postgresql_is_none(text: str) -> None:
     assert databases({"A": text}, "me") == []
+
+
+def test_no_driver_is_loaded_before_an_address_is_read() -> None:
+    """Every playbook loads this, a rollback too, and psycopg takes longer than all else of it."""
+    program = "import sys, turnout.service.stand_ins; sys.exit('psycopg' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_redis_is_found_with_and_without_tls() -> None:
