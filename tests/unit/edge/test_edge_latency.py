@@ -103,6 +103,10 @@ class CountingEdge(RealEdge):
         assert sum(counted.values()) == total, counted
         return counted
 
+    def get_items(self, count: int) -> None:
+        for _ in range(count):
+            self.get("/items/1")
+
     def say(self, request: bytes) -> bytes:
         """Send bytes to the frontend as they are."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=5) as to:
@@ -167,8 +171,7 @@ def test_no_client_makes_a_series_or_breaks_the_reading(edge: CountingEdge) -> N
     ]
     for request in hostile:
         edge.say(request)
-    for _ in range(5):
-        edge.get("/items/1")
+    edge.get_items(5)
     edge.wait_for(lambda: edge.counted().get(("blue", "item", "2xx"), 0) >= 6, "what came after them")
     time.sleep(0.2)
     assert {labels[:2] for labels in edge.series()} == {labels[:2] for labels in known}
@@ -183,23 +186,19 @@ def test_a_long_path_counts_like_any_other(edge: CountingEdge) -> None:
 
 
 def test_nothing_is_lost_while_mtail_is_away_and_nothing_counts_twice(edge: CountingEdge) -> None:
-    for _ in range(20):
-        edge.get("/items/1")
+    edge.get_items(20)
     edge.wait_counted(20)
     edge.kill_mtail()
-    for _ in range(30):
-        edge.get("/items/1")
+    edge.get_items(30)
     edge.start_mtail()
     assert edge.wait_counted(30) == {("blue", "item", "2xx"): 30}, "a restart begins at zero with what waited"
 
 
 def test_a_reload_of_haproxy_counts_on(edge: CountingEdge) -> None:
-    for _ in range(10):
-        edge.get("/items/1")
+    edge.get_items(10)
     edge.wait_counted(10)
     edge.reload()
-    for _ in range(10):
-        edge.get("/items/1")
+    edge.get_items(10)
     edge.wait_counted(20)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from slo_file import declared
 from turnout.judge import records
 from turnout.judge.core import Judge
 from turnout.judge.counters import Counter, Delta, Tally, follow, in_flight_at
@@ -19,7 +20,6 @@ from turnout.judge.dispersion import overdispersion
 from turnout.judge.model import Pair, Scrape, Verdict
 from turnout.judge.replay import replay
 from turnout.judge.series import ColorCounter, Tick
-from turnout.slo import parse
 from turnout.slo.model import Objective
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -38,33 +38,9 @@ def test_a_recorded_release_whose_good_ones_lag_is_judged_by_what_happened(name,
     assert {j.verdict for j in judgements[1:]} <= {Verdict.CONTINUE, Verdict.PROMOTE}
 
 
-OPENSLO = """\
-apiVersion: openslo/v1
-kind: SLO
-metadata: {{name: avail}}
-spec:
-  service: shop
-  budgetingMethod: Occurrences
-  objectives: [{{target: 0.995}}]
-  indicator:
-    spec:
-      ratioMetric:
-        counter: true
-        {part}: {{metricSource: {{type: Prometheus, spec: {{query: responses_total}}}}}}
-        total: {{metricSource: {{type: Prometheus, spec: {{query: requests_total}}}}}}
-"""
-
-
-def declared(folder, part):
-    """Return the SLO whose numerator is `part`, good or bad."""
-    path = folder / f"{part}.yml"
-    path.write_text(OPENSLO.format(part=part), encoding="utf-8")
-    return parse.load(path)["avail"]
-
-
 @pytest.mark.parametrize(("part", "counts_good"), [("good", True), ("bad", False)])
 def test_an_slo_says_to_the_judge_which_counter_is_the_raw_one(part, counts_good, tmp_path):
-    assert declared(tmp_path, part).for_judge().counts_good is counts_good
+    assert declared(tmp_path, "avail", part).for_judge().counts_good is counts_good
 
 
 # --- the accounting -------------------------------------------------------------------------------------------------
@@ -242,7 +218,7 @@ def test_a_fault_of_a_fifth_is_found_as_soon_plus_what_may_be_in_flight(name):
 
 
 def test_answers_that_were_in_flight_when_counting_began_hide_no_bad_event(tmp_path):
-    counter = ColorCounter(declared(tmp_path, "good"))
+    counter = ColorCounter(declared(tmp_path, "avail", "good"))
     labels = frozenset({("color", "green")})
     for t, total, good in ((0, 100, 90), (1, 110, 110), (2, 130, 120), (3, 140, 130)):
         counter.feed(("haproxy", "edge1"), Tick(float(t), True, {labels: float(total)}, {labels: float(good)}))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slo_file import declared
 from turnout.errors import TurnoutError
 from turnout.judge import share
 from turnout.judge.core import Judge
@@ -21,7 +22,6 @@ from turnout.judge.release_page import render
 from turnout.judge.report import NO_SHARE, judgement_from, judgement_json, reason, share_line
 from turnout.judge.steps import Action, decide
 from turnout.judge.story import read
-from turnout.slo import parse
 from turnout.slo.model import Objective
 
 API = Objective("api", p0=0.005, largest_user=0.0001)
@@ -259,28 +259,4 @@ def test_a_largest_user_that_says_nothing_is_an_error_with_its_line(parsed, line
 
 @pytest.fixture
 def parsed(tmp_path):
-    def parse_with(annotations):
-        (tmp_path / "slo.yml").write_text(
-            f"""\
-apiVersion: openslo/v1
-kind: SLO
-metadata:
-  name: api
-  annotations:
-    {annotations}
-spec:
-  service: shop
-  budgetingMethod: Occurrences
-  objectives: [{{target: 0.995}}]
-  indicator:
-    spec:
-      ratioMetric:
-        counter: true
-        bad: {{metricSource: {{type: Prometheus, spec: {{query: errors_total}}}}}}
-        total: {{metricSource: {{type: Prometheus, spec: {{query: requests_total}}}}}}
-""",
-            encoding="utf-8",
-        )
-        return parse.load(tmp_path)["api"]
-
-    return parse_with
+    return lambda annotations: declared(tmp_path, "api", annotations=annotations)
