@@ -203,7 +203,9 @@ def reason(judgement: Judgement) -> str:
 def status_line(judgement: Judgement) -> str:
     """Return the one line a scrape that a person watches: share, requests, bad, E, time to promotion."""
     # Of one SLO, the one with the most bad events: figures of several are no ratio.
-    total, bad = max(((e.candidate.total, e.candidate.bad) for e in judgement.slos), key=lambda n: n[::-1])
+    total, bad = max(
+        ((e.candidate.total, e.candidate.bad) for e in judgement.slos), key=lambda n: n[::-1], default=(0.0, 0.0)
+    )
     eta_s = judgement.promotion_eta_s
     eta = "" if eta_s is None else f"  promotion in about {eta_s:.0f} s"
     return (
