@@ -157,8 +157,7 @@ class Ephemeral:
                 pass
             return cursor.fetchall() if cursor.description else []
         except psycopg.Error as error:
-            said = (str(error).strip().splitlines() or ["no reason"])[0]
-            raise EphemeralError(f"the database of the rehearsal gave no answer: {said}") from error
+            raise EphemeralError(f"the database of the rehearsal gave no answer: {_first_line(error)}") from error
 
     def dump(self) -> str:
         """Return the schema as `pg_dump` writes it, without what differs from run to run, and the tools' records."""
@@ -225,8 +224,8 @@ class Ephemeral:
                 cursor = session.execute(sql)
                 return cursor.fetchall() if cursor.description else []
         except psycopg.Error as error:
-            said = (str(error).strip().splitlines() or ["no reason"])[0]
-            raise EphemeralError(f"the database of the rehearsal could not be made: {said[:200]}") from None
+            said = _first_line(error)[:200]
+            raise EphemeralError(f"the database of the rehearsal could not be made: {said}") from None
 
     def _run(self, command: list) -> str:
         done = subprocess.run(
@@ -311,6 +310,10 @@ class LockWatch:
     def _note(self, key: tuple, seconds: float) -> None:
         name = (key[1], key[2])
         self.held[name] = max(self.held.get(name, 0.0), seconds)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no reason"])[0]
 
 
 def _name(text: str) -> str:

@@ -27,7 +27,7 @@ def _known(check: str) -> str:
 
 def _reason(text: str) -> str:
     if len(text.strip()) < MIN_REASON:
-        raise Wrong(f"{counted(len(text.strip()), 'character')}", f"at least {MIN_REASON}", "say why")
+        raise Wrong(counted(len(text.strip()), "character"), f"at least {MIN_REASON}", "say why")
     return text.strip()
 
 

@@ -126,8 +126,8 @@ class Model:
 
 def model(before: Iterable[Drill]) -> Model | None:
     """Return the model of the last `LOOK_BACK` drills that measured it, or None where there is none."""
-    drills = [drill for drill in before if costs(drill) is not None][-LOOK_BACK:]
-    known = [one for one in map(costs, drills) if one is not None]
+    measured = [(drill, one) for drill in before if (one := costs(drill)) is not None][-LOOK_BACK:]
+    known = [one for _, one in measured]
     if not known:
         return None
     rates = [one.wal_bytes_per_s for one in known if one.wal_bytes_per_s is not None]
@@ -139,8 +139,8 @@ def model(before: Iterable[Drill]) -> Model | None:
             median(one.replay_s_per_byte for one in known),
             max(rates) if rates else None,
         ),
-        max(drill.sizes.data_bytes or 0 for drill in drills),
-        max(drill.sizes.wal_bytes or 0 for drill in drills),
+        max(drill.sizes.data_bytes or 0 for drill, _ in measured),
+        max(drill.sizes.wal_bytes or 0 for drill, _ in measured),
     )
 
 

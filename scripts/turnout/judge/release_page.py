@@ -210,8 +210,8 @@ def _banner(found: Outcome) -> Html:
     return page.banner(found.kind, found.title, *found.words)
 
 
-def _facts(story: Story, found_: Settled | None) -> Html:
-    judgements = story.judgements[: found_.count] if found_ else ()
+def _facts(story: Story, end: Settled | None) -> Html:
+    judgements = story.judgements[: end.count] if end else ()
     blind = sum(1 for judgement in judgements if judgement.verdict is Verdict.BLIND)
     colors = None
     if "candidate" in story.facts:
@@ -224,10 +224,10 @@ def _facts(story: Story, found_: Settled | None) -> Html:
         "Started": None if started is None else f"{started.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
         "Colors": colors,
     }
-    if found_:
+    if end:
         found |= {
             "Judged for": seconds(judgements[-1].t_s - judgements[0].t_s),
-            "Highest share": share(max(found_.share_bp, *(judgement.share_bp for judgement in judgements))),
+            "Highest share": share(max(end.share_bp, *(judgement.share_bp for judgement in judgements))),
             "Share of requests": share_line(judgements),
             "Scrapes": f"{many(len(judgements))}, of which {many(blind)} could not be judged",
         }

@@ -36,7 +36,7 @@ class Point:
 
     def __str__(self) -> str:
         before = {None: "migrations not known", 0: "no migration was to come", 1: "1 migration was to come"}.get(
-            self.pending, f"{self.pending} {'migration was' if self.pending == 1 else 'migrations were'} to come"
+            self.pending, f"{self.pending} migrations were to come"
         )
         return f"{self.name} of {self.at} ({before})"
 
