@@ -21,6 +21,8 @@ from ansible_collections.turnout.ops.plugins.module_utils.slot_files import (
     SYSTEMCTL_TIMEOUT_S,
     Places,
     SlotError,
+    command_library,
+    commands_in,
     discard,
     is_complete,
     is_own_unit,
@@ -223,6 +225,7 @@ def activate(places: Places, params: dict, *, check: bool) -> dict:
     if check:
         return result | {"displaced": before.release_id, "reloaded": False, "diff": diff(before, after)}
     if changes:
+        refuse_under_commands(places, color)
         if record is None or stale:
             keep_aside(places, color, before, release_id)
         elif record.get("candidate") != release_id:
@@ -233,6 +236,26 @@ def activate(places: Places, params: dict, *, check: bool) -> dict:
     reloaded = reload_if_wanted(places)
     displaced = (kept_record(places, color) or {}).get("release_id")
     return result | {"displaced": displaced, "reloaded": reloaded, "diff": diff(before, after)}
+
+
+def refuse_under_commands(places: Places, color: str) -> None:
+    """Raise `SlotError` while a person's command runs in a color: it would go on with another release's files."""
+    library = command_library(places)
+    found = commands_in(places, color)
+    if library and found:
+        raise SlotError(
+            "command-runs",
+            f"a command of turnout run still runs: {'; '.join(library.told(one) for one in found)}",
+            "a color that nothing runs in, before another release stands in it",
+            f"wait for its end, or end it: turnout run --stop {found[0].get('id')}@HOST (this host)",
+        )
+
+
+def end_commands(places: Places, color: str) -> None:
+    """End the commands in a color whose release is taken away: a way back waits for nobody."""
+    library = command_library(places)
+    if library:
+        library.stop_color(places.service, color)
 
 
 def restore(places: Places, params: dict, *, check: bool) -> dict:
@@ -259,6 +282,7 @@ def restore(places: Places, params: dict, *, check: bool) -> dict:
     if check:
         return result
     if changes:
+        end_commands(places, color)
         apply_slot(places, color, before, after)
     result["reloaded"] = reload_if_wanted(places)
     if record is not None and not stale:

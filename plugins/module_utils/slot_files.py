@@ -252,6 +252,22 @@ def fence_library(places: Places):
         return None
 
 
+def command_library(places: Places):
+    """Return the module turnout_host.commands of this host, None where it was not laid."""
+    if fence_library(places) is None:
+        return None
+    try:
+        return importlib.import_module("turnout_host.commands")
+    except ImportError:  # laid by an older Turnout
+        return None
+
+
+def commands_in(places: Places, color: str = "*") -> list[dict]:
+    """Return the commands of `turnout run` that run, in a color or in both; none where this host cannot run any."""
+    library = command_library(places)
+    return library.in_color(places.service, color, str(places.root)) if library else []
+
+
 def run(arguments: list[str], *, timeout_s: float | None = None, still=None) -> subprocess.CompletedProcess:
     """Run a program and return what it did; a missing program is a `SlotError`.
 

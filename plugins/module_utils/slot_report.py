@@ -19,6 +19,7 @@ from ansible_collections.turnout.ops.plugins.module_utils.slot_files import (
     SYSTEMCTL_TIMEOUT_S,
     Places,
     SlotError,
+    commands_in,
     fence_library,
     is_complete,
     last_line,
@@ -28,6 +29,7 @@ from ansible_collections.turnout.ops.plugins.module_utils.slot_files import (
 from ansible_collections.turnout.ops.plugins.module_utils.slot_laying import laid_releases
 
 BOOT = "multi-user.target.wants"  # below the units' folder: what starts with the host, and ought to run
+COMMAND_KEYS = ("id", "color", "release_id", "actor", "begun_at", "shown")  # what is told of a person's command
 YOUNG_S = 60  # a process that was restarted and has run for less is told: it may end again
 UNIT_PROPERTIES = {
     "LoadState": "load",
@@ -51,6 +53,7 @@ def info(places: Places, params: dict) -> dict:
         "changed": False,
         "colors": {color: color_info(places, color) for color in COLORS},
         "fenced_by": fenced_by(places),
+        "commands": [{key: one.get(key) for key in COMMAND_KEYS} for one in commands_in(places)],
         "laid": laid_releases(places),
         "complete": is_complete(places, params["release_id"]),
         "units": told_units(places, params["unit_names"]),

@@ -96,6 +96,7 @@ def decide(
             faults += _prepared(name, host)
             faults += _room(name, host, manifest, limits)
             faults += _ports_free(name, host, service, candidate)
+            faults += _commands(name, host, candidate)
     faults += _clocks(hosts, asked_s, limits)
     return Decision(candidate, stable, record.get("release"), already, tuple(faults), bool(held), tuple(notes))
 
@@ -217,6 +218,20 @@ def _release_of(edge: Facts, color: str | None) -> str | None:
     record = (edge.get("releases") or {}).get(color) or {}
     release = record.get("release")
     return str(release) if release else None
+
+
+def _commands(name: str, host: Facts, candidate: str) -> list[Fault]:
+    """Return the commands of `turnout run` that still run where the release would go."""
+    return [
+        Fault(
+            name,
+            f"a command of {one.get('actor')} runs in {candidate} ({' '.join(one.get('shown') or ())[:80]})",
+            "a color that nothing runs in",
+            f"wait for its end, or end it: turnout run --stop {one.get('id')}@{name}",
+        )
+        for one in host.get("commands") or ()
+        if one.get("color") == candidate
+    ]
 
 
 def _serves(edge: Facts, manifest: Manifest) -> bool:

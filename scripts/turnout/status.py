@@ -87,6 +87,7 @@ def _host(host: Facts | None) -> dict[str, Any] | None:
             for name, unit in (host.get("units") or {}).items()
             if unit.get("fault")
         },
+        "commands": list(host.get("commands") or ()),
         "disk_free_bytes": (host.get("disk") or {}).get("free_bytes"),
     }
 
@@ -106,6 +107,15 @@ def _unfinished(edges: Iterable[Facts]) -> list[dict[str, Any]]:
         for entry in edge.get("unfinished") or []:
             runs.setdefault(entry["run"], dict(entry))
     return list(runs.values())
+
+
+def _commands(hosts: Mapping[str, Facts | None]) -> list[str]:
+    """Return a line for each command of `turnout run` that runs."""
+    return [
+        f"  command {one['id']}@{name} runs in {one['color']}, by {one['actor']}: {' '.join(one['shown'] or ())[:80]}"
+        for name, host in hosts.items()
+        for one in (host or {}).get("commands") or ()
+    ]
 
 
 def render(status: Facts) -> str:
@@ -132,7 +142,7 @@ def render(status: Facts) -> str:
         running = sorted(unit.removesuffix(".service") for unit, state in host["units"].items() if state == "active")
         slots = [_slot(host["colors"].get(color)) for color in ("blue", "green")]
         rows.append((name, *slots, " ".join(running) or "none"))
-    lines += ["", *columns(rows), *_failed(status["hosts"]), ""]
+    lines += ["", *columns(rows), *_failed(status["hosts"]), *_commands(status["hosts"]), ""]
     known = status["agree"] is not None
     lines.append(f"lock        {_lock(status.get('lock') or {}) if known else NOT_KNOWN}")
     schema = status.get("schema")
@@ -216,6 +226,8 @@ def _entry(entry: Facts) -> str:
     what = entry.get("kind", "?")
     place = entry.get("to") or {"release": entry.get("release"), "color": entry.get("color")}
     where = f" on {place['color']}" if place.get("color") else ""
+    if what == "command":
+        where = f"{where}: {str(entry.get('command'))[:60]}; {entry.get('id')}, by {entry.get('actor')}"
     about = _drill(entry) if what == "drill" else f"{place.get('release') or '-'}{where}"
     return f"{entry.get('ts', '')}  {what}  {about}  run {entry.get('run')}"
 

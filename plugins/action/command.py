@@ -1,0 +1,73 @@
+"""Run a command in the color in service: decide which that is, begin it on the host, and say how to connect to it."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from ansible.plugins.action import ActionBase
+from turnout.controller_action import plain
+from turnout.errors import TurnoutError
+from turnout.in_service import color_in_service
+
+PROGRAM = "/usr/local/sbin/turnout-run"
+
+
+class ActionModule(ActionBase):
+    """Add to the module's options what only the controller knows; write what the client needs to `hand_over`."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = False
+    _supports_async = False
+
+    def run(self, tmp=None, task_vars=None):
+        """Return what the module returned on the host."""
+        result = super().run(tmp, task_vars)
+        options = dict(self._task.args)
+        hand_over, edges = options.pop("hand_over", None), plain(options.pop("edges", {}))
+        state = options.get("state", "begun")
+        try:
+            if hand_over:
+                argv = self._argv(options["id"])
+            if state == "begun":
+                options["color"], options["release_id"] = color_in_service(edges)
+                options["client_uid"] = self._client_uid()
+        except TurnoutError as error:
+            return {**result, "failed": True, "msg": str(error), **error.as_dict()}
+        result |= self._execute_module("turnout.ops.command", module_args=options, task_vars=task_vars)
+        if hand_over and not result.get("failed"):
+            told = {
+                "argv": argv,
+                "host": task_vars["inventory_hostname"],
+                **{key: result.get(key) for key in ("record", "running", "output")},
+            }
+            descriptor = os.open(hand_over, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump(plain(told), file)
+        return result
+
+    def _client_uid(self) -> int:
+        """Return the user that the connection logs in as: it may attach, without becoming anybody."""
+        said = self._low_level_execute_command("id -u", sudoable=False)
+        uid = str(said.get("stdout", "")).split()[-1:]
+        return int(uid[0]) if uid and uid[0].isdigit() else 0
+
+    def _argv(self, ident: str) -> list[str]:
+        """Return the words that connect a client, by the connection that Ansible uses. Raises TurnoutError."""
+        attach = [PROGRAM, "attach", ident]
+        connection = self._connection
+        kind = connection.transport
+        if kind == "local":
+            return attach
+        password = kind == "ssh" and (connection.get_option("password") or self._play_context.password)
+        if kind != "ssh" or password:
+            raise TurnoutError(
+                "run-connection",
+                observed="the host is reached by a password" if password else f"the connection plugin {kind}",
+                expected="a connection by ssh with a key, which a client can use beside Ansible",
+                remedy="ansible_connection: ssh, and ansible_ssh_private_key_file or a key in ssh-agent",
+            )
+        host = connection.get_option("host") or connection._play_context.remote_addr
+        # Ansible's own command: whatever ansible.cfg and the inventory say of it counts here too.
+        words = connection._build_command(connection.get_option("ssh_executable"), "ssh", "-T", host, " ".join(attach))
+        return [os.fsdecode(word) for word in words]
