@@ -182,8 +182,9 @@ def _begin(words: Sequence[str], host: str, timeout_s: int, detach: bool, option
         end = Attached(told["argv"], name, terminal=terminal is not None, follow=False).run()
     except KeyboardInterrupt as stopped:
         return 128 + int(stopped.args[0])
-    if end.get("result") not in (None, "success", "exit-code", "signal"):
-        click.echo(f"turnout run {name}: {_how(end)}", err=True)
+    if end.get("why") or end.get("result") not in ("success", "exit-code", "signal"):
+        with contextlib.suppress(OSError):  # of a terminal that was closed
+            click.echo(f"turnout run {name}: {_how(end)}", err=True)
     return int(end.get("rc", 1))
 
 

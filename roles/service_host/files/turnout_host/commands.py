@@ -125,7 +125,8 @@ def program_of(word: str, properties: list[tuple[str, str]], search: str, root: 
     for place in places:
         path = os.path.join(seen_root, place.lstrip("/"))
         # A link inside an image is not followed: it leads to a place of the image, not of this host.
-        if os.path.islink(path) or (os.path.isfile(path) and os.access(path, os.X_OK)):
+        inside = "RootDirectory" in last and os.path.islink(path)
+        if inside or (os.path.isfile(path) and os.access(path, os.X_OK)):
             return place
     there = [place for place in places if os.path.lexists(os.path.join(seen_root, place.lstrip("/")))]
     raise CommandError(
@@ -151,10 +152,8 @@ def shown_words(words: list[str], secrets: list[tuple[str, str]]) -> list[str]:
     return shown
 
 
-def exit_code(result: str, code: str, status: str) -> int:
+def exit_code(code: str, status: str) -> int:
     """Return a command's exit code from what systemd says of its end (systemd.exec(5), "$EXIT_CODE")."""
-    if result == "timeout":
-        return TIMED_OUT
     if code == "exited":
         return int(status) if status.isdigit() else 1
     try:
@@ -295,7 +294,8 @@ def begin(request: Record, root: str = "/") -> Record:
         search = _path_of(service, color, properties, root)
         program = program_of(words[0], properties, search, root)
         try:
-            secrets = said.secrets_of(service, color, root)
+            found = said.secrets_of(service, color, root)
+            secrets = [one for one in found if not one[1].startswith("TURNOUT_")]  # color, release, service
         except OSError:
             secrets = []
         record = {
@@ -389,6 +389,9 @@ def _start_watch(given: Record) -> None:
 def ended(service: str, ident: str, environment: dict[str, str]) -> None:
     """Put on record how a command ended: called by its unit (ExecStopPost=), whatever became of its watch."""
     result, code, status = (environment.get(name, "") for name in ("SERVICE_RESULT", "EXIT_CODE", "EXIT_STATUS"))
-    rc = exit_code(result, code, status)
-    record: Record = {"rc": rc, "result": result, "ended_at": time.time()}
+    began = read(service, ident)
+    record: Record = {"rc": exit_code(code, status), "result": result, "ended_at": time.time()}
+    if result == "timeout":  # of a stop that took too long, or of the command's own limit
+        over = time.time() >= float(str(began["begun_at"])) + float(str(began["timeout_s"]))
+        record |= {"rc": TIMED_OUT} if over else {"result": "signal"}
     write(folder_of(service, ident), "ended.json", record)
