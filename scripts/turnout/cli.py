@@ -31,11 +31,7 @@ GROUPS: dict[str, tuple[str, str, str]] = {
         "Judge recorded releases again, and report them.",
     ),
     "release": ("turnout.release.cli", "release", "Build, sign, publish and verify releases."),
-    "run": (
-        "turnout.command.service_command",
-        "command",
-        "Run a command of the service in the color in service.",
-    ),
+    "run": ("turnout.command.service_command", "command", ENTRIES["run"].what),
     "schema": ("turnout.key_docs", "command", "Print the JSON Schema of a file that people write, for editors."),
     "slo": ("turnout.slo.cli", "slo", "Check SLOs, and write Prometheus rules from them."),
 }

@@ -17,12 +17,13 @@ from harness import APPS, BIN, EDGES, OTHER, ROOT, Turnout
 HOST = APPS[0]
 # What an exposed process is held by; the environment's variables and folders with it.
 HELD_BY = (
-    "User Group WorkingDirectory EnvironmentFiles Environment ProtectSystem ProtectHome PrivateTmp PrivateDevices"
-    " CapabilityBoundingSet AmbientCapabilities NoNewPrivileges SystemCallFilter SystemCallErrorNumber"
-    " SystemCallArchitectures RestrictAddressFamilies RestrictNamespaces RestrictRealtime RestrictSUIDSGID UMask"
-    " LimitNOFILE ProtectProc ProtectClock ProtectHostname ProtectKernelLogs ProtectKernelModules"
-    " ProtectKernelTunables ProtectControlGroups LockPersonality RemoveIPC StateDirectory RootDirectory"
-).split()
+    *("User", "Group", "WorkingDirectory", "EnvironmentFiles", "Environment", "StateDirectory", "RootDirectory"),
+    *("ProtectSystem", "ProtectHome", "PrivateTmp", "PrivateDevices", "ProtectProc", "ProtectClock"),
+    *("ProtectHostname", "ProtectKernelLogs", "ProtectKernelModules", "ProtectKernelTunables"),
+    *("ProtectControlGroups", "LockPersonality", "RemoveIPC", "NoNewPrivileges", "CapabilityBoundingSet"),
+    *("AmbientCapabilities", "SystemCallFilter", "SystemCallErrorNumber", "SystemCallArchitectures", "UMask"),
+    *("RestrictAddressFamilies", "RestrictNamespaces", "RestrictRealtime", "RestrictSUIDSGID", "LimitNOFILE"),
+)
 SLEEPS = ("/bin/sh", "-c", "echo begun; exec sleep 4321")
 
 
@@ -194,7 +195,9 @@ def test_a_terminal_is_a_terminal(turnout: Turnout) -> None:
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(ROOT)
-        os.execve(BIN / "turnout", words("/bin/bash", "--norc", "-i"), turnout.env() | {"TERM": "vt100"})
+        os.execve(  # noqa: S606
+            BIN / "turnout", words("/bin/bash", "--norc", "-i"), turnout.env() | {"TERM": "vt100"}
+        )
     said = bytearray()
 
     def until(text: bytes, limit_s: float = 40) -> None:

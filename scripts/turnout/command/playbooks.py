@@ -65,6 +65,7 @@ ENTRIES = {
         ("further=true", "one release further back, where it is still warm"),
         ("'break_glass=\"a reason\"'", "although the target is refused; journalled"),
         ("scheduler_home=HOST", "with break_glass: start the scheduler there"))),
+    "run": Entry("run", "Run a command of the service in the color in service."),
     "schedule": Entry("schedule", "Let backups, drills and checks run by themselves.", (
         ("schedule_with=cron", "/etc/cron.d instead of systemd timers"),)),
     "site": Entry("site", "Install and configure what a release stands on; --tags for one part of it."),

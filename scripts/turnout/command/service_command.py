@@ -77,6 +77,8 @@ def command(  # noqa: PLR0917 - each an option, given by its name
     \b
     turnout run -- bin/manage createsuperuser
     turnout run -- /bin/sh -c 'echo "$DATABASE_URL" | wc -c'
+
+    Begun by: ansible-playbook turnout.ops.run
     """
     words = list(ctx.meta["words"])
     named = attach or show or stop
@@ -209,9 +211,10 @@ def _how(record: dict[str, Any]) -> str:
         return f"ended with {record.get('rc', 'no exit code')}: {record['why']}"
     if record.get("result") == "timeout":
         return f"ended after its limit of {record['timeout_s']} s (--timeout)"
-    return (
-        f"ended with {record['rc']} ({record['result']})" if "rc" in record else "its end is not on record (a reboot?)"
-    )
+    if "rc" not in record:
+        return "its end is not on record (a reboot?)"
+    more = "" if record.get("result") in {None, "success", "exit-code"} else f" ({record['result']})"
+    return f"ended with {record['rc']}{more}"
 
 
 def _lines(record: dict[str, Any], *, running: bool) -> str:

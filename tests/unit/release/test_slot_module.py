@@ -836,6 +836,64 @@ printf 'Id=b.service\\nLoadState=not-found\\nActiveState=inactive\\nSubState=dea
     assert len(host.systemctl_log.read_text().splitlines()) == 1
 
 
+COMMAND = "20261130-093612-a1b2"
+
+
+def run_a_command(host: Host, color: str) -> None:
+    """Have a person's command run in a color: systemctl lists its unit until it is told to stop it."""
+    kept = host.root / "var/lib/turnout-slots/shop/commands" / COMMAND
+    kept.mkdir(parents=True)
+    record = {"id": COMMAND, "color": color, "actor": "ann", "release_id": "r", "shown": ["bin/manage", "shell"]}
+    (kept / "record.json").write_text(json.dumps(record | {"secret": SECRET}))
+    unit = f"shop-run@{color}-{COMMAND}.service"
+    systemctl = host.systemctl_log.parent / "programs/systemctl"
+    systemctl.write_text(
+        f"""#!/bin/sh
+echo "$@" >> {host.systemctl_log}
+case "$1 $*" in
+  stop*) touch {host.root}/stopped;;
+  list-units*{color}-*|list-units*"@*-"*) [ -e {host.root}/stopped ] || echo "{unit} loaded active running";;
+esac
+"""
+    )
+
+
+def test_a_color_in_which_a_command_runs_gets_no_other_release(host):
+    host.activate(host.lay("1.0.0"))
+    second = host.lay("1.1.0")
+    run_a_command(host, "green")
+    before = host.picture()
+    assert host.fails("active", release_id=second, color="green", environment="A=1\n") == "command-runs"
+    assert host.picture() == before
+    host.activate(second, "blue")
+
+
+def test_the_release_that_stands_there_is_stood_there_again_under_a_command(host):
+    first = host.lay("1.0.0")
+    host.activate(first)
+    run_a_command(host, "green")
+    assert host.activate(first)["changed"] is False
+
+
+def test_a_way_back_ends_the_commands_of_the_color_that_it_changes(host):
+    host.activate(host.lay("1.0.0"))
+    second = host.lay("1.1.0")
+    host.activate(second)
+    run_a_command(host, "green")
+    host.do("restored", release_id=second, color="green")
+    unit = f"shop-run@green-{COMMAND}.service"
+    assert f"stop {unit} shop-run-watch@green-{COMMAND}.service" in host.systemctl_log.read_text()
+
+
+def test_info_tells_the_commands_that_run(host):
+    assert host.do("info")["commands"] == []
+    run_a_command(host, "green")
+    (told,) = host.do("info")["commands"]
+    assert (told["id"], told["color"], told["actor"], told["shown"]) == (
+        COMMAND, "green", "ann", ["bin/manage", "shell"],
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("said", "at_boot", "fault"),
     [

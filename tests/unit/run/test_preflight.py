@@ -362,3 +362,13 @@ def test_no_fault_means_that_both_releases_run_on_the_schema_afterwards(
     after = state_after(release, state)
     fits = runs_on(release.schema, after) and after.last_contract <= stable_max
     assert bool(faults) != fits
+
+
+def test_a_command_of_a_person_in_the_color_to_lay_into_is_a_fault_and_one_elsewhere_is_none() -> None:
+    command = {"id": "20261130-093612-a1b2", "actor": "ann", "shown": ["bin/manage", "shell"]}
+    for color, count in (("blue", 0), ("green", 1)):
+        faults = judge(hosts={"app1": a_host(), "app2": {**a_host(), "commands": [{**command, "color": color}]}}).faults
+        assert len(faults) == count
+    (fault,) = faults
+    assert (fault.path, fault.observed) == ("app2", "a command of ann runs in green (bin/manage shell)")
+    assert "turnout run --stop 20261130-093612-a1b2@app2" in fault.remedy

@@ -81,3 +81,14 @@ def test_a_unit_that_fails_is_told_with_its_last_lines() -> None:
     ]
     assert "       (read them there: journalctl -u sample-worker@blue-2.service -n 50)" in lines
     assert not any("sample-api@blue on app1 FAILED" in line for line in lines)
+
+
+def test_a_command_that_runs_is_told_and_so_is_one_in_the_ledger() -> None:
+    command = {"id": "20261130-093612-a1b2", "color": "blue", "actor": "ann", "shown": ["bin/manage", "shell"]}
+    entry = {"ts": "t", "kind": "command", "release": "1.0.0-abc", "color": "blue", "run": "r", "id": "1@app1",
+             "command": "bin/manage shell"}  # fmt: skip
+    text = render(
+        collect({"edge1": {"stable": "blue", "agree": True, "ledger": [entry]}}, {"app1": {"commands": [command]}})
+    )
+    assert "command 20261130-093612-a1b2@app1 runs in blue, by ann: bin/manage shell" in text
+    assert "command  1.0.0-abc on blue: bin/manage shell; 1@app1" in text

@@ -33,6 +33,7 @@ SILENT_S = 20.0
 FIRST_S = 30.0  # until the first client has come
 CLOSING_S = 5.0  # that the last bytes to a client may take
 TICK_S = 1.0
+AGAIN_S = 0.2
 SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -127,6 +128,8 @@ class Watch:
         self.terminal: tuple[int, int] | None = None
         self.why = ""
         self.stopping = False
+        self.signals: list[int] = []
+        self.again_s = 0.0
         self.began_s = time.monotonic()
 
     # What is done with the command --------------------------------------------------------------------------------
@@ -170,7 +173,7 @@ class Watch:
     def signal(self, number: int) -> None:
         """Send a signal to all processes of the command; SIGTERM and SIGHUP end it in any case."""
         if number in SIGNALS and number != signal.SIGTERM:  # which `stop` sends
-            subprocess.run(["systemctl", "kill", f"--signal={number}", self.unit], capture_output=True, check=False)
+            self.signals.append(number)
         if number in (signal.SIGTERM, signal.SIGHUP):
             self.stop(f"its client got {signal.Signals(number).name}")
 
@@ -178,7 +181,20 @@ class Watch:
         """Have systemd end the command; its output is read meanwhile."""
         if not self.stopping:
             self.stopping, self.why = True, why
-            subprocess.Popen(["systemctl", "stop", "--no-block", self.unit], stderr=subprocess.DEVNULL)
+
+    def deliver(self) -> None:
+        """Tell systemd what is to become of the command, again where its unit was only about to start."""
+        if self.process is None or time.monotonic() < self.again_s:
+            return
+        while self.signals:
+            words = ["systemctl", "kill", f"--signal={self.signals[0]}", self.unit]
+            if subprocess.run(words, capture_output=True, check=False).returncode:
+                self.again_s = time.monotonic() + AGAIN_S
+                return
+            self.signals.pop(0)
+        if self.stopping:
+            subprocess.run(["systemctl", "stop", "--no-block", self.unit], capture_output=True, check=False)
+            self.again_s = time.monotonic() + 2 * TICK_S
 
     def gone(self) -> None:
         """Note that the client is gone."""
@@ -263,7 +279,7 @@ class Watch:
             reading += self.outputs
         if self.to_input and self.input is not None:
             writing.append(self.input)
-        ready, free, _ = select.select(reading, writing, [], TICK_S)
+        ready, free, _ = select.select(reading, writing, [], AGAIN_S if self.signals else TICK_S)
         for descriptor in [one for one in ready if isinstance(one, int)]:
             self.drain(descriptor)
         try:
@@ -277,6 +293,7 @@ class Watch:
         except (OSError, ValueError):
             self.gone()
         self.feed()
+        self.deliver()
         if listening in ready:
             self.welcome(listening.accept()[0])
 
