@@ -19,6 +19,10 @@ class ActionModule(ActionBase):
     TRANSFERS_FILES = False
     _supports_check_mode = False
     _supports_async = False
+    _VALID_ARGS = frozenset({
+        "state", "service", "id", "edges", "hand_over", "color", "release_id", "client_uid", "words", "actor", "terminal",
+        "timeout_s", "detach",
+    })  # fmt: skip
 
     def run(self, tmp=None, task_vars=None):
         """Return what the module returned on the host."""
@@ -35,7 +39,7 @@ class ActionModule(ActionBase):
         except TurnoutError as error:
             return {**result, "failed": True, "msg": str(error), **error.as_dict()}
         result |= self._execute_module("turnout.ops.command", module_args=options, task_vars=task_vars)
-        if hand_over and not result.get("failed"):
+        if hand_over and "record" in result:
             told = {
                 "argv": argv,
                 "host": task_vars["inventory_hostname"],

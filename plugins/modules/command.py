@@ -46,8 +46,8 @@ options:
   timeout_s: {description: Seconds that it may take., type: int, default: 3600}
   detach: {description: Whether it goes on without a client., type: bool, default: false}
 attributes:
-  check_mode: {support: none}
-  diff_mode: {support: none}
+  check_mode: {support: none, description: It is skipped.}
+  diff_mode: {support: none, description: There is nothing to show.}
 """
 
 EXAMPLES = r"""

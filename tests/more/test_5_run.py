@@ -241,7 +241,7 @@ def test_a_release_waits_for_a_command_in_the_color_that_it_needs(turnout: Turno
         refused = turnout.deploy("1.0.0", "-e", "again=test")
         assert refused.rc != 0
         assert f"runs in {color}" in refused.out, refused.tail
-        assert f"turnout run --stop {name}" in refused.out, refused.tail
+        assert f"--stop {name}" in refused.out, refused.tail
         assert process.poll() is None
         back = turnout.rollback()
         assert back.rc == 0, back.tail

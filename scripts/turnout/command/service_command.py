@@ -23,7 +23,7 @@ from turnout.ansible_options import program
 from turnout.command import run
 from turnout.command.attached import Attached, terminal_of
 from turnout.command.playbooks import COLLECTION
-from turnout.command.words import asks_or_tells_all, split
+from turnout.command.words import asks_or_tells_all, given, split
 from turnout.errors import TurnoutError
 from turnout.service.commands import CommandError, check_program
 
@@ -113,6 +113,13 @@ def check_options(options: Sequence[str], words: Sequence[str], named: Sequence[
             observed="turnout run: " + ("no command" if not named else "a command and an ID, or several IDs"),
             expected="a command behind `--`, or one of --attach, --show and --stop",
             remedy="turnout run -- COMMAND, such as: turnout run -- bin/manage createsuperuser",
+        )
+    if given(ansible, "-C", "--check"):
+        raise TurnoutError(
+            "run-check",
+            observed="turnout run: --check",
+            expected="a command that is run, or none",
+            remedy="take --check away; what the command itself would do, only it can tell",
         )
     if asks_or_tells_all(ansible):
         raise TurnoutError(

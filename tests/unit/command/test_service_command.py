@@ -76,6 +76,7 @@ def test_one_that_has_ended_is_told_with_its_output(played: list[dict[str, Any]]
         (("--show", "20261130-093612-a1b2"), "run-id"),
         (("--show", "app1"), "run-id"),
         (("-K", "--", "bin/manage"), "run-asks"),
+        (("--check", "--", "bin/manage"), "run-check"),
         (("-vvv", "--", "bin/manage"), "run-asks"),
         (("--", ""), "run-words"),
         (("--", "bin/manage shell"), "run-words"),

@@ -83,17 +83,16 @@ class Bed:
             "python": sys.executable,
             "slow_s": 0.0,
         }
+        self.env = {**os.environ, "PATH": f"{self.programs}:{os.environ['PATH']}"}
+        self.watch: subprocess.Popen[bytes] | None = None
+        self.clients: list[subprocess.Popen[bytes]] = []
         self.lay()
 
     def lay(self, slow_s: float = 0.0) -> None:
         """Lay the stand-ins; the unit starts after `slow_s`."""
-        self.names["slow_s"] = slow_s
         for name, text in (("systemd-run", SYSTEMD_RUN), ("systemctl", SYSTEMCTL)):
-            (self.programs / name).write_text(text.format(**self.names))
+            (self.programs / name).write_text(text.format(**self.names | {"slow_s": slow_s}))
             (self.programs / name).chmod(0o755)
-        self.env = {**os.environ, "PATH": f"{self.programs}:{os.environ['PATH']}"}
-        self.watch: subprocess.Popen[bytes] | None = None
-        self.clients: list[subprocess.Popen[bytes]] = []
 
     def begin(self, *words: str, detach: bool = False, first_s: float = 20.0) -> None:
         record: dict[str, Any] = {
