@@ -20,8 +20,8 @@ class ActionModule(ActionBase):
     _supports_check_mode = False
     _supports_async = False
     _VALID_ARGS = frozenset({
-        "state", "service", "id", "edges", "hand_over", "color", "release_id", "client_uid", "words", "actor", "terminal",
-        "timeout_s", "detach",
+        "state", "service", "id", "edges", "hand_over", "color", "release_id", "client_uid", "words", "actor",
+        "terminal", "timeout_s", "detach",
     })  # fmt: skip
 
     def run(self, tmp=None, task_vars=None):
