@@ -25,8 +25,10 @@ options:
       - C(laid) unpacks O(src).
       - C(verified) has systemd read the units that a laid release would have in O(color), and looks for their programs.
         It fails with systemd's own lines, and changes nothing.
-      - C(active) stands O(release_id) in O(color), keeping what stood there aside.
-      - C(restored) puts back what C(active) displaced; without anything kept it changes nothing.
+      - C(active) stands O(release_id) in O(color), keeping what stood there aside. Refused while a command of
+        C(turnout run) runs there (error code C(command-runs)).
+      - C(restored) puts back what C(active) displaced, and ends commands that run there; without anything kept it
+        changes nothing.
       - C(settled) forgets what C(active) displaced.
       - C(pruned) removes old releases; never one that stands in a color or is kept aside.
     type: str
@@ -194,6 +196,11 @@ fenced_by:
   description: The newest run that changed this host, as C(run) and C(fence); null where none is known.
   returned: state is info
   type: dict
+commands:
+  description: The commands of C(turnout run) that run, with C(id), C(color), C(actor) and the words that may be seen.
+  returned: state is info
+  type: list
+  elements: dict
 changes:
   description: Names of what changed.
   returned: state is active or restored
