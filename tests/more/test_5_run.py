@@ -24,6 +24,7 @@ HELD_BY = (
     *("AmbientCapabilities", "SystemCallFilter", "SystemCallErrorNumber", "SystemCallArchitectures", "UMask"),
     *("RestrictAddressFamilies", "RestrictNamespaces", "RestrictRealtime", "RestrictSUIDSGID", "LimitNOFILE"),
 )
+STARTED: list[subprocess.Popen[str]] = []  # clients; a test that failed leaves its own behind
 SLEEPS = ("/bin/sh", "-c", "echo begun; exec sleep 4321")
 
 
@@ -39,6 +40,9 @@ def laid(turnout: Turnout) -> None:
 def nothing_left(turnout: Turnout) -> Iterator[None]:
     """Hold every test to this: no unit, no process, no file in /run is left half a minute later."""
     yield
+    for process in STARTED:
+        process.kill()
+    STARTED.clear()
     deadline = time.monotonic() + 35
     while left := turnout.ssh(
         HOST,
@@ -67,8 +71,9 @@ def start(turnout: Turnout, *command: str) -> tuple[subprocess.Popen[str], str]:
     """Start a command that first says `begun`; return it and its id."""
     process = subprocess.Popen(
         words(*command), cwd=ROOT, env=turnout.env(), stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+    STARTED.append(process)
     assert process.stdout is not None
     assert process.stderr is not None
     assert process.stdout.readline() == "begun\n", process.stderr.read()
