@@ -1,6 +1,7 @@
 """make bench-canary: judged releases on the lab under real traffic, sound ones and faulty ones.
 
-Ten releases of each kind (RUNS=n for fewer, KINDS=a,b for some of them) at 200 requests/s and 1 s scrapes, without
+Ten releases of each kind (RUNS=n for fewer, KINDS=a,b for some of them; GOOD=late has availability counted by good
+answers, of requests that were counted when they began) at 200 requests/s and 1 s scrapes, without
 synthetic probes. A sound one must reach 100 % and stay; 20 s of it are watched. One with 100 %, 20 % or 5 % of 5xx from
 the first step on, one that answers slowly, one that fails its jobs only, and one that turns bad ten seconds after 100 %
 must each be rolled back, with no failed request of anybody else's.
@@ -16,6 +17,7 @@ import gzip
 import json
 import math
 import os
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -23,7 +25,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 TESTS = Path(__file__).resolve().parents[1]
+ROOT = TESTS.parent
 sys.path.insert(0, str(TESTS / "lab"))
 
 from harness import Run, Turnout, provisioned, sample_digest
@@ -32,6 +37,7 @@ from turnout.judge.constants import DEFAULT
 
 RUNS = int(os.environ.get("RUNS", "10"))
 RATE = float(os.environ.get("RATE", "200"))
+GOOD_LATE = os.environ.get("GOOD") == "late"
 SLOW_MS = 600.0
 SLOW_S = 0.4  # an answer of the slow release that took longer is a bad one; both latency bounds are below
 FIRST_SHARE = 0.05
@@ -95,6 +101,25 @@ def version_of(kind: Kind, number: int) -> str:
     return f"9.{[k.name for k in KINDS].index(kind.name)}.{int(time.time()) % 10_000_000}{number}"
 
 
+def objectives(turnout: Turnout) -> str:
+    """Return the folder of SLO files: the lab's, or with GOOD=late ones that count good events after their total."""
+    lab = ROOT / "inventories" / "lab" / "slos"
+    if not GOOD_LATE:
+        return "slos"
+    folder = turnout.work / "slos-good-late"
+    shutil.copytree(lab, folder, dirs_exist_ok=True)
+    file = folder / "api-availability.yml"
+    slo = yaml.safe_load(file.read_text())
+    ratio = slo["spec"]["indicator"]["spec"]["ratioMetric"]
+    bad, total = ratio.pop("bad")["metricSource"], ratio["total"]["metricSource"]
+    users = total["spec"]["query"].partition("{")[2]
+    good = bad["spec"] | {"query": bad["spec"]["query"].replace('code=~"5.."', 'code!~"5.."')}
+    ratio["good"] = {"metricSource": bad | {"spec": good}}
+    total["spec"] = {"query": "http_requests_started_total{" + users, "sumOver": ["path", "method"]}
+    file.write_text(yaml.safe_dump(slo, sort_keys=False))
+    return str(folder)
+
+
 def trial(turnout: Turnout, kind: Kind, number: int, seen: Seen) -> None:
     """Release once, and measure what its users met."""
     turnout.ensure("1.0.0")
@@ -108,7 +133,7 @@ def trial(turnout: Turnout, kind: Kind, number: int, seen: Seen) -> None:
         turnout.arm(version)
 
     at = [(kind.at, arm)] if kind.faults else []
-    service = turnout.with_service(judge={"probes_per_s": 0, "bake_s": 20})
+    service = turnout.with_service(judge={"probes_per_s": 0, "bake_s": 20, "slos": objectives(turnout)})
     with turnout.load(rate=RATE, new_connections="0.3", records=str(records)) as load:
         run = turnout.judged(version, at, *service)
     with gzip.open(records, "rt", encoding="utf-8") as lines:
@@ -230,7 +255,9 @@ def main() -> int:
     held = bounds(results)
     for what, holds in held.items():
         print(f"{'holds ' if holds else 'BROKEN'}  {what}")
-    print(json.dumps({"bench": "canary", "rate": RATE, "kinds": rows, "ok": all(held.values())}))
+    print(
+        json.dumps({"bench": "canary", "rate": RATE, "good_late": GOOD_LATE, "kinds": rows, "ok": all(held.values())})
+    )
     return 0 if all(held.values()) else 1
 
 

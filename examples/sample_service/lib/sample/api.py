@@ -127,6 +127,9 @@ class Api:
         started = time.perf_counter()
         self.in_flight += 1
         code = 499  # the client left, unless something below says otherwise
+        resource = request.match_info.route.resource
+        path = resource.canonical if resource else "unknown"
+        self.metrics.started(path, request.method)
         try:
             response = await self._answer(request, handler)
             code = response.status
@@ -135,8 +138,6 @@ class Api:
             raise
         finally:
             self.in_flight -= 1
-            resource = request.match_info.route.resource
-            path = resource.canonical if resource else "unknown"
             self.metrics.answered(path, request.method, code, time.perf_counter() - started)
         return response
 

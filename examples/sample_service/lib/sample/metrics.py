@@ -25,6 +25,10 @@ class ApiMetrics:
         self._requests = Counter(
             "http_requests_total", "Answers given.", ["path", "method", "code"], registry=self.registry
         )
+        # Counted when a request begins, as many libraries count: for objectives that are written on such a total.
+        self._started = Counter(
+            "http_requests_started_total", "Requests begun.", ["path", "method"], registry=self.registry
+        )
         self._seconds = Histogram(
             "http_request_duration_seconds",
             "Time from a request's header to the end of its answer.",
@@ -38,8 +42,13 @@ class ApiMetrics:
 
     def expect(self, path: str, method: str) -> None:
         """Make the series of a route, at zero: a judge takes one that is not there for one that cannot be read."""
+        self._started.labels(path, method)
         self._requests.labels(path, method, "200")
         self._seconds.labels(path)
+
+    def started(self, path: str, method: str) -> None:
+        """Count one request as it begins."""
+        self._started.labels(path, method).inc()
 
     def answered(self, path: str, method: str, code: int, seconds: float) -> None:
         """Count one answer."""
