@@ -524,16 +524,23 @@ def work(name: str) -> None:
     folder = RUNS / name
     plan = json.loads((folder / "plan").read_text())
     (folder / "plan").unlink()
-    threading.Thread(target=watch, args=(folder / "lease",), daemon=True).start()
+    copy = Path(plan["data_directory"]).parent if plan.get("data_directory") else None
+    threading.Thread(target=watch, args=(folder / "lease", copy), daemon=True).start()
     found = rehearsed(plan, str(HOMES / name))
     (folder / "new").write_text(json.dumps(found))
     (folder / "new").replace(folder / "answer")
 
 
-def watch(lease: Path) -> None:
-    """End this process, and with it its unit, once the lease was not renewed for LEASE_S seconds."""
+def watch(lease: Path, copy: Path | None = None) -> None:
+    """End this process, and with it its unit, once the lease was not renewed for LEASE_S seconds.
+
+    Until then the reaper is told that the restored `copy` is in use.
+    """
     renewed, seen = time.monotonic(), 0.0
     while time.monotonic() - renewed < LEASE_S:
+        if copy is not None and (copy / "state.json").exists():
+            with contextlib.suppress(OSError):
+                (copy / "lease").touch()
         time.sleep(1)
         with contextlib.suppress(OSError):
             changed = lease.stat().st_mtime

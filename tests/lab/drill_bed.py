@@ -79,12 +79,20 @@ class Bed:
         found = pages.paginate(Bucket="backups", Prefix=f"pgbackrest/{prefix}")
         return sorted(entry["Key"] for page in found for entry in page.get("Contents", []))
 
+    def restoring(self, process: subprocess.Popen[str]) -> None:
+        """Return when the restore of a playbook has begun."""
+        deadline = time.monotonic() + 120
+        while "yes" not in self.turnout.ssh("mon1", f"ls {PLACE}/*/pgdata/base >/dev/null && echo yes", check=False):
+            assert process.poll() is None, process.communicate()[0][-3000:]
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
     def nothing_left(self) -> None:
-        """See that a drill left no folder, no unit and no namespace on its host."""
+        """See that drills and rehearsals left no folder, no unit and no namespace on their host."""
         said = self.turnout.ssh(
             "mon1",
-            f"ls {PLACE} 2>/dev/null; ls /run/netns 2>/dev/null;"
-            " systemctl list-units --no-legend --plain --all 'turnout-drill-[0-9t]*'",
+            f"ls {PLACE} /var/lib/turnout-rehearsal /run/turnout-rehearsal /run/netns 2>/dev/null | grep -v '^/.*:$' | grep .;"
+            " systemctl list-units --no-legend --plain --all 'turnout-drill-[0-9t]*' 'turnout-rehearsal-*'",
         )
         assert said.strip() == "", said
 

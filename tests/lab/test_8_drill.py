@@ -342,7 +342,7 @@ def test_credentials_of_which_it_is_not_known_whether_they_can_delete_are_no_pas
 
 def test_a_drill_ends_and_is_removed_when_its_controller_is_killed(bed: Bed) -> None:
     process = bed.turnout.start("restore_drill", "-e", "release=1.0.0")
-    _wait_for_place(bed, process)
+    bed.restoring(process)
     bed.turnout.kill(process, signal.SIGKILL)
     process.wait()
     deadline = time.monotonic() + 90
@@ -357,7 +357,7 @@ def test_a_drill_ends_and_is_removed_when_its_controller_is_killed(bed: Bed) -> 
 def test_a_drill_whose_host_dies_is_inconclusive_and_its_rest_is_reaped(bed: Bed) -> None:
     process = bed.turnout.start("restore_drill", "-e", "release=1.0.0")
     try:
-        _wait_for_place(bed, process)
+        bed.restoring(process)
         bed.turnout.hosts.kill(host_named("mon1"))
         out = process.communicate(timeout=120)[0]
     finally:
@@ -374,12 +374,3 @@ def test_a_drill_whose_host_dies_is_inconclusive_and_its_rest_is_reaped(bed: Bed
             break
         assert time.monotonic() < deadline, said
         time.sleep(0.5)
-
-
-def _wait_for_place(bed: Bed, process: subprocess.Popen[str]) -> None:
-    """Return when the drill of a playbook has begun to restore."""
-    deadline = time.monotonic() + 120
-    while "yes" not in bed.turnout.ssh("mon1", f"ls {PLACE}/*/pgdata/base >/dev/null && echo yes", check=False):
-        assert process.poll() is None, process.communicate()[0][-3000:]
-        assert time.monotonic() < deadline
-        time.sleep(0.1)

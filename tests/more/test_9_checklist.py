@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -736,3 +737,31 @@ def test_a_rehearsal_on_a_copy_from_the_latest_backup_meets_the_rows_of_users(
     assert run.rc != 0
     assert "no_drafts" in run.out[run.out.rfind("First cause") :], run.tail
     bed.nothing_left()
+
+
+@pytest.mark.parametrize("at", ["restoring", "rehearsing"])
+def test_a_controller_that_is_killed_leaves_nothing_of_the_copy(on_1_0_0: Turnout, at: str) -> None:
+    bed = make_bed(on_1_0_0)
+    up = "SELECT pg_sleep(120);" if at == "rehearsing" else "ALTER TABLE tasks ADD COLUMN late text;"
+    version = {"restoring": "1.1.66", "rehearsing": "1.1.67"}[at]
+    release_with(on_1_0_0, version, up, "SELECT 1;")
+    process = on_1_0_0.start("migration_check", "-e", f"release={version}", "-e", "copy=true")
+    bed.restoring(process)
+    if at == "rehearsing":
+        asleep = "pgrep -fc '[p]ostgres: .* SELECT$' || true"
+        deadline = time.monotonic() + 120
+        while int(on_1_0_0.ssh("mon1", asleep) or 0) == 0:
+            assert process.poll() is None, process.communicate()[0][-3000:]
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    on_1_0_0.kill(process, signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 90
+    while True:
+        try:
+            bed.nothing_left()
+            break
+        except AssertionError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)

@@ -58,7 +58,7 @@ def test_a_restore_takes_what_is_common_from_the_drill_and_the_rest_from_itself(
     assert plan["repository_options"] == {"type": "posix", "path": "/backups"}
     assert (plan["directory"], plan["segment_bytes"]) == ("/var/lib/postgresql/turnout-restore", 16777216)
     assert (found["redis"]["store"], found["redis"]["directory"]) == ("redis", "/var/lib/turnout-drill")
-    assert (found["data"], found["keep_s"]) == ("/var/lib/redis", 7200)
+    assert (found["data"], found["keep_s"]) == ("/var/lib/redis", 45)
 
 
 @pytest.mark.parametrize("prefix", ["drill_restore_", "restore_"])

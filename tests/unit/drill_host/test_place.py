@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,16 @@ def test_what_the_reaper_removes(base: Path, name: str, state: dict[str, object]
     (folder / "state.json").write_text(json.dumps(state))
     assert place.reap(str(base), NOW) == ([] if stays else [name])
     assert folder.exists() is stays
+
+
+@pytest.mark.parametrize(("age_s", "stays"), [(0, True), (29, True), (31, False)])
+def test_a_copy_whose_time_is_over_stays_while_somebody_holds_it(base: Path, age_s: float, stays: bool) -> None:
+    folder = base / "held"
+    folder.mkdir()
+    (folder / "state.json").write_text(json.dumps({"kept": True, "deadline": NOW - 600}))
+    (folder / "lease").touch()
+    os.utime(folder / "lease", (NOW - age_s, NOW - age_s))
+    assert place.reap(str(base), NOW) == ([] if stays else ["held"])
 
 
 def test_the_unit_of_a_kept_restore_ends_and_nothing_of_it_is_stopped(

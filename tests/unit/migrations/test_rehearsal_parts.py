@@ -150,3 +150,22 @@ def test_the_rehearsal_s_redis_lets_in_whom_the_service_s_address_names() -> Non
 def test_the_rehearsal_s_redis_speaks_tls_alone_where_the_service_s_address_asks_for_it() -> None:
     lines = "\n".join(module.redis_settings(["rediss://:p%40ss@10.0.0.3:6380/0"], "/tls")).splitlines()
     assert {"port 0", "tls-port 6380", "tls-cert-file /tls/server.crt", "requirepass p@ss"} <= set(lines)
+
+
+@pytest.mark.parametrize("restored", [True, False])
+def test_a_rehearsal_holds_the_copy_that_it_works_on_and_ends_without_its_playbook(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restored: bool
+) -> None:
+    """A folder without a state is no restore of ours: somebody copied it there, and no reaper looks at it."""
+    run, copy = tmp_path / "run", tmp_path / "copy"
+    run.mkdir()
+    copy.mkdir()
+    (run / "lease").touch()
+    if restored:
+        (copy / "state.json").touch()
+    ended: list[int] = []
+    monkeypatch.setattr(module, "LEASE_S", 0.5)
+    monkeypatch.setattr(module.os, "_exit", ended.append)
+    module.watch(run / "lease", copy)
+    assert (copy / "lease").exists() is restored
+    assert (ended, run.exists()) == ([1], False)

@@ -15,6 +15,7 @@ from .errors import BrokenOff
 from .shell import run, systemctl, unit_active
 
 UNIT = "turnout-drill-"
+HELD_S = 30.0  # so long a copy counts as in use after its `lease` was touched
 FORMAT = 1  # of what is written down of a place and of a drill; what has no number is of format 1
 
 
@@ -169,6 +170,8 @@ def reap(base: str, now: float) -> list[str]:
             continue  # half of it lies in the place of the old data: a second cut over mends that
         kept = bool(state.get("kept"))
         until = float(state.get("deadline", "inf" if kept else 0))
+        with contextlib.suppress(OSError):  # whoever works on a copy touches this once a second
+            until = max(until, (folder.parent / "lease").stat().st_mtime + HELD_S)
         if now < until and (kept or unit_active(f"{UNIT}{place.id}.service")):
             continue
         systemctl("kill", "--signal=SIGKILL", f"{UNIT}{place.id}.service")
