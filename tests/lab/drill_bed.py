@@ -91,7 +91,7 @@ class Bed:
         """See that drills and rehearsals left no folder, no unit and no namespace on their host."""
         said = self.turnout.ssh(
             "mon1",
-            f"ls {PLACE} /var/lib/turnout-rehearsal /run/turnout-rehearsal /run/netns 2>/dev/null | grep -v '^/.*:$' | grep .;"
+            f"find {PLACE} /var/lib/turnout-rehearsal /run/turnout-rehearsal /run/netns -mindepth 1 -maxdepth 1 2>/dev/null;"
             " systemctl list-units --no-legend --plain --all 'turnout-drill-[0-9t]*' 'turnout-rehearsal-*'",
         )
         assert said.strip() == "", said
