@@ -89,9 +89,10 @@ class Bed:
 
     def nothing_left(self) -> None:
         """See that drills and rehearsals left no folder, no unit and no namespace on their host."""
+        folders = f"{PLACE} /var/lib/turnout-rehearsal /run/turnout-rehearsal /run/netns"
         said = self.turnout.ssh(
             "mon1",
-            f"find {PLACE} /var/lib/turnout-rehearsal /run/turnout-rehearsal /run/netns -mindepth 1 -maxdepth 1 2>/dev/null;"
+            f"find {folders} -mindepth 1 -maxdepth 1 2>/dev/null;"
             " systemctl list-units --no-legend --plain --all 'turnout-drill-[0-9t]*' 'turnout-rehearsal-*'",
         )
         assert said.strip() == "", said

@@ -22,6 +22,7 @@ from turnout.forge.model import (
     last_words,
     moment,
     newest,
+    readable,
     sha256_at,
 )
 
@@ -43,6 +44,7 @@ def client(base: str, token: str | None, **options: Any) -> Client:
     return Client(f"{base}/api/v1", headers, **options)
 
 
+@readable
 @dataclass(frozen=True)
 class Gitea:
     """One repository (`owner/name`) on a Gitea or Forgejo."""
@@ -89,7 +91,8 @@ class Gitea:
     def tips(self, branch: str) -> list[str]:
         """Return the last commits of a branch."""
         query = urllib.parse.urlencode({"sha": branch, "limit": LOOKED_AT, **_BRIEF})
-        return [one["sha"] for one in self.client.get(f"/repos/{self.repository}/commits?{query}", missing=[])]
+        found = self.client.get(f"/repos/{self.repository}/commits?{query}", missing=[])
+        return [one["sha"] for one in found or []]
 
     def literal(self, context: str) -> str:
         """Return the pattern that matches exactly this context: contexts of a rule are patterns."""

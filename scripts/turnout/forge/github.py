@@ -20,6 +20,7 @@ from turnout.forge.model import (
     last_words,
     moment,
     newest,
+    readable,
     sha256_at,
 )
 from turnout.forge.required import combined, merged
@@ -47,6 +48,7 @@ def client(base: str, token: str | None, **options: Any) -> Client:
     return Client(base, headers, **options)
 
 
+@readable
 @dataclass(frozen=True)
 class GitHub:
     """One repository (`owner/name`) on GitHub."""
@@ -273,11 +275,8 @@ def _people(raw: Json | None) -> dict[str, list[str]] | None:
     """Return whom a protection names, as it wants to be told; None for no such thing, which is not nobody."""
     if not raw:
         return None
-    return {
-        "users": [user["login"] for user in raw.get("users") or []],
-        "teams": [team["slug"] for team in raw.get("teams") or []],
-        "apps": [app["slug"] for app in raw.get("apps") or []],
-    }
+    names = {"users": "login", "teams": "slug", "apps": "slug"}
+    return {kind: [one[name] for one in raw.get(kind) or [] if one] for kind, name in names.items()}
 
 
 def _other_commit(wanted: str, got: object) -> TurnoutError:

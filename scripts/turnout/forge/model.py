@@ -9,8 +9,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import wraps
 from typing import Any, Protocol
 
+from turnout.errors import TurnoutError
 from turnout.forge.http import Client
 
 LOOKED_AT = 5
@@ -134,6 +136,30 @@ class Forge(Protocol):
 Json = Mapping[str, Any]
 
 
+def readable[T: type](forge: T) -> T:
+    """Let every question to a forge end with a TurnoutError where an answer is not as its API documents it."""
+    for name, method in list(vars(forge).items()):
+        if callable(method) and not name.startswith("_"):
+            setattr(forge, name, _told(method))
+    return forge
+
+
+def _told(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def asked(*arguments: Any) -> Any:
+        try:
+            return method(*arguments)
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            raise TurnoutError(
+                "forge-answer",
+                observed=f"an answer that cannot be read: {type(error).__name__}: {str(error)[:200]}",
+                expected="answers as the forge's API documents them",
+                remedy="see checklist.forge (kind, url, repository), and whether something else answers at that url",
+            ) from error
+
+    return asked
+
+
 def judged(
     pull: Json, commit: Json, approvals: Mapping[str, Json], *, merged: bool, objection: Callable[[str, Json], str]
 ) -> Review:
@@ -183,8 +209,15 @@ def sha256_at(client: Client, repository: str, path: str, commit: str) -> str | 
     GitHub's and Gitea's contents API are one: `content` in base64.
     """
     answer = client.get(f"/repos/{repository}/contents/{urllib.parse.quote(path)}?ref={commit}", missing={})
-    if not answer or not isinstance(answer.get("content"), str):
-        return None
+    if not isinstance(answer, dict) or not isinstance(answer.get("content"), str):
+        return None  # nothing, or a folder
+    if answer.get("encoding") not in ("base64", "", None):
+        raise TurnoutError(
+            "forge-answer",
+            observed=f"the content of {path} is told as {answer['encoding']}: it is larger than this API tells",
+            expected="a migration of at most 1 MB",
+            remedy="load data by a program of the release, not by a migration, or let a statement be signed for it",
+        )
     return hashlib.sha256(base64.b64decode(answer["content"])).hexdigest()
 
 

@@ -60,9 +60,14 @@ class Definition:
         """Hold a request against the definition. Raises Drift."""
         parts = urlsplit(url)
         operation = self.operation(method, parts.path)
-        known = {one["name"] for one in operation["parameters"] if one["in"] == "query"}
-        if unknown := set(parse_qs(parts.query, keep_blank_values=True)) - known:
+        known = {one["name"]: one.get("schema", {}) for one in operation["parameters"] if one["in"] == "query"}
+        asked = parse_qs(parts.query, keep_blank_values=True)
+        if unknown := set(asked) - known.keys():
             raise Drift(f"{method} {parts.path}: no such parameter: {', '.join(sorted(unknown))}")
+        for name, values in asked.items():
+            for value in values:
+                number = int(value) if known[name].get("type") == "integer" and value.isdecimal() else value
+                self.valid(number, known[name], f"{method} {parts.path}: {name}")
         if "requestBody" in operation:
             schema = operation["requestBody"]["content"]["application/json"]["schema"]
             sent = {key: value for key, value in body.items() if key not in FORGEJO}

@@ -28,6 +28,8 @@ PUT: dict[str, Any] = {
         ("gitea", "POST", f"{GITEA}/branch_protections", {"approvals": 1}, "no such key: approvals"),
         ("gitea", "POST", f"{GITEA}/branch_protections", {"required_approvals": "1"}, "is not of type"),
         ("gitea", "PATCH", f"{GITEA}/branch_protections/main", {"rule_name": "main"}, "no such key: rule_name"),
+        ("github", "GET", "/repos/team/shop/pulls?state=merged", None, "is not one of"),
+        ("github", "GET", "/repos/team/shop/pulls?per_page=all", None, "is not of type"),
         ("github", "PUT", PROTECTION, {"enforce_admins": True}, "required property"),
         ("github", "PUT", PROTECTION, PUT | {"locked": True}, "no such key: locked"),
         (

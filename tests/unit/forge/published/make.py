@@ -102,7 +102,9 @@ def github(path: str) -> dict[str, Any]:
             code = min(found["responses"])
             answer = found["responses"][code]
             operation: dict[str, Any] = {
-                "parameters": [{"name": one["name"], "in": one["in"]} for one in parameters],
+                "parameters": [
+                    {"name": one["name"], "in": one["in"], "schema": slim(one["schema"])} for one in parameters
+                ],
                 "responses": {code: {"content": {"application/json": {"schema": schema(answer.get("content"))}}}},
             }
             if "requestBody" in found:
