@@ -54,7 +54,9 @@ class Key:
     `check` looks at (and returns) a value of the right kind; both raise `Wrong`. `form` is the type that the file has
     where it is not the field's own; `read` then gets a value of it. `item` is what a list or a mapping holds, `names`
     how a mapping's keys are called. A `hidden` value is never shown, a `secret` one is in no `repr` either. `json` is
-    the schema of what `read` takes, `by_default` how the docs call the default. A `must` has to be there.
+    the schema of what `read` takes, `by_default` how the docs call the default. A `must` has to be there. `released`
+    tells of a service whether a change of the value is released like code; a part decides for all it holds, or (None)
+    leaves it to its keys.
     """
 
     means: str = ""
@@ -74,6 +76,7 @@ class Key:
     hidden: bool = False
     secret: bool = False
     must: bool = False
+    released: bool | None = None
     observed: str = ""
     remedy: str = ""
     json: Mapping[str, Any] | None = None

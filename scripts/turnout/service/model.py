@@ -87,10 +87,10 @@ _NO_HOST = "localhost"  # what is sent where a team names no host
 class Health(Part):
     """The question that tells whether an API process can serve."""
 
-    path: str = values.url_path("a path of the API that answers once it can serve", "/")
-    status: int = values.status("the status of that answer")
-    timeout_s: float = values.seconds("seconds for one answer", 2.0, 0.1, 60)
-    deadline_s: int = values.seconds("seconds from start to the first such answer", 60, 1, 3600)
+    path: str = values.url_path("a path of the API that answers once it can serve", "/", released=True)
+    status: int = values.status("the status of that answer", released=True)
+    timeout_s: float = values.seconds("seconds for one answer", 2.0, 0.1, 60, released=False)
+    deadline_s: int = values.seconds("seconds from start to the first such answer", 60, 1, 3600, released=False)
     host: str = key(
         "the Host header of the question, wherever it is asked: on the host, by HAProxy, in drills and rehearsals; also"
         " of smoke tests that have none of their own",
@@ -98,8 +98,9 @@ class Health(Part):
         pattern=r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?",
         expected="a host's name, with or without a port",
         example="shop.example.com",
+        released=True,
     )
-    headers: Environment = values.headers()
+    headers: Environment = values.headers(released=True)
 
     @property
     def sent(self) -> dict[str, str]:
@@ -151,18 +152,26 @@ class Api(Part):
         "bin/api --port ${PORT}",
         "as in systemd's `ExecStart`: no shell; `${PORT}` and other variables are replaced; a first word with a"
         " slash that is not absolute lies inside the release (of an image: in its `WORKDIR`)",
+        released=True,
     )
     ports: Mapping[str, int] = key(
-        "one port for each color, on every `api` host", form=Ports, read=asdict, example="{blue: 8001, green: 8002}"
+        "one port for each color, on every `api` host",
+        form=Ports,
+        read=asdict,
+        example="{blue: 8001, green: 8002}",
+        released=True,
     )
     health: Health = key(
         "what tells that the API can serve; asked on the host before release, and by HAProxy all the time", Health
     )
     metrics_path: str | None = values.url_path(
-        "where Prometheus finds metrics; leave it out when there are none", None, "/metrics"
+        "where Prometheus finds metrics; leave it out when there are none",
+        None,
+        "/metrics",
+        released=False,
     )
-    stop_signal: str = values.signal("how the API is told to finish", "SIGTERM")
-    drain_s: int = values.seconds("seconds that it may take to finish: at least your longest answer", 30)
+    stop_signal: str = values.signal("how the API is told to finish", "SIGTERM", released=True)
+    drain_s: int = values.seconds("seconds that it may take to finish: at least your longest answer", 30, released=True)
 
 
 class Ready(Part):
@@ -194,22 +203,31 @@ class Ready(Part):
 class Worker(Part):
     """The worker process, `instances` of it on every worker host."""
 
-    command: str = values.command("bin/worker", "as `api.command`")
-    instances: int = key("processes of it on each `worker` host", 1, low=1, high=64, unit="processes on each host")
-    quiesce_signal: str | None = values.signal(
-        "tells a worker to take no new jobs and finish what it holds (asynq: `SIGTSTP`)"
+    command: str = values.command("bin/worker", "as `api.command`", released=True)
+    instances: int = key(
+        "processes of it on each `worker` host", 1, low=1, high=64, unit="processes on each host", released=True
     )
-    resume_signal: str | None = values.signal("tells a quiesced worker to go on; without it the worker is restarted")
-    stop_signal: str = values.signal("how it is told to finish and exit", "SIGTERM")
-    drain_s: int = values.seconds("seconds that it may take to finish", 30)
+    quiesce_signal: str | None = values.signal(
+        "tells a worker to take no new jobs and finish what it holds (asynq: `SIGTSTP`)",
+        released=True,
+    )
+    resume_signal: str | None = values.signal(
+        "tells a quiesced worker to go on; without it the worker is restarted", released=True
+    )
+    stop_signal: str = values.signal("how it is told to finish and exit", "SIGTERM", released=True)
+    drain_s: int = values.seconds("seconds that it may take to finish", 30, released=True)
     ready: Ready | None = key(
-        "how it says that it is ready; leave it out, and running is ready", None, example="{notify: true}"
+        "how it says that it is ready; leave it out, and running is ready",
+        None,
+        example="{notify: true}",
+        released=True,
     )
     idle_s: int = values.seconds(
         "seconds for which jobs may wait in a queue of `checklist.queues` while the new workers take none of them, and"
         " the old ones are quiesced; then the release is put back",
         60,
         1,
+        released=False,
     )
     metrics_port: Mapping[str, int] | None = key(
         "a port for each color where Prometheus finds metrics, as `METRICS_PORT` in the environment; instance 2 has"
@@ -218,8 +236,9 @@ class Worker(Part):
         form=MetricsPorts,
         read=asdict,
         example="{blue: 9101, green: 9102}",
+        released=True,
     )
-    metrics_path: str = values.url_path("where on that port", "/metrics", "/metrics")
+    metrics_path: str = values.url_path("where on that port", "/metrics", "/metrics", released=False)
 
     def metrics_ports(self, color: str) -> tuple[int, ...]:
         """Return the metrics port of every instance of a color: instance k has the declared port + k - 1."""
@@ -255,31 +274,40 @@ def _zone(name: str) -> str:
 class Scheduler(Part):
     """The process that must run exactly once."""
 
-    command: str = values.command("bin/scheduler", "as `api.command`")
-    stop_signal: str = values.signal("how it is told to finish and exit", "SIGTERM")
-    drain_s: int = values.seconds("seconds that it may take to finish", 10)
+    command: str = values.command("bin/scheduler", "as `api.command`", released=True)
+    stop_signal: str = values.signal("how it is told to finish and exit", "SIGTERM", released=True)
+    drain_s: int = values.seconds("seconds that it may take to finish", 10, released=True)
     due: tuple[str, ...] = key(
         "when its entries are due, as in crontab(5), for a scheduler that does not catch up: it changes color in a gap",
         (),
         expected="a list of cron expressions",
         example='["0 9 * * *"]',
         item=Key(read=cron, expected="a cron expression", example='"0 9 * * *"', json={"type": "string"}),
+        released=False,
     )
-    zone: str = key("the time zone of `due`", "UTC", expected="a time zone", example="Europe/Berlin", check=_zone)
+    zone: str = key(
+        "the time zone of `due`", "UTC", expected="a time zone", example="Europe/Berlin", check=_zone, released=False
+    )
     shown_by: str | None = key(
         "the library that shows its entries in Redis, where they are read instead of `due` or as well",
         None,
         choices=("asynq",),
         example="asynq",
+        released=False,
     )
     redis_from: str = key(
         "the variable of `environment` with the address of that Redis",
         "REDIS_URL",
         expected="a variable of environment",
         example="REDIS_URL",
+        released=False,
     )
-    gap_s: float = values.seconds("seconds for which nothing may be due when it changes color", 15, 1, 3600)
-    wait_s: float = values.seconds("seconds that a release waits for such a gap; a rollback never does", 120, 0, 3600)
+    gap_s: float = values.seconds(
+        "seconds for which nothing may be due when it changes color", 15, 1, 3600, released=False
+    )
+    wait_s: float = values.seconds(
+        "seconds that a release waits for such a gap; a rollback never does", 120, 0, 3600, released=False
+    )
 
 
 class Migrate(Part):
@@ -287,14 +315,17 @@ class Migrate(Part):
 
     instead = "tool", "command"
 
-    up: str = values.command("bin/migrate up", "applies all that is pending")
+    up: str = values.command("bin/migrate up", "applies all that is pending", released=True)
     version: str = values.command(
         "bin/migrate version",
         "prints the last migration that is applied: a number, a timestamp, a hash or its name; nothing or 0 for none."
         " With `tool`: what that tool prints",
+        released=True,
     )
-    down: str | None = values.command("bin/migrate down", "takes the last migration back; only rehearsals use it", None)
-    timeout_s: int = values.seconds("seconds that one of these commands may take", 300, 1)
+    down: str | None = values.command(
+        "bin/migrate down", "takes the last migration back; only rehearsals use it", None, released=False
+    )
+    timeout_s: int = values.seconds("seconds that one of these commands may take", 300, 1, released=False)
     ignore_tables: tuple[str, ...] = key(
         "tables that a framework fills by itself, such as Django's `django_content_type` and `auth_permission`: "
         "rehearsals compare no rows of theirs",
@@ -302,10 +333,12 @@ class Migrate(Part):
         example="[django_content_type, auth_permission]",
         expected="a list of tables, with the schema where it is not public",
         item=Key(pattern=r"[^\s,]{1,127}", expected="the name of a table", example="auth_permission"),
+        released=False,
     )
     environment: Environment = values.variables(
         "variables that only migrations get, such as the address with the role that may change the schema",
         reserved=False,
+        released=True,
     )
     environment_file: str | None = values.environment_file("the same from a file")
     environment_syntax: str | None = values.environment_syntax()
@@ -313,6 +346,7 @@ class Migrate(Part):
         "system user that migrations run as: not the service's, which could read the owner's password in `/proc`",
         "`<name>-migrate`",
         "shop-migrate",
+        released=True,
     )
     tool: str | None = key(
         "your migration tool, whose output and way out of a half-failed migration are then known; with `command` its"
@@ -320,9 +354,13 @@ class Migrate(Part):
         None,
         choices=tuple(TOOLS),
         example="alembic",
+        released=False,
     )
     command: str | None = values.command(
-        "bin/alembic", "how the tool is called; what it is to do is added at the end", None
+        "bin/alembic",
+        "how the tool is called; what it is to do is added at the end",
+        None,
+        released=False,
     )
 
     @classmethod
@@ -478,22 +516,25 @@ class Service(Part):
         pattern=NAME,
         expected="a name of 1 to 31 lower-case letters, digits and inner hyphens, a letter first",
         example="shop",
+        released=True,
     )
-    releases: Releases = key("where releases come from", example="{source: ...}")
+    releases: Releases = key("where releases come from", example="{source: ...}", released=False)
     api: Api = key("the API, blue and green", example='{command: "bin/api", ports: {...}}')
-    user: str = values.user("system user that the processes run as", "`name`", "shop")
+    user: str = values.user("system user that the processes run as", "`name`", "shop", released=True)
     packages: tuple[str, ...] = key(
         "Debian packages that your release needs on its hosts (an interpreter, a library)",
         (),
         expected="a list of Debian packages",
         example="[libpq5]",
         item=Key(pattern=r"[a-z0-9][a-z0-9+.-]+", expected="the name of a Debian package", example="libpq5"),
+        released=False,
     )
     worker: Worker | None = key("leave it out when there is none", None)
     scheduler: Scheduler | None = key("for a process that must run exactly once; leave it out when there is none", None)
     migrate: Migrate | None = key("commands of your migration tool; leave it out when there is none", None)
     environment: Environment = values.variables(
-        "variables of every process. Values are secrets: use Ansible Vault, they are never shown"
+        "variables of every process. Values are secrets: use Ansible Vault, they are never shown",
+        released=True,
     )
     environment_file: str | None = values.environment_file(
         "an environment file, such as `.env`, beside the inventory; `environment` adds what it has not"
@@ -503,6 +544,7 @@ class Service(Part):
         "what keeps one user on one color while the share grows: `{header: Authorization}` or `{cookie: session}`",
         Bucket,
         by_default="source address",
+        released=False,
     )
     smoke: tuple[SmokeTest, ...] = key(
         "requests that must succeed through every edge before any user's request reaches the candidate",
@@ -510,6 +552,7 @@ class Service(Part):
         expected="a list of requests",
         example="[{path: /api/health/, status: 200}]",
         by_default="the health check",
+        released=False,
     )
     steps: tuple[Step, ...] = key(
         "shares of traffic that the candidate gets, one after the other",
@@ -517,6 +560,7 @@ class Service(Part):
         expected="a list of steps",
         example=_STEPS,
         by_default="5 %, 25 %, 100 %, 5 s each",
+        released=False,
     )
     steady_s: int = values.seconds(
         "seconds that every process of a new version must have run on end before it is confirmed and an old worker is"
@@ -524,19 +568,22 @@ class Service(Part):
         45,
         1,
         3600,
+        released=False,
     )
-    guard: Guard = key("when HAProxy's own count of the candidate's 5xx sends an edge back", Guard)
+    guard: Guard = key("when HAProxy's own count of the candidate's 5xx sends an edge back", Guard, released=False)
     judge: Judge | None = key(
         "leave it out, and steps go by the clock, guarded by HAProxy's own counts alone ([judge.md](judge.md))",
         None,
         example="{prometheus: ...}",
+        released=False,
     )
     warm_s: int = values.seconds(
         "seconds after a release was confirmed in which the one before it is warm: `watch` may go back to it",
         3600,
         high=30 * DAY_S,
+        released=False,
     )
-    watch: Watch = key("what guards the release in service", Watch)
+    watch: Watch = key("what guards the release in service", Watch, released=False)
 
     def processes(self) -> tuple[str, ...]:
         """Return the kinds of process that this service has, the API first."""

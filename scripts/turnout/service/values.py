@@ -74,22 +74,21 @@ def file(means: str, example: str, default: Any = None, expected: str = "the pat
     return key(means, default, example=example, expected=expected)
 
 
-def user(means: str, by_default: str, example: str) -> Any:
+def user(means: str, by_default: str, example: str, **options: Any) -> Any:
     """Return the key of a system user."""
-    expected = "the name of a system user"
-    return key(means, "", pattern="[a-z_][a-z0-9_-]{0,30}", expected=expected, example=example, by_default=by_default)
+    options |= {"expected": "the name of a system user", "example": example, "by_default": by_default}
+    return key(means, "", pattern="[a-z_][a-z0-9_-]{0,30}", **options)
 
 
-def url_path(means: str, default: Any = MISSING, example: str = "/api/health/") -> Any:
+def url_path(means: str, default: Any = MISSING, example: str = "/api/health/", **options: Any) -> Any:
     """Return the key of a path in a URL."""
-    return key(
-        means, default, pattern=r"/[^\s]*", expected="a path that begins with / and has no blank", example=example
-    )
+    expected = "a path that begins with / and has no blank"
+    return key(means, default, pattern=r"/[^\s]*", expected=expected, example=example, **options)
 
 
-def status(means: str) -> Any:
+def status(means: str, **options: Any) -> Any:
     """Return the key of an HTTP status."""
-    return key(means, 200, low=100, high=599, unit="HTTP status")
+    return key(means, 200, low=100, high=599, unit="HTTP status", **options)
 
 
 def seconds(means: str, default: Any, low: float = 0, high: float = DAY_S, **options: Any) -> Any:
@@ -111,11 +110,11 @@ def vault(means: str) -> Any:
 # Commands and signals ---------------------------------------------------------------------------------------------
 
 
-def command(example: str, means: str, default: Any = MISSING) -> Any:
+def command(example: str, means: str, default: Any = MISSING, **options: Any) -> Any:
     """Return the key of a command line."""
     expected = "a command in systemd's ExecStart syntax"
     pattern = r"[\s\S]*\S[\s\S]*"
-    return key(means, default, pattern=pattern, expected=expected, example=f'"{example}"', check=_command)
+    return key(means, default, pattern=pattern, expected=expected, example=f'"{example}"', check=_command, **options)
 
 
 def _command(text: str | None) -> str | None:
@@ -151,11 +150,12 @@ def unset_variables(where: str, text: str, known: set[str]) -> Iterator[At]:
             )
 
 
-def signal(means: str, default: str | None = None) -> Any:
+def signal(means: str, default: str | None = None, **options: Any) -> Any:
     """Return the key of a signal."""
     expected = "the name of a signal that a process can catch, such as SIGTERM or SIGUSR1"
     pattern = f"^(?:{'|'.join(_SIGNALS)}|{_REALTIME})$"
-    return key(means, default, expected=expected, read=_signal, json={"type": "string", "pattern": pattern})
+    json = {"type": "string", "pattern": pattern}
+    return key(means, default, expected=expected, read=_signal, json=json, **options)
 
 
 def _signal(value: Any) -> str:
@@ -213,27 +213,29 @@ _HEADER_NAME = Key(
 _HEADER = Key(expected="a text", read=_header, hidden=True, json={"type": "string"})
 
 
-def variables(means: str, *, reserved: bool = True) -> Any:
+def variables(means: str, *, reserved: bool = True, **options: Any) -> Any:
     """Return the key of variables; without `reserved` those that Turnout sets are refused by their names."""
     names = _NAME_OF if reserved else replace(_NAME_OF, check=_not_reserved)
-    return key(means, Environment, names=names, item=_VALUE, read=Environment, example="{KEY: value}")
+    return key(means, Environment, names=names, item=_VALUE, read=Environment, example="{KEY: value}", **options)
 
 
 def environment_file(means: str) -> Any:
-    """Return the key of an environment file; `turnout.service.load` reads it into the variables."""
-    return key(means, None, expected="the path of a file, or what it holds", example=".env", secret=True)
+    """Return the key of an environment file; `turnout.service.load` reads it into the variables, which are released."""
+    expected = "the path of a file, or what it holds"
+    return key(means, None, expected=expected, example=".env", secret=True, released=False)
 
 
 def environment_syntax() -> Any:
     """Return the key of an environment file's syntax."""
     means = "who reads that file so far: `compose`, `docker` (`--env-file`) or `systemd` (`EnvironmentFile=`)"
-    return key(means, None, choices=SYNTAXES, by_default="all three must read the same", example="compose")
+    by_default = "all three must read the same"
+    return key(means, None, choices=SYNTAXES, by_default=by_default, example="compose", released=False)
 
 
-def headers() -> Any:
+def headers(**options: Any) -> Any:
     """Return the key of headers."""
-    means = "headers that are sent along; values are secrets"
-    return key(means, Environment, names=_HEADER_NAME, item=_HEADER, read=Environment, example="{Accept: text/html}")
+    options |= {"names": _HEADER_NAME, "item": _HEADER, "read": Environment, "example": "{Accept: text/html}"}
+    return key("headers that are sent along; values are secrets", Environment, **options)
 
 
 # Where releases come from -----------------------------------------------------------------------------------------
