@@ -5,6 +5,7 @@ Those whose result holds secrets say so; their results belong into parameters wi
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from ansible.errors import AnsibleFilterError
@@ -13,7 +14,7 @@ from turnout.controller_action import plain
 from turnout.errors import TurnoutError
 from turnout.inventory_check import ADDRESS_VARIABLES, KNOWN_GROUPS
 from turnout.release.manifest import from_dict
-from turnout.service import commands, environment, stand_ins, units
+from turnout.service import commands, configuration, environment, stand_ins, units
 
 
 def _load(value, inventory_dir):
@@ -43,6 +44,12 @@ def full(value, inventory_dir="."):
 def env_text(value, color, version, inventory_dir="."):
     """Return the text of a color's environment file. HOLDS SECRETS."""
     return environment.env_text(_load(value, inventory_dir), color, version)
+
+
+def released(value, inventory_dir="."):
+    """Return what else is released of the service file, as JSON. HOLDS SECRETS."""
+    whole = configuration.configuration(_load(value, inventory_dir))
+    return json.dumps({name: one for name, one in whole.items() if not name.startswith(configuration.ENVIRONMENT)})
 
 
 def stand_in_tls(value, inventory_dir="."):
@@ -95,6 +102,7 @@ class FilterModule:
             "env_text": env_text,
             "migrate_env_text": migrate_env_text,
             "stand_in_tls": stand_in_tls,
+            "configuration": released,
             "drop_ins": drop_ins,
             "layout": layout,
             "argv": argv,

@@ -8,13 +8,17 @@ import contextlib
 import json
 import os
 import pwd
-import re
 import shutil
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ansible_collections.turnout.ops.plugins.module_utils.laid_release import MARKER
+from ansible_collections.turnout.ops.plugins.module_utils.slot_configuration import (
+    configuration_id,
+    record_text,
+    variables_of,
+)
 from ansible_collections.turnout.ops.plugins.module_utils.slot_files import (
     PARTIAL,
     RELEASE_ID,
@@ -32,8 +36,6 @@ from ansible_collections.turnout.ops.plugins.module_utils.slot_files import (
     sync_folder,
     write_file,
 )
-
-VARIABLE = re.compile(rb"^([A-Z_][A-Z0-9_]*)=(.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def read_slot(places: Places, color: str) -> Slot:
     """Return what stands in a color now."""
     slot = Slot(standing(places, color))
     drop_ins = places.units.glob(f"{places.service}-*@{color}*.service.d/turnout.conf")
-    names = [places.environment(color), places.migrate_environment(color)]
+    names = [places.environment(color), places.migrate_environment(color), places.configuration(color)]
     names += [str(path.relative_to(places.root)) for path in drop_ins if is_own_unit(places, path.parent.name, color)]
     for name in names:
         with contextlib.suppress(FileNotFoundError):
@@ -99,8 +101,8 @@ def is_kept(record: object) -> bool:
     )  # fmt: skip
 
 
-def keep_aside(places: Places, color: str, slot: Slot, candidate: str) -> None:
-    """Keep a slot aside, whole or not at all."""
+def keep_aside(places: Places, color: str, slot: Slot, candidate: dict) -> None:
+    """Keep a slot aside, whole or not at all; `candidate` names what displaces it."""
     partial = places.kept / f"{PARTIAL}{color}"
     if partial.exists():
         shutil.rmtree(partial)
@@ -109,7 +111,7 @@ def keep_aside(places: Places, color: str, slot: Slot, candidate: str) -> None:
     for index, (name, file) in enumerate(sorted(slot.files.items())):
         write_file(partial / f"file-{index}", file.content, 0o600)
         files[name] = {"copy": f"file-{index}", "mode": file.mode, "gid": file.gid}
-    record = {"release_id": slot.release_id, "candidate": candidate, "files": files}
+    record = {"release_id": slot.release_id, **candidate, "files": files}
     write_file(partial / "slot.json", json.dumps(record).encode(), 0o600)
     discard(places.displaced(color))
     partial.rename(places.displaced(color))
@@ -200,6 +202,8 @@ def wanted_slot(places: Places, params: dict) -> Slot:
     if params["migrate_environment"]:
         text = params["migrate_environment"].encode()
         slot.files[places.migrate_environment(color)] = FileContent(text, 0o600, 0)
+    if params["configuration"]:
+        slot.files[places.configuration(color)] = FileContent(record_text(places, color, params), 0o600, 0)
     for name, text in params["drop_ins"].items():
         folder, _, file = name.partition("/")
         if not is_own_unit(places, folder, color) or file != "turnout.conf":
@@ -221,21 +225,28 @@ def activate(places: Places, params: dict, *, check: bool) -> dict:
     changes = differences(before, after)
     record = kept_record(places, color)
     stale = record is not None and before.release_id is not None and before.release_id == params["confirmed"]
+    stale = stale and same_configuration(params["confirmed_configuration"], configuration_id(places, color))
+    candidate = {"candidate": release_id, "candidate_configuration": params["configuration_id"]}
     result = {"changed": bool(changes), "changes": changes, "release_id": release_id, "complete": True}
     if check:
         return result | {"displaced": before.release_id, "reloaded": False, "diff": diff(before, after)}
     if changes:
         refuse_under_commands(places, color)
         if record is None or stale:
-            keep_aside(places, color, before, release_id)
-        elif record.get("candidate") != release_id:
+            keep_aside(places, color, before, candidate)
+        elif {key: record.get(key) for key in candidate} != candidate:
             # An earlier run did not end: what it displaced is still what a failure of this one has to restore.
-            record["candidate"] = release_id
+            record |= candidate
             write_file(places.displaced(color) / "slot.json", json.dumps(record).encode(), 0o600)
         apply_slot(places, color, before, after)
     reloaded = reload_if_wanted(places)
     displaced = (kept_record(places, color) or {}).get("release_id")
     return result | {"displaced": displaced, "reloaded": reloaded, "diff": diff(before, after)}
+
+
+def same_configuration(one: str | None, two: str | None) -> bool:
+    """Tell whether two names may mean one configuration: what is of before there were names may be any."""
+    return not one or not two or one == two
 
 
 def refuse_under_commands(places: Places, color: str) -> None:
@@ -264,6 +275,8 @@ def restore(places: Places, params: dict, *, check: bool) -> dict:
     record = kept_record(places, color)
     before = read_slot(places, color)
     stale = record is not None and params["release_id"] is not None and record.get("candidate") != params["release_id"]
+    if record is not None and not same_configuration(params["configuration_id"], record.get("candidate_configuration")):
+        stale = True
     if record is None or stale:
         if stale and not check:
             discard(places.displaced(color))
@@ -275,6 +288,7 @@ def restore(places: Places, params: dict, *, check: bool) -> dict:
         "changed": bool(changes) or (record is not None and not stale),
         "changes": changes,
         "release_id": after.release_id,
+        "configuration": configuration_id(places, color),
         "complete": is_complete(places, after.release_id),
         "reloaded": False,
         "diff": diff(before, after),
@@ -284,6 +298,7 @@ def restore(places: Places, params: dict, *, check: bool) -> dict:
     if changes:
         end_commands(places, color)
         apply_slot(places, color, before, after)
+    result["configuration"] = configuration_id(places, color)
     result["reloaded"] = reload_if_wanted(places)
     if record is not None and not stale:
         discard(places.displaced(color))
@@ -310,15 +325,10 @@ def describe(slot: Slot, other: Slot) -> str:
     for name, file in sorted(slot.files.items()):
         lines.append(f"/{name} mode {file.mode:04o}")
         if name.endswith(".env"):
-            elsewhere = variables_of(other.files.get(name))
-            for key, value in sorted(variables_of(file).items()):
+            elsewhere = variables_of(other.files[name].content) if name in other.files else {}
+            for key, value in sorted(variables_of(file.content).items()):
                 differs = key in elsewhere and elsewhere[key] != value
                 lines.append(f"  {key}{' (another value)' if differs else ''}")
         elif name in other.files and other.files[name].content != file.content:
             lines.append("  (another content)")
     return "\n".join(lines) + "\n"
-
-
-def variables_of(file: FileContent | None) -> dict[str, bytes]:
-    """Return the variables of an environment file that Turnout wrote, where every variable is one line."""
-    return {} if file is None else {key.decode(): value for key, value in VARIABLE.findall(file.content)}

@@ -92,6 +92,10 @@ class Places:
         """The color's environment file for the migrator, from the root."""
         return f"etc/{self.service}/{color}.migrate.env"
 
+    def configuration(self, color: str) -> str:
+        """The record of the color's configuration, from the root."""
+        return f"etc/{self.service}/{color}.configuration.json"
+
     def displaced(self, color: str) -> Path:
         """What was kept aside of the color."""
         return self.kept / f"{color}.displaced"

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from ansible_collections.turnout.ops.plugins.module_utils.slot_colors import kept_record, standing
+from ansible_collections.turnout.ops.plugins.module_utils.slot_configuration import told as configuration_told
 from ansible_collections.turnout.ops.plugins.module_utils.slot_files import (
     COLORS,
     LIBRARY,
@@ -51,7 +52,7 @@ def info(places: Places, params: dict) -> dict:
     status = os.statvfs(home)
     return {
         "changed": False,
-        "colors": {color: color_info(places, color) for color in COLORS},
+        "colors": {color: color_info(places, color, params) for color in COLORS},
         "fenced_by": fenced_by(places),
         "commands": [{key: one.get(key) for key in COMMAND_KEYS} for one in commands_in(places)],
         "laid": laid_releases(places),
@@ -78,7 +79,7 @@ def fenced_by(places: Places) -> dict | None:
     return library.recorded(places.service, str(places.root)) if library else None
 
 
-def color_info(places: Places, color: str) -> dict:
+def color_info(places: Places, color: str, params: dict) -> dict:
     """Return what stands in a color."""
     release_id = standing(places, color)
     marker = read_marker(places, release_id) if release_id else None
@@ -87,6 +88,7 @@ def color_info(places: Places, color: str) -> dict:
         "release_id": release_id,
         "version": release_id.rpartition("-")[0] if release_id else None,
         "complete": is_complete(places, release_id),
+        "configuration": configuration_told(places, color, params),
         "manifest": (marker or {}).get("manifest"),
         "unfinished": kept is not None,
         "displaced": kept.get("release_id") if kept else None,

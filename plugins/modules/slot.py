@@ -88,7 +88,18 @@ options:
     type: dict
     default: {}
   environment:
-    description: Text of the color's environment file. Never shown.
+    description:
+      - Text of the color's environment file. Never shown. With C(state=info) what is compared with the file that stands
+        in each color.
+    type: str
+  configuration:
+    description:
+      - JSON text of what else of the service file is released, as P(turnout.ops.configuration#filter) returns it. Never
+        shown, and kept as digests. With C(state=info) it is compared with what stands in each color.
+    type: str
+  configuration_id:
+    description:
+      - The configuration's name, six hexadecimal digits. With C(state=restored) that of the candidate that goes.
     type: str
   migrate_environment:
     description: Text of the color's environment file for the migrator; none is kept when it is absent. Never shown.
@@ -104,6 +115,9 @@ options:
     description:
       - The release that the edges last confirmed in O(color). When it stands there now, it is what is kept aside,
         whatever an earlier run left.
+    type: str
+  confirmed_configuration:
+    description: The name of its configuration, absent where the edges know none.
     type: str
   unit_names:
     description: Units to report.
@@ -159,17 +173,26 @@ EXAMPLES = r"""
     color: green
     release_id: 1.1.0-0a1b2c3d4e5f
     environment: "{{ service | turnout.ops.env_text('green', '1.1.0', inventory_dir) }}"
+    configuration: "{{ service | turnout.ops.configuration(inventory_dir) }}"
+    configuration_id: a1b2c3
     drop_ins: "{{ service | turnout.ops.drop_ins('green', release_manifest) }}"
 """
 
 RETURN = r"""
 colors:
-  description: What stands in both colors (state C(info)).
+  description:
+    - What stands in both colors (state C(info)). C(configuration) tells the name of the configuration there (C(id),
+      null where none is on record), the format of that record, and what differs (C(differs), names of keys, null where
+      there was nothing to compare).
   returned: state is info
   type: dict
 release_id:
   description: The release that now stands in the color, or that was laid.
   returned: state is laid, active, restored or settled
+  type: str
+configuration:
+  description: The name of the configuration that now stands there, null where none is on record.
+  returned: state is restored
   type: str
 complete:
   description: Whether that release is whole.
@@ -228,6 +251,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.turnout.ops.plugins.module_utils.slot_colors import activate, restore, settle
+from ansible_collections.turnout.ops.plugins.module_utils.slot_configuration import IDENTITY
 from ansible_collections.turnout.ops.plugins.module_utils.slot_files import (
     COLORS,
     RELEASE_ID,
@@ -249,6 +273,10 @@ def check_names(params: dict) -> None:
     """Raise `SlotError` for names that could lead to another place: they become paths."""
     if not SERVICE.fullmatch(params["service"]):
         raise SlotError("service-name", repr(params["service"]), "a service's name", "pass service.name")
+    if params["configuration_id"] and not IDENTITY.fullmatch(params["configuration_id"]):
+        raise SlotError(
+            "configuration-id", repr(params["configuration_id"]), "six hexadecimal digits", "pass that of the run"
+        )
     names = [params["release_id"], *params["keep_ids"], params["confirmed"]]
     for name in names:
         if name is not None and (not RELEASE_ID.fullmatch(name) or ".." in name):
@@ -332,15 +360,19 @@ def main() -> None:
             "layout": {"type": "dict", "default": {}},
             "environment": {"type": "str", "no_log": True},
             "migrate_environment": {"type": "str", "no_log": True},
+            "configuration": {"type": "str", "no_log": True},
+            "configuration_id": {"type": "str"},
             "drop_ins": {"type": "dict", "default": {}},
             "user": {"type": "str"},
             "confirmed": {"type": "str"},
+            "confirmed_configuration": {"type": "str"},
             "unit_names": {"type": "list", "elements": "str", "default": []},
             "ports": {"type": "list", "elements": "int", "default": []},
             "keep": {"type": "int", "default": 5},
             "keep_ids": {"type": "list", "elements": "str", "default": [], "no_log": False},
             "root": {"type": "path", "default": "/"},
         },
+        required_by={"configuration": ["environment"]},
         required_if=[
             ("state", "ready", ["release_id"]),
             ("state", "laid", ["release_id", "sha256"]),

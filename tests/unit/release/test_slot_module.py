@@ -34,7 +34,9 @@ DEFAULTS = {
     "run": "r1", "fence": 1,
     "release_id": None, "color": None, "src": None, "sha256": None, "bytes": 0, "unpacked_bytes": 0,
     "kind": "tarball", "manifest": {}, "layout": {}, "environment": None, "migrate_environment": None, "drop_ins": {},
-    "user": getpass.getuser(), "confirmed": None, "unit_names": [], "ports": [], "keep": 5, "keep_ids": [],
+    "user": getpass.getuser(), "confirmed": None,
+    "configuration": None, "configuration_id": None, "confirmed_configuration": None,
+    "unit_names": [], "ports": [], "keep": 5, "keep_ids": [],
 }  # fmt: skip
 
 
