@@ -68,6 +68,7 @@ class ActionModule(ActionBase):
                 parent_pid=parent,
                 parent_started=process_started(parent),
                 release=str(args.get("release") or ""),
+                differs=", ".join(map(str, args.get("differs") or ())),
             ),
         )
         with (folder / meeting.LOG).open("ab") as log:

@@ -27,6 +27,7 @@ class ActionModule(ControllerAction):
         "clock_skew_s": {"type": "float", "required": True},
         "again": {"type": "str", "default": ""},
         "resume": {"type": "bool", "default": False},
+        "configuration": {"type": "str", "default": ""},
     }
 
     def perform(self, params):
@@ -41,6 +42,7 @@ class ActionModule(ControllerAction):
             limits=Limits(params["disk_reserve_bytes"], params["clock_skew_s"]),
             again=params["again"],
             resume=params["resume"],
+            configuration=params["configuration"],
         )
         if decision.faults:
             faults = counted(len(decision.faults), "fault")
@@ -57,4 +59,9 @@ class ActionModule(ControllerAction):
             "already": decision.already,
             "quarantined": decision.quarantined,
             "notes": list(decision.notes),
+            "configuration": params["configuration"],
+            "named": decision.named,
+            "stable_named": decision.stable_named,
+            "stable_configuration": decision.stable_configuration,
+            "differs": list(decision.differs),
         }

@@ -52,6 +52,11 @@ def released(value, inventory_dir="."):
     return json.dumps({name: one for name, one in whole.items() if not name.startswith(configuration.ENVIRONMENT)})
 
 
+def configuration_id(values, key, inventory_dir="."):
+    """Return the name of the configuration of services, as every host has its own, made with a key in hex."""
+    return configuration.identity([_load(value, inventory_dir) for value in values], bytes.fromhex(key))
+
+
 def stand_in_tls(value, inventory_dir="."):
     """Return {redis: whether an address of Redis asks for TLS, trusted: the files of root certificates it names}."""
     given = _load(value, inventory_dir).environment
@@ -103,6 +108,7 @@ class FilterModule:
             "migrate_env_text": migrate_env_text,
             "stand_in_tls": stand_in_tls,
             "configuration": released,
+            "configuration_id": configuration_id,
             "drop_ins": drop_ins,
             "layout": layout,
             "argv": argv,

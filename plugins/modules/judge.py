@@ -26,7 +26,11 @@ options:
     description: When the release in service was confirmed, in seconds since the epoch; 0 where nobody knows.
     type: float
     default: 0.0
-  release: {description: "Version of the release, for the report.", type: str}
+  release: {description: "Version of the release and its configuration, for the report.", type: str}
+  differs:
+    description: Keys of the service file by which the configuration in service differs, for the report.
+    type: list
+    elements: str
 author: [The Turnout authors (!UNKNOWN)]
 attributes:
   check_mode: {support: none, description: It is skipped.}

@@ -24,6 +24,7 @@ options:
   clock_skew_s: {description: Seconds by which clocks may differ., type: float, required: true}
   again: {description: A person's reason to deploy a release that is in quarantine., type: str, default: ""}
   resume: {description: Go on with the same release where an earlier run died., type: bool, default: false}
+  configuration: {description: Name of the configuration that is to be released., type: str, default: ""}
 author: [The Turnout authors (!UNKNOWN)]
 """
 
@@ -48,4 +49,11 @@ stable_release: {description: Version in service., returned: success, type: str}
 already: {description: Whether this release is in service everywhere., returned: success, type: bool}
 quarantined: {description: Whether the release went back by itself before., returned: success, type: bool}
 notes: {description: What an earlier run left unsaid., returned: success, type: list, elements: str}
+configuration: {description: Name of the configuration that is to be released., returned: success, type: str}
+named: {description: "The release with its configuration, for a person.", returned: success, type: str}
+stable_named: {description: "What is in service, in the same words.", returned: success, type: str}
+stable_configuration: {description: Name of the configuration in service (null where it is not on record).,
+  returned: success, type: str}
+differs: {description: Keys of the service file by which the configuration in service differs., returned: success,
+  type: list, elements: str}
 """

@@ -8,6 +8,12 @@ from typing import Any
 from turnout.errors import TurnoutError
 
 
+def named(record: Mapping[str, Any] | None) -> str:
+    """Return a release for a person, `1.4.2 with configuration a1b2c3`, '' for none; one of before has no such name."""
+    release, configuration = ((record or {}).get(key) for key in ("release", "configuration"))
+    return f"{release} with configuration {configuration}" if release and configuration else str(release or "")
+
+
 def color_in_service(edges: Mapping[str, Mapping[str, Any] | None]) -> tuple[str, str]:
     """Return the color in service and the id of its release.
 

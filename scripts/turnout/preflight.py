@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from turnout.faults import Fault
+from turnout.in_service import named
 from turnout.release.manifest import Manifest
 from turnout.release.schema import BY_NUMBER, CONTRACT, Migration, SchemaState, pending, runs_on, state_after
 from turnout.service.model import COLORS
 
 Facts = Mapping[str, Any]
+
+CONFIGURATION_FORMAT = 1  # of the record that a color keeps of its configuration: slot_configuration.py
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,10 @@ class Decision:
     """What the preflight found.
 
     `candidate` is the color to lay into, `stable` the color in service (None before the first release), `already`
-    whether the release is in service on every edge, `quarantined` whether it went back by itself before (and may go on
-    only because of a word), `faults` what forbids the release.
+    whether the release is in service on every edge and host with this very configuration, `quarantined` whether it went
+    back by itself before (and may go on only because of a word), `faults` what forbids the release. `named` is the
+    release with its configuration as a person reads it, `stable_named` what is in service, and `differs` the keys by
+    which the configuration in service is another one.
     """
 
     candidate: str
@@ -44,6 +49,10 @@ class Decision:
     faults: tuple[Fault, ...]
     quarantined: bool = False
     notes: tuple[str, ...] = field(default=())
+    named: str = ""
+    stable_named: str = ""
+    stable_configuration: str | None = None
+    differs: tuple[str, ...] = ()
 
 
 def other(color: str) -> str:
@@ -62,30 +71,34 @@ def decide(
     limits: Limits,
     again: str = "",
     resume: bool = False,
+    configuration: str = "",
 ) -> Decision:
     """Judge all facts together.
 
     `edges` and `hosts` map a host's name to what it said; `service` is the public view of the service file;
     `asked_s` is the controller's clock before and after the hosts were asked, in seconds since the epoch; `again` is a
     person's reason to deploy a release once more that is in quarantine; `resume` a person's word to go on with the same
-    release where an earlier run died.
+    release where an earlier run died; `configuration` the name of the configuration that is to be released.
     """
     faults: list[Fault] = []
     notes: list[str] = []
     faults += _edges_agree(edges)
-    at_rest, left = _edges_at_rest(edges, manifest, resume=resume)
+    at_rest, left = _edges_at_rest(edges, manifest, configuration, resume=resume)
     faults += at_rest
     notes += _unfinished(edges, run) + left
     first = next(iter(edges.values()))
     stable = first.get("stable")
     record = (first.get("releases") or {}).get(stable) or {}
     candidate = other(stable) if stable else "blue"
+    changes, newer = _configurations(hosts, stable)
+    faults += newer
     serves = bool(edges) and all(_serves(edge, manifest) for edge in edges.values())
-    already = not faults and serves
+    already = not faults and serves and not changes
     already = already and all(_laid_in(host, stable, manifest.release_id) for host in hosts.values())
-    held = {} if already else quarantine(edges, manifest)
+    held = {} if already else quarantine(edges, manifest, configuration)
     if held and not again.strip():
         faults.append(_quarantined(held, manifest))
+    told = named({"release": manifest.version, "configuration": configuration})
     if not serves:  # the release in service, released once more, mends what differs
         differs = slot_faults(edges, hosts, ("stable",))
         faults += [fault for fault in differs if not fault.observed.startswith("nothing ")]
@@ -98,7 +111,38 @@ def decide(
             faults += _ports_free(name, host, service, candidate)
             faults += _commands(name, host, candidate)
     faults += _clocks(hosts, asked_s, limits)
-    return Decision(candidate, stable, record.get("release"), already, tuple(faults), bool(held), tuple(notes))
+    return Decision(
+        candidate,
+        stable,
+        record.get("release"),
+        already,
+        tuple(faults),
+        bool(held),
+        tuple(notes),
+        named=told,
+        stable_named=named(record),
+        stable_configuration=record.get("configuration"),
+        differs=changes,
+    )
+
+
+def _configurations(hosts: Mapping[str, Facts], stable: str | None) -> tuple[tuple[str, ...], list[Fault]]:
+    """Return by which keys the configuration in service differs on any host, and where that cannot be known."""
+    differs: set[str] = set()
+    faults = []
+    for name, host in hosts.items():
+        told = ((host.get("colors") or {}).get(stable) or {}).get("configuration") or {}
+        differs.update(told.get("differs") or ())
+        if int(told.get("format") or 1) > CONFIGURATION_FORMAT:
+            faults.append(
+                Fault(
+                    name,
+                    f"the record of the configuration in {stable} is of format {told['format']}, of a newer Turnout",
+                    f"format {CONFIGURATION_FORMAT}, which this one can compare with the service file",
+                    "deploy with the Turnout that wrote it: ansible-playbook turnout.ops.status names its version",
+                )
+            )
+    return tuple(sorted(differs)), faults
 
 
 def _edges_agree(edges: Mapping[str, Facts]) -> list[Fault]:
@@ -123,7 +167,7 @@ def _edges_agree(edges: Mapping[str, Facts]) -> list[Fault]:
                     f"on {name}: turnout-edge apply",
                 )
             )
-    said = {name: (edge.get("stable"), _release_of(edge, edge.get("stable"))) for name, edge in edges.items()}
+    said = {name: (edge.get("stable"), named(_record_of(edge, edge.get("stable")))) for name, edge in edges.items()}
     if len(set(said.values())) > 1:
         seen = ", ".join(
             f"{name}: {release or 'nothing'} on {color or 'no color'}" for name, (color, release) in said.items()
@@ -139,7 +183,9 @@ def _edges_agree(edges: Mapping[str, Facts]) -> list[Fault]:
     return faults
 
 
-def _edges_at_rest(edges: Mapping[str, Facts], manifest: Manifest, *, resume: bool) -> tuple[list[Fault], list[str]]:
+def _edges_at_rest(
+    edges: Mapping[str, Facts], manifest: Manifest, configuration: str, *, resume: bool
+) -> tuple[list[Fault], list[str]]:
     """Return the faults of edges that an earlier run left with a candidate, and what is told of those resumed."""
     faults: list[Fault] = []
     resumed = []
@@ -148,8 +194,10 @@ def _edges_at_rest(edges: Mapping[str, Facts], manifest: Manifest, *, resume: bo
         if not candidate:
             continue
         share_bp = int(edge.get("share_bp") or 0)
-        record = (edge.get("releases") or {}).get(candidate) or {}
+        record = _record_of(edge, candidate)
+        # A record of before says no configuration: whatever was laid then is laid anew.
         same = record.get("sha256") == manifest.artifact.sha256
+        same = same and record.get("configuration") in (None, configuration)
         if resume and same and not share_bp:
             resumed.append(name)
             continue
@@ -164,8 +212,7 @@ def _edges_at_rest(edges: Mapping[str, Facts], manifest: Manifest, *, resume: bo
         faults.append(
             Fault(
                 name,
-                f"{_release_of(edge, candidate) or 'a candidate'} on {candidate} has {share_bp} bp, "
-                "left by an earlier run",
+                f"{named(record) or 'a candidate'} on {candidate} has {share_bp} bp, left by an earlier run",
                 "no candidate: all traffic on a confirmed release",
                 remedy,
             )
@@ -189,14 +236,16 @@ def _unfinished(edges: Mapping[str, Facts], run: str) -> list[str]:
     return list(seen.values())
 
 
-def quarantine(edges: Mapping[str, Facts], manifest: Manifest) -> dict[str, Facts]:
+def quarantine(edges: Mapping[str, Facts], manifest: Manifest, configuration: str) -> dict[str, Facts]:
     """Return the entries that hold a release in quarantine, edge by edge; empty where none does.
 
-    An automatic rollback enters `quarantine` into the ledger, a person's word `again`; the later one counts.
+    An automatic rollback enters `quarantine` into the ledger, a person's word `again`; the later one counts. An entry
+    is about the artifact with one configuration; one without is of before they were on record, and about every one.
     """
     found = {}
     for name, edge in edges.items():
-        entry = (edge.get("quarantine") or {}).get(manifest.artifact.sha256)
+        held, sha256 = edge.get("quarantine") or {}, manifest.artifact.sha256
+        entry = held.get(f"{sha256} {configuration}") or held.get(sha256)
         if entry:
             found[name] = entry
     return found
@@ -206,18 +255,17 @@ def _quarantined(held: Mapping[str, Facts], manifest: Manifest) -> Fault:
     entry = next(iter(held.values()))
     return Fault(
         ", ".join(held),
-        f"{manifest.version} was rolled back by itself at {entry.get('ts')} (run {entry.get('run')}): "
+        f"{named({**entry, 'release': manifest.version})} was rolled back by itself at {entry.get('ts')} "
+        f"(run {entry.get('run')}): "
         f"{str(entry.get('why'))[:160]}",
         "at most one automatic rollback of a release",
-        "release a version without the fault; if the release was not to blame: "
+        "release a version, or a configuration, without the fault; if the release was not to blame: "
         f"ansible-playbook turnout.ops.deploy -e release={manifest.version} -e 'again=\"the reason\"'",
     )
 
 
-def _release_of(edge: Facts, color: str | None) -> str | None:
-    record = (edge.get("releases") or {}).get(color) or {}
-    release = record.get("release")
-    return str(release) if release else None
+def _record_of(edge: Facts, color: str | None) -> Facts:
+    return (edge.get("releases") or {}).get(color) or {}
 
 
 def _commands(name: str, host: Facts, candidate: str) -> list[Fault]:
@@ -253,27 +301,32 @@ def slot_faults(
     `roles` are the colors to compare: `stable`, what serves; `previous`, what a rollback goes back to. What an edge
     does not know (a record of before ids were kept, no way back) is not compared.
     """
-    believed: dict[tuple[str, str], dict[str, list[str]]] = {}
+    believed: dict[tuple[str, str], dict[tuple[str, str | None], list[str]]] = {}
     for name, edge in edges.items():
         for role in roles:
             color = edge.get(role)
-            release_id = ((edge.get("releases") or {}).get(color) or {}).get("release_id")
-            if color and release_id:
-                believed.setdefault((role, str(color)), {}).setdefault(str(release_id), []).append(name)
+            record = _record_of(edge, color)
+            if color and record.get("release_id"):
+                identity = str(record["release_id"]), record.get("configuration")
+                believed.setdefault((role, str(color)), {}).setdefault(identity, []).append(name)
     faults = []
     for (role, color), releases in believed.items():
-        expected = " or ".join(f"{release_id} (as {', '.join(names)} has it)" for release_id, names in releases.items())
-        version = next(iter(releases)).rpartition("-")[0]
+        expected = " or ".join(f"{_laid(*one)} (as {', '.join(names)} has it)" for one, names in releases.items())
+        version = next(iter(releases))[0].rpartition("-")[0]
         for name, host in hosts.items():
             slot = (host.get("colors") or {}).get(color) or {}
-            if slot.get("release_id") in releases and slot.get("complete", True):
+            stands = slot.get("release_id"), (slot.get("configuration") or {}).get("id")
+            known = any(
+                stands[0] == one[0] and (None in (stands[1], one[1]) or stands[1] == one[1]) for one in releases
+            )
+            if known and slot.get("complete", True):
                 continue
             what = {"stable": "which serves", "previous": "the way back"}.get(role, role)
             whole = "" if slot.get("complete", True) or not slot.get("release_id") else ", not whole,"
             faults.append(
                 Fault(
                     name,
-                    f"{slot.get('release_id') or 'nothing'}{whole} stands in {color}, {what}",
+                    f"{_laid(*stands)}{whole} stands in {color}, {what}",
                     expected,
                     f"ansible-playbook turnout.ops.deploy -e release={version} lays it anew on every host"
                     if role == "stable"
@@ -281,6 +334,10 @@ def slot_faults(
                 )
             )
     return faults
+
+
+def _laid(release_id: str | None, configuration: str | None) -> str:
+    return named({"release": release_id, "configuration": configuration}) or "nothing"
 
 
 def _schema_fits(manifest: Manifest, edge: Facts, stable_record: Facts) -> list[Fault]:

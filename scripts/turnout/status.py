@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from turnout import tables
+from turnout.in_service import named
 
 Facts = Mapping[str, Any]
 
@@ -78,7 +79,11 @@ def _host(host: Facts | None) -> dict[str, Any] | None:
         return None
     return {
         "colors": {
-            color: {"release": slot.get("version"), "complete": slot.get("complete")}
+            color: {
+                "release": slot.get("version"),
+                "configuration": (slot.get("configuration") or {}).get("id"),
+                "complete": slot.get("complete"),
+            }
             for color, slot in (host.get("colors") or {}).items()
         },
         "units": {name: unit.get("active") for name, unit in (host.get("units") or {}).items()},
@@ -121,11 +126,14 @@ def _commands(hosts: Mapping[str, Facts | None]) -> list[str]:
 def render(status: Facts) -> str:
     """Return the status as a person reads it."""
     lines = [f"service {status['service'] or '(no edge answered)'}"]
-    rows = [("COLOR", "RELEASE", "ROLE", *(f"SHARE ON {name}" for name in status["edges"]), "SERVERS UP")]
+    rows = [
+        ("COLOR", "RELEASE", "CONFIGURATION", "ROLE", *(f"SHARE ON {name}" for name in status["edges"]), "SERVERS UP")
+    ]
     for color in ("blue", "green"):
         record = status["releases"].get(color) or {}
         shares = [_share(edge, color) for edge in status["edges"].values()]
-        rows.append((color, record.get("release") or "-", _role(status, color), *shares, _servers(status, color)))
+        stands = record.get("release") or "-", record.get("configuration") or "-"
+        rows.append((color, *stands, _role(status, color), *shares, _servers(status, color)))
     lines += ["", *columns(rows)]
     if status["agree"] is None:
         lines.append("  !! no edge answered: what serves is not known")
@@ -209,7 +217,8 @@ def _servers(status: Facts, color: str) -> str:
 def _slot(slot: Facts | None) -> str:
     if not slot or not slot.get("release"):
         return "-"
-    return str(slot["release"]) + ("" if slot.get("complete") else " (half laid)")
+    configuration = f" {slot['configuration']}" if slot.get("configuration") else ""
+    return f"{slot['release']}{configuration}" + ("" if slot.get("complete") else " (half laid)")
 
 
 def _lock(lock: Facts) -> str:
@@ -224,11 +233,11 @@ def _lock(lock: Facts) -> str:
 
 def _entry(entry: Facts) -> str:
     what = entry.get("kind", "?")
-    place = entry.get("to") or {"release": entry.get("release"), "color": entry.get("color")}
+    place = entry.get("to") or {key: entry.get(key) for key in ("release", "configuration", "color")}
     where = f" on {place['color']}" if place.get("color") else ""
     if what == "command":
         where = f"{where}: {str(entry.get('command'))[:60]}; {entry.get('id')}, by {entry.get('actor')}"
-    about = _drill(entry) if what == "drill" else f"{place.get('release') or '-'}{where}"
+    about = _drill(entry) if what == "drill" else f"{named(place) or '-'}{where}"
     return f"{entry.get('ts', '')}  {what}  {about}  run {entry.get('run')}"
 
 

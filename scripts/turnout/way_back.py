@@ -26,8 +26,9 @@ class WayBack:
 
     `to` is the color that serves ("" where none ever did), `leave` the one that the edges have left ("" for none),
     `may_stop` the processes of `leave` that may be told to stop, `candidate` the color whose release is undone and
-    `candidate_id` that release, `displaced` whether something stood there before that comes back, `silent` the edges
-    that may still serve `leave`, `fence` the greatest number that an edge gave, `kept` what is not done, for a person.
+    `candidate_id` that release with its `candidate_configuration`, `displaced` whether something stood there before
+    that comes back, `silent` the edges that may still serve `leave`, `fence` the greatest number that an edge gave,
+    `records` and `configurations` what the edges believe to stand in `to`, `kept` what is not done, for a person.
     """
 
     to: str
@@ -35,16 +36,19 @@ class WayBack:
     may_stop: tuple[str, ...]
     candidate: str
     candidate_id: str
+    candidate_configuration: str
     displaced: bool
     warm: bool
     silent: tuple[str, ...]
     fence: int
     records: Mapping[str, str]
+    configurations: tuple[str, ...]
     kept: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as a task's result."""
-        return {**asdict(self), "may_stop": list(self.may_stop), "silent": list(self.silent)}
+        lists = {name: list(getattr(self, name)) for name in ("may_stop", "silent", "configurations")}
+        return {**asdict(self), **lists}
 
 
 def plan(edges: Mapping[str, Facts | None]) -> WayBack:
@@ -78,7 +82,9 @@ def plan(edges: Mapping[str, Facts | None]) -> WayBack:
     to = stable.pop()
     undone = [answer for answer in said.values() if answer["before"].get("candidate")]
     candidate = str(undone[0]["before"]["candidate"]) if undone else ""
-    ids = [str((answer.get("candidate_release") or {}).get("release_id") or "") for answer in undone]
+    undone_releases = [answer.get("candidate_release") or {} for answer in undone]
+    ids = [str(record.get("release_id") or "") for record in undone_releases]
+    configurations = [str(record.get("configuration") or "") for record in undone_releases]
     leave = other(to) if to else candidate
     warm = any(answer["after"].get("previous") == leave for answer in said.values())
     may_stop = () if silent or not leave else ("worker",) if warm else ("worker", "api")
@@ -88,11 +94,13 @@ def plan(edges: Mapping[str, Facts | None]) -> WayBack:
         may_stop=may_stop,
         candidate=candidate,
         candidate_id=next(filter(None, ids), ""),
+        candidate_configuration=next(filter(None, configurations), ""),
         displaced=any(answer.get("displaced") for answer in undone),
         warm=warm,
         silent=silent,
         fence=max(int(answer.get("fence") or 0) for answer in said.values()),
-        records=_records(said, to),
+        records=_records(said, to, "release_id"),
+        configurations=tuple(sorted(set(_records(said, to, "configuration").values()))),
         kept=_kept(leave, silent),
     )
 
@@ -114,13 +122,13 @@ def _check_lock(edges: Mapping[str, Facts | None]) -> None:
         )
 
 
-def _records(said: Mapping[str, Facts], to: str) -> dict[str, str]:
-    """Return what each edge believes to stand in the color that serves: {edge: release id}."""
+def _records(said: Mapping[str, Facts], to: str, what: str) -> dict[str, str]:
+    """Return what each edge believes to stand in the color that serves: {edge: release id or configuration}."""
     found = {}
     for name, answer in said.items():
         record = ((answer.get("releases") or {}).get(to)) or {}
-        if record.get("release_id"):
-            found[name] = str(record["release_id"])
+        if record.get(what):
+            found[name] = str(record[what])
     return found
 
 

@@ -150,13 +150,16 @@ def confirmed_at(edge: Edge, run: object) -> float | None:
 def went_back_before(edge: Edge, record: Json | None) -> bool:
     """Tell whether a release was ever taken back by itself here, whatever a person said since.
 
-    The same artifact is the same release; a record without a checksum (adopted by hand) goes by its name.
+    The same artifact with the same configuration is the same release; one without a checksum (adopted by hand) goes by
+    its name, and what was entered without a configuration is about every one.
     """
     known = [key for key in ("sha256", "release") if (record or {}).get(key)][:1]
+    named = (None, (record or {}).get("configuration"))
     for raw in edge.ledger.lines():
         if b'"quarantine"' in raw:
             entry = parse_line(raw) or {}
-            if entry.get("kind") == "quarantine" and all(entry.get(key) == (record or {})[key] for key in known):
+            same = all(entry.get(key) == (record or {})[key] for key in known)
+            if entry.get("kind") == "quarantine" and same and entry.get("configuration") in named:
                 return True
     return False
 

@@ -31,7 +31,8 @@ RECORDING, JUDGEMENTS = "release.jsonl", "judgements.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the judge of one run is told; `release` is the version that is judged.
+    """What the judge of one run is told; `release` is the version that is judged, with its configuration, and `differs`
+    the keys by which the configuration in service is another one.
 
     `since_s` is when stable's release was declared, in seconds since the epoch: what its color counted before was
     another release's. `probes_per_s` synthetic requests a second and color go through every edge. `parent_pid` and
@@ -51,6 +52,7 @@ class Told:
     parent_pid: int
     parent_started: int
     release: str = ""
+    differs: str = ""
 
 
 def write(folder: Path, name: str, content: object) -> None:

@@ -220,6 +220,7 @@ def _facts(story: Story, end: Settled | None) -> Html:
     run = next((event.word("run") for event in story.events if event.kind == "start"), story.facts.get("run"))
     found: dict[str, object] = {
         "Release": story.facts.get("release"),
+        "Configuration differs in": story.facts.get("differs") or None,
         "Run": run or None,
         "Started": None if started is None else f"{started.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
         "Colors": colors,

@@ -143,7 +143,7 @@ def _read_facts(path: Path) -> dict[str, str]:
     """Return what the run told its judge, as far as a reader wants to know it; nothing where it told nothing."""
     with contextlib.suppress(OSError, ValueError):
         raw = json.loads(path.read_text(encoding="utf-8"))
-        return {key: str(raw[key]) for key in ("release", "run", "stable", "candidate") if key in raw}
+        return {key: str(raw[key]) for key in ("release", "differs", "run", "stable", "candidate") if key in raw}
     return {}
 
 

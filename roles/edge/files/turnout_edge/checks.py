@@ -33,7 +33,7 @@ def schema_fault(release: Json | None, schema: Json | None) -> str | None:
 def check_rollback_target(state: State, backend: Json | None) -> None:
     """Refuse a way back to a release that cannot run. `backend` is None when HAProxy could not be asked."""
     color = state.stable
-    name = f"{color} ({state.release_name(color)})"
+    name = f"{color} ({state.named(color)})"
     force = 'to move all the same: turnout-edge rollback --force --reason "..."'
     record = state.releases[color] if color else None
     if backend is not None and not backend["up"]:
@@ -64,7 +64,7 @@ def check_rollback_target(state: State, backend: Json | None) -> None:
 def check_move_up(state: State, backend: Json, allow_down: list[str]) -> None:
     """Refuse users to a candidate that is not laid whole, not on its schema, or not UP on every server."""
     color = state.candidate
-    name = f"{color} ({state.release_name(color)})"
+    name = f"{color} ({state.named(color)})"
     record = state.releases[color] if color else None
     if record is None or record.get("complete") is not True:
         raise refusal(

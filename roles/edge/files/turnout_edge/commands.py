@@ -27,7 +27,7 @@ def command_prepare(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
     after = prepare(state, options.color, read_json(options.release, "--release"), who.run)
     if state.candidate is None:
         require_agreement(edge, state)
-    name = f"{options.color} ({after.release_name(options.color)})"
+    name = f"{options.color} ({after.named(options.color)})"
     message = f"{name} is the candidate, with {percent(after.share_bp)} of the traffic"
     return carry_out(edge, who, "prepare", state, after, message=message, displaced=after.displaced)
 
@@ -42,7 +42,7 @@ def command_move(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
         require_agreement(edge, state)
     if after.share_bp > state.share_bp:
         check_move_up(state, checked_backend(edge, str(state.candidate)), split_names(options.allow_down))
-    name = f"{after.candidate} ({after.release_name(after.candidate)})"
+    name = f"{after.candidate} ({after.named(after.candidate)})"
     message = f"{name} has {percent(after.share_bp)} of the traffic, it had {percent(state.share_bp)}"
     if options.lease_s is None:
         return carry_out(edge, who, "move", state, after, message=message)
@@ -57,7 +57,7 @@ def command_ready(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
     after = ready(state, options.color, stamp_of(edge, who))
     require_agreement(edge, state)
     lease = keep_lease(edge, who) if after.word(who.run).stage == READY else None  # it ends what is left between words
-    message = f"{options.color} ({after.release_name(options.color)}) is ready to be confirmed"
+    message = f"{options.color} ({after.named(options.color)}) is ready to be confirmed"
     return carry_out(edge, who, "ready", state, after, message=message, handover=after.handover, lease=lease)
 
 
@@ -72,9 +72,9 @@ def command_confirm(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
     check_lock(edge.load_lock(), who.run, edge.clock.mark())
     after = confirm(state, options.color, stamp_of(edge, who))
     require_agreement(edge, state)
-    message = f"{after.stable} ({after.release_name(after.stable)}) is stable; "
+    message = f"{after.stable} ({after.named(after.stable)}) is stable; "
     if after.previous:
-        message += f"{after.previous} ({after.release_name(after.previous)}) stays as the way back"
+        message += f"{after.previous} ({after.named(after.previous)}) stays as the way back"
     else:
         message += "there is nothing to go back to yet"
     if after.word(who.run).stage == CONFIRMED:
@@ -92,7 +92,7 @@ def command_commit(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
 
 def end_handover(edge: Edge, who: Who, state: State, after: State) -> Json:
     """Make a commit true."""
-    message = f"{after.stable} ({after.release_name(after.stable)}) stands"
+    message = f"{after.stable} ({after.named(after.stable)}) stands"
     result = carry_out(edge, who, "commit", state, after, message=message, handover=after.handover)
     disarm_lease(edge, who)
     return result
@@ -178,7 +178,7 @@ def command_adopt(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
             "at least one",
             'start it, or: adopt --force --reason "..."',
         )
-    message = f"{options.color} ({after.release_name(options.color)}) is stable here"
+    message = f"{options.color} ({after.named(options.color)}) is stable here"
     return carry_out(edge, who, "adopt", state, after, message=message, reason=options.reason)
 
 
@@ -235,7 +235,7 @@ def command_recover(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
             f"say what serves (HAProxy sends {live_bp} of {WHOLE_BP} to green): " + edge.adopt_words(),
         )
     message = (
-        f"stable {found.stable} ({found.release_name(found.stable)}), candidate {found.candidate or 'none'} "
+        f"stable {found.stable} ({found.named(found.stable)}), candidate {found.candidate or 'none'} "
         f"with {percent(found.share_bp)}"
     )
     if not who.dry_run:

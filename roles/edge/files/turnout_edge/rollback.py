@@ -15,8 +15,8 @@ from .holding import disarm_lease, ended_lock, release_lock
 from .lock import describe_lock, fence_of, lock_is_fresh
 from .request import Who, as_characters
 from .resolve import COMMITTED, CONFIRMED
-from .show import quarantined
-from .state import COLORS, State
+from .show import held_as, quarantined
+from .state import COLORS, State, identity_of, named
 from .store import utc_text
 from .transitions import commit, put_back, roll_back
 
@@ -57,7 +57,7 @@ class WayBack:
 
     def message(self) -> str:
         """Return what happens, in plain words."""
-        to = f"{self.after.stable} ({self.after.release_name(self.after.stable)})"
+        to = f"{self.after.stable} ({self.after.named(self.after.stable)})"
         if self.action == "nothing":
             return self.why_nothing
         if self.action == "apply":
@@ -65,7 +65,7 @@ class WayBack:
         elif self.action == "candidate" and not self.moves:
             text = f"candidate {self.before.candidate} has no traffic; all of it is on {to}, where it was"
         else:
-            gone = f"{self.gone()} ({self.before.release_name(self.gone())})"
+            gone = f"{self.gone()} ({self.before.named(self.gone())})"
             text = f"all traffic is back on {to}; {gone} has none"
         if self.took_over:
             holder = self.took_over
@@ -73,7 +73,7 @@ class WayBack:
         if self.recovered:
             text += f". {self.recovered}: what was in service was recovered from the journal"
         if self.quarantined:
-            text += f". {self.condemned_record()['release']} is in quarantine"
+            text += f". {named(identity_of(self.condemned_record()))} is in quarantine"
         return text
 
     def condemned_record(self) -> Json:
@@ -116,8 +116,8 @@ class WayBack:
             "run": self.who.run,
             "actor": self.who.actor,
             "action": self.action,
-            "from": {"color": gone, "release": self.before.release_name(gone)} if gone else None,
-            "to": {"color": self.after.stable, "release": self.after.release_name(self.after.stable)},
+            "from": {"color": gone, **self.before.identity(gone)} if gone else None,
+            "to": {"color": self.after.stable, **self.after.identity(self.after.stable)},
             "forced": self.forced,
             "reason": self.reason,
             "took_over": self.taken_from(),
@@ -220,9 +220,9 @@ def quarantine(edge: Edge, way: WayBack, why: str | None) -> bool:
     if why is None or not record or way.who.dry_run:
         return False
     head = {"ts": edge.clock.stamp(), "kind": "quarantine", "run": way.who.run, "actor": way.who.actor}
-    names = {key: record.get(key) for key in ("release", "release_id", "sha256")}
+    names = {**{key: record.get(key) for key in ("release", "release_id", "sha256")}, **identity_of(record)}
     try:
-        held = quarantined(edge).get(str(record.get("sha256")))
+        held = quarantined(edge).get(held_as(record))
         new = held is None or held.get("run") != way.who.run
         if new:
             edge.ledger.append({**head, **names, "why": why, "share_bp": way.before.share_bp})

@@ -58,7 +58,10 @@ def command_show(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
 
 
 def quarantined(edge: Edge) -> Json:
-    """Return the releases that went back by themselves, by their sha256, unless a person let them go again since."""
+    """Return what went back by itself, unless a person let it go again since: as `held_as` names it.
+
+    What was entered before configurations were on record is about the artifact, whatever its configuration.
+    """
     held: Json = {}
     for raw in edge.ledger.lines():
         if b'"quarantine"' not in raw and b'"again"' not in raw:
@@ -68,10 +71,20 @@ def quarantined(edge: Edge) -> Json:
         if not isinstance(sha256, str) or not sha256:
             continue
         if entry.get("kind") == "quarantine":
-            held[sha256] = entry
+            held[held_as(entry)] = entry
         elif entry.get("kind") == "again":
-            held.pop(sha256, None)
+            every = not entry.get("configuration")
+            held = {
+                key: one
+                for key, one in held.items()
+                if one["sha256"] != sha256 or not (every or key in (sha256, held_as(entry)))
+            }
     return held
+
+
+def held_as(record: Json) -> str:
+    """Return the name of a release in quarantine: its sha256, and its configuration where that is known."""
+    return " ".join(str(record[key]) for key in ("sha256", "configuration") if record.get(key))
 
 
 def show_haproxy(edge: Edge) -> Json:
@@ -128,7 +141,7 @@ def table(shown: Json) -> str:
         servers = describe_servers(backend) if backend else "HAProxy does not answer"
         rows.append(
             f"  {color:<6}{percent(shown['serving'][color]):>8}  {' '.join(roles) or '-':<9} "
-            f"{record['release'] if record else '-':<13} {servers}"
+            f"{_short(record) if record else '-':<13} {servers}"
         )
     live = shown["live"]
     rows += ["", f"  HAProxy, map file and state agree: {'yes' if shown['agree'] else 'NO'}"]
@@ -179,10 +192,13 @@ def table(shown: Json) -> str:
 def describe_entry(entry: Json) -> str:
     """Return what a ledger entry is about, in a few words."""
     if entry.get("kind") == "rollback":
-        names = [
-            side.get("release", "?") if isinstance(side, dict) else "?" for side in (entry.get("from"), entry.get("to"))
-        ]
+        names = [_short(side) if isinstance(side, dict) else "?" for side in (entry.get("from"), entry.get("to"))]
         return f"{names[0]} -> {names[1]}"
     if entry.get("kind") == "drill":
         return f"{entry.get('mode')}: {entry.get('verdict')}"
-    return str(entry.get("release") or "")
+    return _short(entry) if entry.get("release") else ""
+
+
+def _short(record: Json) -> str:
+    """Return a release in a table: version and configuration."""
+    return " ".join(str(record[key]) for key in ("release", "configuration") if record.get(key)) or "?"

@@ -129,6 +129,14 @@ class State:
         record = self.releases.get(color) if color else None
         return str(record["release"]) if record else "no release"
 
+    def identity(self, color: str | None) -> Json:
+        """Return what stands in a color, for a record: its version, and its configuration where that is known."""
+        return identity_of(self.releases.get(color) if color else None) or {"release": self.release_name(color)}
+
+    def named(self, color: str | None) -> str:
+        """Return what stands in a color, for a person."""
+        return named(self.identity(color))
+
     def word(self, run: str | None = None) -> Word:
         """Return this edge's word about a run (of itself: the last one that it said)."""
         said = self.handover
@@ -245,8 +253,20 @@ def is_release(record: object) -> bool:
         and isinstance(record.get("release"), str)
         and bool(record["release"])
         and isinstance(record.get("complete"), bool)
+        and (record.get("configuration") is None or is_text(record["configuration"]))
         and schema_range_fault(record.get("schema")) is None
     )
+
+
+def identity_of(record: Json | None) -> Json:
+    """Return what tells one release from another in a record: an artifact's version with its configuration."""
+    return {key: record[key] for key in ("release", "configuration") if record and record.get(key)}
+
+
+def named(identity: Json) -> str:
+    """Return a release for a person: `1.4.2 with configuration a1b2c3`; one of before has no configuration."""
+    configuration = identity.get("configuration")
+    return f"{identity.get('release')}" + (f" with configuration {configuration}" if configuration else "")
 
 
 def is_schema(record: object) -> bool:

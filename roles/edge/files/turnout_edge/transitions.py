@@ -6,7 +6,7 @@ import json
 
 from .errors import EXIT_USAGE, Trouble, refusal
 from .resolve import BACK, COMMITTED, CONFIRMED, READY
-from .state import WHOLE_BP, State, is_release, other, percent
+from .state import WHOLE_BP, State, identity_of, is_release, named, other, percent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,16 +26,16 @@ def prepare(state: State, color: str, release: Json, run: str | None = None) -> 
     if color == state.stable:
         raise refusal(
             "color-serves",
-            f"{color} ({state.release_name(color)}) is stable: it serves the users",
+            f"{color} ({state.named(color)}) is stable: it serves the users",
             f"the idle color, {other(color)}",
             f"prepare --color {other(color)}",
         )
     if state.candidate == color:
-        if state.share_bp and release.get("release") != state.release_name(color):
+        if state.share_bp and identity_of(release) != state.identity(color):
             raise refusal(
                 "candidate-serves",
-                f"{color} ({state.release_name(color)}) has {percent(state.share_bp)} of the traffic",
-                f"no other release laid over it ({release.get('release')})",
+                f"{color} ({state.named(color)}) has {percent(state.share_bp)} of the traffic",
+                f"no other release laid over it ({named(identity_of(release))})",
                 "turnout-edge rollback, then settle",
             )
         known = state.handover if (state.handover or {}).get("run") == run else None
@@ -43,7 +43,7 @@ def prepare(state: State, color: str, release: Json, run: str | None = None) -> 
     if state.candidate is not None:
         raise refusal(
             "candidate-present",
-            f"{state.candidate} ({state.release_name(state.candidate)}) is already the candidate, "
+            f"{state.candidate} ({state.named(state.candidate)}) is already the candidate, "
             f"with {percent(state.share_bp)} of the traffic",
             "no candidate",
             "resume that release, or put it back: turnout-edge rollback, then settle",
@@ -102,7 +102,7 @@ def say(
     state: State, stage: str, stamp: Json, color: str | None, *, sure: bool = False, confirmed: bool = False
 ) -> State:
     """Record this edge's word about the release of a run."""
-    word = {"stage": stage, "sure": sure, "confirmed": confirmed, "color": color, "release": state.release_name(color)}
+    word = {"stage": stage, "sure": sure, "confirmed": confirmed, "color": color, **state.identity(color)}
     return state.but(handover={"run": stamp["run"], "at": stamp["at"], **word})
 
 
@@ -161,7 +161,7 @@ def commit(state: State, stamp: Json, sure: bool = True) -> State:
         seen = f"this edge went back from {stamp['run']}" if word.stage == BACK else "it did not"
         raise refusal(
             "not-confirmed",
-            f"{seen}; {state.stable} ({state.release_name(state.stable)}) is stable",
+            f"{seen}; {state.stable} ({state.named(state.stable)}) is stable",
             f"an edge that run {stamp['run']} has confirmed",
             "look what happened: turnout-edge show --human",
         )
@@ -176,7 +176,7 @@ def forward(state: State, stamp: Json) -> State | None:
     said = state.handover or {}
     color = said.get("color")
     whole = state.stable is not None and state.candidate is None and color == other(state.stable)
-    if not whole or not is_release(state.releases[color]) or said.get("release") != state.release_name(color):
+    if not whole or not is_release(state.releases[color]) or identity_of(said) != state.identity(color):
         return None
     after = say(state, COMMITTED, stamp, color, sure=True)
     return after.but(
@@ -267,7 +267,7 @@ def put_back(state: State, stamp: Json, keep_confirmed: bool, sure: bool = False
     stands = keep_confirmed or (word.stage == COMMITTED and word.sure)
     if state.candidate is None and state.confirmed_by == stamp["run"] and state.previous and not stands:
         return roll_back(state, stamp, sure=sure)
-    serves = f"{state.stable} ({state.release_name(state.stable)}) serves" if state.stable else "nothing is in service"
+    serves = f"{state.stable} ({state.named(state.stable)}) serves" if state.stable else "nothing is in service"
     return state, "nothing", f"{serves}; run {stamp['run']} left nothing to put back"
 
 
@@ -285,23 +285,23 @@ def roll_back(state: State, stamp: Json, further: bool = False, sure: bool = Tru
     if state.candidate is not None:
         if state.share_bp == 0:
             return state, "candidate", ""
-        gone = {"color": state.candidate, "release": state.release_name(state.candidate), **stamp}
+        gone = {"color": state.candidate, **state.identity(state.candidate), **stamp}
         after = say(state, BACK, {**stamp, "run": state.declared_by or stamp["run"]}, state.candidate, sure=sure)
         return after.but(share_bp=0, rolled_back=gone, undone=state.undone or stamp), "candidate", ""
     if state.previous is None:
         return (
             state,
             "nothing",
-            f"{state.stable} ({state.release_name(state.stable)}) serves, and nothing is before it",
+            f"{state.stable} ({state.named(state.stable)}) serves, and nothing is before it",
         )
     if state.undone is not None and not further:
         why = (
-            f"{state.stable} ({state.release_name(state.stable)}) serves again since {state.undone['at']} "
+            f"{state.stable} ({state.named(state.stable)}) serves again since {state.undone['at']} "
             f"(run {state.undone['run']}); to go one release further back, to {state.previous} "
-            f"({state.release_name(state.previous)}): turnout-edge rollback --further"
+            f"({state.named(state.previous)}): turnout-edge rollback --further"
         )
         return state, "nothing", why
-    gone = {"color": state.stable, "release": state.release_name(state.stable), **stamp}
+    gone = {"color": state.stable, **state.identity(state.stable), **stamp}
     by = {**stamp, "run": state.confirmed_by or stamp["run"]}
     after = say(state, BACK, by, state.stable, sure=sure, confirmed=True)
     return after.but(stable=state.previous, previous=None, rolled_back=gone, undone=stamp), "previous", ""

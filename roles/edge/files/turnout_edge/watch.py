@@ -165,7 +165,7 @@ class Watch:
         note(self.edge, who, "note", "resolved", **facts)
         if now.stage == COMMITTED and was.stage != COMMITTED:
             head = {"ts": self.edge.clock.stamp(), "kind": "resolved", "run": who.run, "actor": who.actor}
-            place = {"release": after.release_name(after.stable), "color": after.stable}
+            place = {**after.identity(after.stable), "color": after.stable}
             self.edge.ledger.append({**head, **place, **facts})
 
     def follow_back(self, who: Who, state: State, target: Word, peers: list[Word | None]) -> Json:
@@ -191,7 +191,7 @@ class Watch:
             return None  # somebody is at work; asked again
         color = str(after.stable)
         check_move_up(state.but(candidate=color, previous=None), checked_backend(edge, color), [])
-        message = f"all traffic is on {color} ({after.release_name(color)}), as the run committed it elsewhere"
+        message = f"all traffic is on {color} ({after.named(color)}), as the run committed it elsewhere"
         return carry_out(edge, who, "forward", state, after, message=message)
 
     def end_lease(self, lease: Json, state: State) -> None:
