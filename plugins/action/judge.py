@@ -24,7 +24,7 @@ class ActionModule(ActionBase):
     TRANSFERS_FILES = False
     _requires_connection = False
     _VALID_ARGS = frozenset(
-        {"state", "run", "folder", "service", "stable", "candidate", "since_s", "release", "share_bp"}
+        {"state", "run", "folder", "service", "stable", "candidate", "since_s", "release", "differs", "share_bp"}
     )
 
     def run(self, tmp=None, task_vars=None):
