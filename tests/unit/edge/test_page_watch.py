@@ -366,3 +366,15 @@ def test_settings_that_are_wrong_end_it_with_the_remedy(tmp_path, content):
         path.write_text(content)
     with pytest.raises(SystemExit, match=r"turnout\.ops\.watch"):
         guard.load_settings(str(path))
+
+
+@pytest.mark.parametrize(
+    ("entered", "went_back"),
+    [("a1b2c3", True), ("d4e5f6", False), (None, True)],  # None: entered before configurations were on record
+)
+def test_only_the_configuration_that_went_back_is_left_to_a_person(edge, entered, went_back):
+    named = {} if entered is None else {"configuration": entered}
+    edge.ledger.append({"kind": "quarantine", "sha256": "ab" * 32, "release": "1.1.0", **named})
+    record = {"release": "1.1.0", "sha256": "ab" * 32, "configuration": "a1b2c3"}
+    assert guard.went_back_before(edge, record) is went_back
+    assert not guard.went_back_before(edge, {**record, "sha256": "cd" * 32})
