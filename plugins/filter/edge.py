@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from ansible.errors import AnsibleFilterError
+from turnout.routes import SEGMENT
 
 
 def proxy_faults(proxies, proxy_protocol=False):
@@ -33,7 +34,7 @@ ROUTE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 OTHER = "other"
 MOST_ROUTES = 30
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-_SEGMENT = re.compile(r"\{[A-Za-z0-9_.-]+\}|[A-Za-z0-9._~:@,=+-]*")
+_SEGMENT = re.compile(r"\{[A-Za-z0-9_.-]+\}|" + SEGMENT)
 DURATION = "turnout_edge_request_duration_seconds_bucket"
 COUNTS = (DURATION, "turnout_edge_request_duration_seconds_count", "turnout_edge_requests_total")
 

@@ -18,7 +18,11 @@ from ansible_collections.turnout.ops.plugins.module_utils.pg_session import Sess
 QUIET_S = 25.0
 """After so long without a line a sign is given: with the look at PostgreSQL and the way to the screen, within 30 s."""
 LOOK_S = 3
-_ADDRESS = re.compile(r"^postgres(?:ql)?(?:\+\w+)?(?=://)")
+# As the checklist on the controller knows it (scripts/turnout/checklist/addresses.py).
+ADDRESS = re.compile(
+    r"(?:jdbc:)?(?:postgres|postgresql|pgsql|psql|postgis|timescale|timescalegis|pgx|pgx[45])(?:\+\w+)?://",
+    re.IGNORECASE,
+)
 _LIBPQ = ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE")
 # What this database user runs from this host, in a session that is no older than the migrations. No statement is told.
 _STATEMENT = """
@@ -109,7 +113,7 @@ class Watch:
 
 def asks(environment: dict, user: str) -> tuple:
     """Return how PostgreSQL is asked: address, variables of libpq, system user. The address is None without one."""
-    found = (_ADDRESS.sub("postgresql", value) for value in environment.values() if _ADDRESS.match(value))
+    found = (ADDRESS.sub("postgresql://", value, count=1) for value in environment.values() if ADDRESS.match(value))
     variables = {name: value for name, value in environment.items() if name.startswith("PG")}
     return next(found, "" if any(name in variables for name in _LIBPQ) else None), variables, user
 

@@ -22,6 +22,8 @@ from ansible_collections.turnout.ops.plugins.module_utils.slot_files import (
 KEYS = {
     "ExecStart": "command", "KillSignal": "stop_signal", "TimeoutStopSec": "drain_s", "X-Turnout-Drain": "drain_s",
     "X-Turnout-Quiesce": "quiesce_signal", "X-Turnout-Resume": "resume_signal", "Environment": "ports",
+    "X-Turnout-Ready": "ready", "Type": "ready.notify", "NotifyAccess": "ready.notify",
+    "TimeoutStartSec": "ready.timeout_s",
 }  # fmt: skip
 SEARCHED = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # systemd.service(5), ExecStart
 MOST_LINKS = 40  # as the kernel (path_resolution(7))

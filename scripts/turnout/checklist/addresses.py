@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 # postgres and postgresql are libpq's; +driver is SQLAlchemy's; the others are dj-database-url's, django-environ's and
 # golang-migrate's.
-_POSTGRES = re.compile(
+POSTGRES = re.compile(
     r"(?:jdbc:)?(?:postgres|postgresql|pgsql|psql|postgis|timescale|timescalegis|pgx|pgx[45])(?:\+\w+)?://",
     re.IGNORECASE,
 )
@@ -52,7 +52,7 @@ class UnreadableError(ValueError):
 
 def postgres(text: str) -> dict[str, str] | None:
     """Return libpq's parameters of an address of PostgreSQL, None of anything else. Raises `UnreadableError`."""
-    found = _POSTGRES.match(text)
+    found = POSTGRES.match(text)
     if found:
         return _checked(_of_url("postgresql://" + text[found.end() :]))
     text = _PDO.sub("", text).replace(";", " ") if _PDO.match(text) else text

@@ -20,6 +20,7 @@ from turnout.init import vault
 from turnout.init.answers import PURPOSES, Answers, Host, check
 from turnout.inventory_check import check as check_inventory
 from turnout.key_docs import schema
+from turnout.routes import SEGMENT
 from turnout.service import load
 from turnout.service.model import Service
 
@@ -40,7 +41,7 @@ _IN_INVENTORY = {
     "slos/api-latency.yml": "slo-latency.yml",
 }
 _SCHEMA = "service.schema.json"  # named in the template of the service file
-_ROUTE = re.compile(r"/[A-Za-z0-9._~:@,=+/-]*")  # what the role edge takes, without what stands for anything
+_ROUTE = re.compile(f"(?:/{SEGMENT})+")
 _PRIVATE, _PUBLIC = 0o600, 0o644
 
 

@@ -178,6 +178,7 @@ class RealEdge:
             "hostvars": {"app1": {"ansible_host": "127.0.0.1"}},
             **variables,
         }
+        values["edge_counts"] = values["edge_latency"] and values["edge_manage_haproxy"]
         environment = jinja2.Environment(  # noqa: S701 - this is no HTML
             loader=jinja2.FileSystemLoader(ROLE / "templates"),
             trim_blocks=True,

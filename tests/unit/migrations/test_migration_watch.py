@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.turnout.ops.plugins.module_utils import migration_watch as watch
+from turnout.checklist import addresses
 
 ROOT = Path(__file__).resolve().parents[3]
 SECRET = "s3cr3t-word"
@@ -113,6 +114,11 @@ def test_a_sign_says_how_long_it_takes_and_what_it_is_at(tmp_path: Path) -> None
     [
         ({"DATABASE_URL": "postgres://u@h/d"}, "postgresql://u@h/d"),
         ({"X": "1", "DB": "postgresql+psycopg://u@h/d"}, "postgresql://u@h/d"),
+        ({"DB": "pgsql://u@h/d"}, "postgresql://u@h/d"),
+        ({"DB": "PostGIS://u@h/d"}, "postgresql://u@h/d"),
+        ({"DB": "jdbc:postgresql://h/d"}, "postgresql://h/d"),
+        ({"DB": "pgx5://u@h/d"}, "postgresql://u@h/d"),
+        ({"DB": "pgsql:host=h;dbname=d"}, None),
         ({"PGHOST": "h", "PGPASSWORD": "p"}, ""),
         ({"PGOPTIONS": "-c x=1"}, None),
         ({"DATABASE_URL": "mysql://u@h/d"}, None),
@@ -124,6 +130,11 @@ def test_postgresql_is_asked_where_the_migrations_have_its_address(
     asked = watch.asks(environment, "shop-migrate")
     assert (asked[0], asked[2]) == (address, "shop-migrate")
     assert all(name.startswith("PG") for name in asked[1])
+
+
+def test_the_host_knows_an_address_of_postgresql_by_what_the_controller_knows_it_by() -> None:
+    """The host's modules stand alone: the same words stand in both."""
+    assert watch.ADDRESS == addresses.POSTGRES
 
 
 # --- the time-out ----------------------------------------------------------------------------------------------------

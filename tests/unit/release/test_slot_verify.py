@@ -88,6 +88,8 @@ def test_what_systemd_would_start_passes_and_a_hosts_own_settings_stop_no_releas
     [
         ("KillSignal=SIGFOO\n", "ignoring: SIGFOO"),
         ("NoSuch=1\n", "NoSuch"),
+        ("TimeoutStartSec=soon\n", "soon"),
+        ("Type=notified\n", "notified"),
         ('ExecStart=\nExecStart=/bin/true "a\n', "Unbalanced quoting"),
         ("ExecStart=\nExecStart=/bin/true %Q\n", "%Q"),
     ],
@@ -96,9 +98,12 @@ def test_what_systemd_refuses_is_told_in_its_own_line_with_the_key(host: Host, l
     said = host.refused(**{"shop-worker": line})
     assert told in said
     assert "/etc/systemd/system/shop-worker@green.service.d/turnout.conf:" in said
-    assert {"KillSignal": "(service.worker.stop_signal)", "ExecStart": "(service.worker.command)"}.get(
-        line.partition("=")[0], "(service.worker: NoSuch)"
-    ) in said
+    keys = {
+        "KillSignal": "stop_signal", "ExecStart": "command", "TimeoutStartSec": "ready.timeout_s",
+        "Type": "ready.notify",
+    }  # fmt: skip
+    key = keys.get(line.partition("=")[0])
+    assert (f"(service.worker.{key})" if key else "(service.worker: NoSuch)") in said
     assert "shop-api" not in said
 
 
