@@ -3,7 +3,7 @@
 """What a migration tool prints about a database, and where that is in a release's own list of migrations.
 
 The outputs are those of golang-migrate 4.19, goose 3.27, dbmate 2.36, Alembic 1.20, Django 6.1, yoyo 9.0, Flyway 11
-(`info -outputType=json`) and Rails 8.
+(`info -outputType=json`), Knex 3.3, Laravel 12 and Rails 8.
 """
 
 from __future__ import annotations
@@ -17,8 +17,15 @@ LISTS = {
     "dbmate": (r"^\[(?P<mark>[X ])\] (?P<name>\S+)\s*$", ("X",)),
     "django": (r"^\[(?P<mark>[X ])\]\s+(?P<name>[^\s.]+\.\S+)", ("X",)),
     "goose": (r"(?P<mark>Pending|\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4})\s+-- (?P<name>\S+)\s*$", None),
+    "laravel": (r"^\s*(?P<name>\S+) \.*\s*(?:\[\d+\] )?(?P<mark>Ran|Pending)\s*$", ("Ran",)),
     "rails": (r"^\s*(?P<mark>up|down)\s+(?P<name>\d+)\s", ("up",)),
     "yoyo": (r"^(?P<mark>[AU])\s+(?P<name>\S+)\s", ("A",)),
+}
+# What a tool says, and ends with code 1, where the database has no table of its own yet: nothing is applied.
+EMPTY = {
+    "golang-migrate": r"^error: no migration\s*$",
+    "laravel": r"^\s*ERROR\s+Migration table not found\.\s*$",
+    "rails": r"^Schema migrations table does not exist yet\.\s*$",
 }
 OF_FILES = ("dbmate", "goose")  # they call a migration by its file
 _EXTENSION = re.compile(r"(\.up)?\.[A-Za-z]+$")
@@ -28,7 +35,7 @@ _ERROR = re.compile(
 )
 _APPLIED = re.compile(
     r"^(?:\d{4}/\S+ \S+ )?(?:\d+/u |OK\s+\d|Applied: \S+ in |\s+Applying \S+\.\.\.|INFO\b.* Running upgrade "
-    r"|== \d+ .*: migrated |Migrating schema )"
+    r"|== \d+ .*: migrated |Migrating schema |\s+\d{4}(?:_\d\d){2}_\d{6}_\S+ .*\bDONE\s*$)"
 )
 _OUR_LINES = 3
 
@@ -50,8 +57,8 @@ def read(tool, code, out, err):
     timestamp, a hash or a name; nothing (or 0) for none. Raises StateError.
     """
     text = out + "\n" + err
-    if tool == "golang-migrate" and re.search(r"^error: no migration\s*$", text, re.MULTILINE):
-        return {"at": []}  # nothing is applied yet, and it ends with code 1
+    if tool in EMPTY and re.search(EMPTY[tool], text, re.MULTILINE):
+        return {"at": []}
     if code:
         raise StateError(f"ended with code {code} and said: {last_words(text)}")
     told = _told(tool, out, text)
@@ -75,6 +82,9 @@ def _told(tool, out, text):
         told = {"at": re.findall(r"^([^\s:()]+)(?: \([a-z ]+\))*\s*$", out, re.MULTILINE)}
     elif tool == "flyway":
         told = _flyway(out)
+    elif tool == "knex":
+        found = re.search(r"^Current Version: (\w+)\s*$", out, re.MULTILINE)
+        told = found and {"at": [] if found[1] == "none" else [found[1]]}
     elif tool == "goose" and (found := re.search(r"goose: version (\d+)", text)):
         told = {"at": [found[1]] if int(found[1]) else []}
     elif tool in LISTS:

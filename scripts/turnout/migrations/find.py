@@ -25,6 +25,7 @@ INSIDE_FOLDER = ("up.sql", "migration.sql", "up.py")
 FLYWAY = re.compile(r"(?P<way>[VU])(?P<version>\d+(?:[._]\d+)*)__.+\.[A-Za-z]+")
 _DIGITS = re.compile(r"\d+(?:[-_.T]\d+)*(?![A-Za-z\d])|\d+")
 _DATE = re.compile(r"((?:19|20)\d\d)([-_.]?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])(?!\d)(.*)")
+_LARAVEL = re.compile(r"\d{4}_\d\d_\d\d_\d{6}(?=_)")  # its own first ones are of the year 0001
 _TIME_DIGITS = 6  # HHMMSS
 _NUMBERED = re.compile(r"\d+[-_. ].+")
 _HEADER_LINES = 20
@@ -56,6 +57,9 @@ def number_of(name: str) -> int | None:
     A date and the digits that follow it are one number of 14 digits (2019-02-26-002946_x: 20190226002946), a date alone
     one of 8.
     """
+    found = _LARAVEL.match(name)
+    if found is not None:
+        return int(found[0].replace("_", ""))
     found = _DIGITS.match(name)
     if found is None:
         return None

@@ -13,6 +13,12 @@ TOOLS = {
     "alembic": {"up": "upgrade heads", "version": "current", "down": "downgrade -1"},
     "django": {"up": "migrate --noinput --no-color", "version": "showmigrations --plan --no-color"},
     "flyway": {"up": "migrate", "version": "info -outputType=json"},
+    "knex": {"up": "migrate:latest", "version": "migrate:currentVersion", "down": "migrate:down"},
+    "laravel": {
+        "up": "migrate --force --no-ansi",
+        "version": "migrate:status --no-ansi",
+        "down": "migrate:rollback --step=1 --force --no-ansi",
+    },
     "yoyo": {"up": "apply --batch", "version": "list --batch"},
     "rails": {"up": "db:migrate", "version": "db:migrate:status", "down": "db:rollback"},
 }

@@ -26,6 +26,8 @@ def write(folder: Path, files: dict[str, str]) -> Path:
         ("2019-02-26-002946_create_posts", 20190226002946),  # Diesel
         ("2014_10_12_000000_create_users_table.php", 20141012000000),  # Laravel
         ("2014_10_12_100000_create_password_resets_table.php", 20141012100000),
+        ("0001_01_01_000000_create_users_table.php", 10101000000),  # Laravel 11 and later
+        ("0001_01_01_000001_create_cache_table.php", 10101000001),
         ("20190226002946-add-users.js", 20190226002946),  # Sequelize
         ("20190226_002946_add_users.sql", 20190226002946),
         ("2019-02-26T00-29-46_x.sql", 20190226002946),

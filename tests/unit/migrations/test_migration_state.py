@@ -39,6 +39,11 @@ RAILS = (
     "--------------------------------------------------\n"
     "   up     20190101000000  Create users\n  down    20190102000000  Add things\n\n"
 )
+LARAVEL = (
+    "\n  Migration name .................................................. Batch / Status  \n"
+    "  2019_01_01_000000_create_a ............................................. [1] Ran  \n"
+    "  2019_01_02_000000_add_b ................................................ Pending  \n\n"
+)
 FLYWAY = json.dumps({
     "schemaVersion": "2.1",
     "migrations": [
@@ -70,6 +75,12 @@ FLYWAY = json.dumps({
             "applied": ["auth.0001_initial", "shop.0001_initial"], "pending": ["auth.0002_more", "shop.0002_a_y"]}),
         ("yoyo", 0, YOYO, "", {"applied": ["0001.a"], "pending": ["0002.b"]}),
         ("rails", 0, RAILS, "", {"applied": ["20190101000000"], "pending": ["20190102000000"]}),
+        ("laravel", 0, LARAVEL, "", {
+            "applied": ["2019_01_01_000000_create_a"], "pending": ["2019_01_02_000000_add_b"]}),
+        ("knex", 0, "Using environment: production\nCurrent Version: 20190101000000\n", "", {"at": ["20190101000000"]}),
+        ("knex", 0, "Current Version: none\n", "", {"at": []}),
+        ("rails", 1, "", "Schema migrations table does not exist yet.\n", {"at": []}),
+        ("laravel", 1, "\n   ERROR  Migration table not found.  \n\n", "", {"at": []}),
         ("flyway", 0, FLYWAY, "", {"applied": ["1", "2.1"], "pending": ["3"], "dirty": ""}),
         ("flyway", 0, FLYWAY.replace('"Pending"', '"Failed"', 1), "", {
             "applied": ["1", "2.1"], "pending": [], "dirty": "3"}),
@@ -91,6 +102,9 @@ def test_what_a_tool_prints_is_understood(tool: str, code: int, out: str, err: s
         ("", 0, "", "3\n"),  # golang-migrate without service.migrate.tool: no empty database
         ("golang-migrate", 1, "", "error: pq: password authentication failed\n"),
         ("golang-migrate", 0, "", ""),
+        ("golang-migrate", 1, "   ERROR  Migration table not found.  \n", ""),
+        ("knex", 1, "", "getaddrinfo ENOTFOUND db\n"),
+        ("laravel", 1, "SQLSTATE[08006] [7] connection refused (Migration table not found.)", ""),
         ("alembic", 255, "", "FAILED: Can't locate revision identified by 'zzz'\n"),
         ("flyway", 0, "no json", ""),
         ("django", 1, "", "django.db.utils.OperationalError: connection refused\n"),
@@ -127,6 +141,8 @@ SHOP = listed(["auth.0001_initial", "shop.0001_initial", "shop.0002_a_y", "tags.
          listed(["V1__a", "V2_1__b", "V3__c"], "list"), 2, ["V3__c"], []),
         (migration_state.read("rails", 0, RAILS, ""), listed([("20190101000000_a", 20190101000000),
           ("20190102000000_b", 20190102000000)]), 20190101000000, ["20190102000000_b"], []),
+        (migration_state.read("laravel", 0, LARAVEL, ""), listed([("2019_01_01_000000_create_a", 20190101000000),
+          ("2019_01_02_000000_add_b", 20190102000000)]), 20190101000000, ["2019_01_02_000000_add_b"], []),
     ],
 )  # fmt: skip
 def test_a_state_has_its_place_in_the_releases_list(
@@ -187,6 +203,9 @@ def test_the_first_error_of_an_output_is_found(text: str, first: str) -> None:
         ("== 20190101000000 CreateUsers: migrating ====\n== 20190101000000 CreateUsers: migrated (0.02s) ====\n", [
             "== 20190101000000 CreateUsers: migrated (0.02s) ===="]),
         ('Migrating schema "public" to version "2 - b"\n', ['Migrating schema "public" to version "2 - b"']),
+        ("  2019_01_01_000000_create_a ........................... 12.34ms DONE\n", [
+            "2019_01_01_000000_create_a ........................... 12.34ms DONE"]),
+        ("  Creating migration table ............................. 12.34ms DONE\n", []),
         ("Checking the database\n", []),
     ],
 )  # fmt: skip
