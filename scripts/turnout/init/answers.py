@@ -23,6 +23,9 @@ PURPOSES = {
     "monitoring": "Prometheus and Alertmanager.",
     "drill": "Where restores land when they are rehearsed: a host with room for the whole database.",
 }
+# Framework -> the path that answers once a process of it can serve: its own, or what docs/applications advises.
+FRAMEWORKS = {"django": "/healthz", "go": "/healthz", "laravel": "/up", "node": "/healthz", "rails": "/up"}
+WITH_SECRET_KEY = ("django", "laravel", "rails")
 ONE_HOST = ("postgres", "redis", "monitoring", "drill")
 HOST_FORM = "NAME=ADDRESS such as app1=10.0.0.21, a full DNS name, or the name of a host that was named before"
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
@@ -64,6 +67,7 @@ class Answers:
     migrate_up: str = ""
     migrate_version: str = ""
     deploy_from: tuple[str, ...] = ()
+    like: str = ""
 
 
 def name_fault(text: str) -> str:
@@ -159,6 +163,11 @@ def _is_address(text: str) -> bool:
     return True
 
 
+def framework_fault(text: str) -> str:
+    """Return what a framework's name should be, or nothing where it is one."""
+    return "" if text in FRAMEWORKS else f"one of {', '.join(FRAMEWORKS)}"
+
+
 def check(answers: Answers) -> None:
     """Raise FaultsError with everything that is wrong or missing."""
     faults = [*_texts(answers), *_groups(answers)]
@@ -171,10 +180,13 @@ def _texts(answers: Answers) -> Iterator[Fault]:
         ("--service", answers.service, name_fault),
         ("--environment", answers.environment, environment_fault),
         ("--user", answers.user, user_fault),
-        ("--api-command", answers.api_command, command_fault),
         ("--health", answers.health, path_fault),
         ("--releases", answers.releases, source_fault),
     ]
+    if answers.like:
+        rows.append(("--like", answers.like, framework_fault))
+    if answers.api_command or not answers.like:
+        rows.append(("--api-command", answers.api_command, command_fault))
     for option in ("worker_command", "scheduler_command", "migrate_up", "migrate_version"):
         if getattr(answers, option):
             rows.append((f"--{option.replace('_', '-')}", getattr(answers, option), command_fault))
@@ -193,10 +205,14 @@ def _groups(answers: Answers) -> Iterator[Fault]:
             yield Fault(f"--{group}", counted(len(answers.groups[group]), "host"), "one host", f"give --{group} once")
     workers = bool(answers.groups.get("worker"))
     commands = bool(answers.worker_command or answers.scheduler_command)
-    if workers and not commands:
+    if workers and not commands and not answers.like:
         yield Fault("--worker-command", "nothing", "what the worker hosts run", "give --worker-command, or no --worker")
     if commands and not workers:
         yield Fault("--worker", "no host", HOST_FORM, "give --worker NAME=ADDRESS, or no command for it")
-    if bool(answers.migrate_up) != bool(answers.migrate_version):
+    if answers.like and (answers.migrate_up or answers.migrate_version):
+        option = "--migrate-up" if answers.migrate_up else "--migrate-version"
+        remedy = f"leave {option} out, and change migrate in the service file that is written"
+        yield Fault(option, "a command beside --like", "the framework's own migration tool", remedy)
+    elif bool(answers.migrate_up) != bool(answers.migrate_version):
         lacks = "--migrate-version" if answers.migrate_up else "--migrate-up"
         yield Fault(lacks, "nothing", "both commands of the migrations, or none", f"give {lacks}")

@@ -36,6 +36,11 @@ def on_terminal() -> bool:
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--service", help="Name of the service.")
+@click.option(
+    "--like",
+    metavar="FRAMEWORK",
+    help=f"Framework that the service is written in, whose service file is written: {', '.join(known.FRAMEWORKS)}.",
+)
 @click.option("--environment", help="Name of the inventory.  [default: production]")
 @click.option("--user", help="User that Ansible logs in as, who may become root.  [default: deploy]")
 @click.option("--edge", multiple=True, metavar="HOST", help="Host that runs HAProxy: NAME=ADDRESS, or a DNS name.")
@@ -58,7 +63,8 @@ def init(folder: Path, *, yes: bool, **options: Any) -> None:
     """Write a repository for a service of your own into DIR: inventory, service file, objectives, settings.
 
     On a terminal it asks. With options it asks nothing: --service, --edge, --api, --api-command and --health are
-    needed then. DIR is made where it is not there; files that are there already are never touched.
+    needed then; --like gives the last two (docs/applications of Turnout). DIR is made where it is not there; files
+    that are there already are never touched.
     """
     given = {key: value for key, value in options.items() if value}
     asked = not given and not yes and on_terminal()
@@ -73,6 +79,8 @@ def init(folder: Path, *, yes: bool, **options: Any) -> None:
     click.echo(
         _NEXT.format(folder=folder, environment=answers.environment, service=answers.service, releases=answers.releases)
     )
+    if answers.like:
+        click.echo(f"docs/applications/{answers.like}.md of Turnout tells what belongs into FOLDER, and the traps.")
 
 
 def _from_options(given: dict[str, Any]) -> Answers:
@@ -93,7 +101,14 @@ def _from_options(given: dict[str, Any]) -> Answers:
         networks = known.networks_of(given.pop("deploy_from", ""))
     except ValueError as error:
         faults.append(Fault("--deploy-from", str(error), "addresses or networks with commas between", "correct it"))
-    texts = {"service": "", "api_command": "", "health": "", **given}
+    like = given.get("like", "").lower()
+    texts = {
+        "service": "",
+        "api_command": "",
+        "health": known.FRAMEWORKS.get(like, "/" if like else ""),
+        **given,
+        "like": like,
+    }
     answers = Answers(groups=groups, deploy_from=networks, **texts)
     if faults:
         # What is wrong besides is told too, but not that a group is empty which only could not be read.

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,7 +16,7 @@ import yaml
 from turnout.errors import TurnoutError
 from turnout.faults import Fault, FaultsError
 from turnout.init import vault
-from turnout.init.answers import PURPOSES, Answers, Host, check
+from turnout.init.answers import PURPOSES, WITH_SECRET_KEY, Answers, Host, check
 from turnout.inventory_check import check as check_inventory
 from turnout.key_docs import schema
 from turnout.routes import SEGMENT
@@ -60,14 +59,15 @@ def render(answers: Answers) -> dict[PurePosixPath, File]:
     place = PurePosixPath("inventories", answers.environment)
     made = {PurePosixPath(path): File(_fill(name, values)) for path, name in _IN_ROOT.items()}
     made[PurePosixPath(_SCHEMA)] = File(json.dumps(schema(Service, "service"), indent=2, ensure_ascii=False) + "\n")
-    made |= {place / path: File(_fill(name, values)) for path, name in _IN_INVENTORY.items()}
+    like = {"service.yml": f"like-{answers.like}.yml"} if answers.like else {}
+    made |= {place / path: File(_fill(like.get(name, name), values)) for path, name in _IN_INVENTORY.items()}
     variables = place / "group_vars" / "all"
-    example = {**values, "example": True, "secret": str}
+    example = {**values, "example": True, "secret": str, "key": str}
     made[variables / "vault.yml.example"] = File(_fill("vault.yml", example))
     password = vault.draw()
     made[VAULT_PASSWORD] = File(password + "\n", _PRIVATE)
-    if values["postgres"] or values["redis"]:
-        plain = _fill("vault.yml", {**values, "example": False, "secret": vault.draw})
+    if values["postgres"] or values["redis"] or values["secret_key"]:
+        plain = _fill("vault.yml", {**values, "example": False, "secret": vault.draw, "key": vault.draw_key})
         made[variables / "vault.yml"] = File(vault.encrypt(plain, password))
     _check(made, place, answers)
     return made
@@ -141,9 +141,12 @@ def _values(answers: Answers) -> dict[str, Any]:
     first = {group: hosts[0] for group, hosts in answers.groups.items() if hosts}
     values = {key: value for key, value in asdict(answers).items() if key != "groups"}
     values["version"] = version("turnout")
-    values["database"] = answers.service.replace("-", "_")
+    values["module"] = answers.service.replace("-", "_")
+    values["has_workers"] = bool(answers.groups.get("worker"))
+    values["secret_key"] = answers.like in WITH_SECRET_KEY
     values["deploy_from"] = list(answers.deploy_from)
     values |= {group: _address(first[group]) if group in first else "" for group in ("postgres", "redis", "monitoring")}
+    values |= _addresses(values)
     # Checks of a load balancer are no users: the health path is a route of its own, where it can be one.
     health_route = answers.health != "/" and _ROUTE.fullmatch(answers.health) is not None
     values["health_route"] = health_route
@@ -158,6 +161,27 @@ def _values(answers: Answers) -> dict[str, Any]:
         if hosts:
             groups.append({"name": group, "purpose": purpose, "hosts": hosts})
     return {**values, "groups": groups}
+
+
+def _addresses(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the addresses of the databases as they are written into YAML; without a host, what a team fills in."""
+
+    def database(role: str) -> str:
+        name = values["module"]
+        login = f"{name}_{role}:{{{{ postgres_passwords.{role} }}}}"
+        return _folded(f"postgresql://{login}@", f"{values['postgres']}:5432/{name}?sslmode=require")
+
+    found = {"migrate_url": '"{{ vault_migrate_database_url }}"', "database_url": '"{{ vault_database_url }}"'}
+    found["redis_url"] = '"{{ vault_redis_url }}"'
+    if values["postgres"]:
+        found |= {"migrate_url": database("migrate"), "database_url": database("app")}
+    if values["redis"]:
+        found["redis_url"] = _folded("redis://service:{{ redis_passwords.service }}@", f"{values['redis']}:6379/0")
+    return found
+
+
+def _folded(first: str, then: str) -> str:
+    return f'"{first}\\\n        {then}"'
 
 
 def _address(host: Host) -> str:
@@ -179,10 +203,10 @@ def _fill(name: str, values: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
+        loader=jinja2.PackageLoader("turnout.init"),
     )
     environment.filters["q"] = lambda value: json.dumps(value, ensure_ascii=False)
-    text = (files("turnout.init") / "templates" / f"{name}.j2").read_text(encoding="utf-8")
-    return environment.from_string(text).render(values)
+    return environment.get_template(f"{name}.j2").render(values)
 
 
 def _check(made: Mapping[PurePosixPath, File], place: PurePosixPath, answers: Answers) -> None:

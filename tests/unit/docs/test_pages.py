@@ -10,7 +10,7 @@ import pytest
 from turnout.cli import NAMES
 
 ROOT = Path(__file__).resolve().parents[3]
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
 README = (ROOT / "README.md").read_text()
 
 
@@ -28,8 +28,8 @@ def test_the_page_for_the_night_fits_on_two_screens() -> None:
 
 def test_every_page_is_linked_from_the_readme() -> None:
     assert PAGES
-    linked = set(re.findall(r"\]\((docs/[\w-]+\.md)\)", README))
-    assert {f"docs/{page.name}" for page in PAGES} - linked == set()
+    linked = set(re.findall(r"\]\((docs/[\w/-]+\.md)\)", README))
+    assert {page.relative_to(ROOT).as_posix() for page in PAGES} - linked == set()
 
 
 def test_what_a_person_types_is_a_command_or_playbook_that_is_there() -> None:

@@ -26,6 +26,7 @@ from turnout.drill import objectives
 from turnout.errors import TurnoutError
 from turnout.faults import FaultsError
 from turnout.init import repository
+from turnout.init.answers import FRAMEWORKS
 from turnout.key_docs import schema
 from turnout.service.model import Service
 from turnout.slo import parse
@@ -419,7 +420,8 @@ def test_names_that_yaml_would_take_for_other_values_are_names_in_the_inventory(
 
 def test_the_templates_of_the_wheel_are_all_used() -> None:
     there = {path.name for path in (ROOT / "scripts" / "turnout" / "init" / "templates").iterdir()}
-    used = {*repository._IN_ROOT.values(), *repository._IN_INVENTORY.values(), "vault.yml"}
+    like = {f"like-{framework}.yml" for framework in FRAMEWORKS}
+    used = {*repository._IN_ROOT.values(), *repository._IN_INVENTORY.values(), *like, "vault.yml"}
     assert there == {f"{name}.j2" for name in used}
 
 
