@@ -21,7 +21,7 @@ class ActionModule(ActionBase):
     TRANSFERS_FILES = False
     _VALID_ARGS = frozenset(
         {"service", "user", "layout", "version_command", "up_command", "environment_file_text", "timeout_s", "progress"}
-        | {"tool", "tool_command", "listed"}
+        | {"tool", "tool_command", "listed", "group"}
     )
 
     def run(self, tmp=None, task_vars=None):

@@ -14,7 +14,7 @@ from turnout.controller_action import plain
 from turnout.errors import TurnoutError
 from turnout.inventory_check import ADDRESS_VARIABLES, KNOWN_GROUPS
 from turnout.release.manifest import from_dict
-from turnout.service import commands, configuration, environment, stand_ins, units
+from turnout.service import commands, configuration, directories, environment, stand_ins, units
 
 
 def _load(value, inventory_dir):
@@ -77,9 +77,47 @@ def drop_ins(value, color, manifest=None, inventory_dir="."):
     return units.drop_ins(read, color, laid)
 
 
-def layout(manifest, base):
-    """Return how processes see a release that is laid in the folder `base`: {folder, root, environment}."""
-    return _manifest(manifest).layout(base).as_dict()
+def command_lines(service, base, manifest):
+    """Return the commands of a release and what undoes them, as ExecStart= has them, by their keys."""
+    folder = _manifest(manifest).layout(base).folder
+    return {
+        f"service.commands[{index}].{key}": commands.command_line(one[key], folder)
+        for index, one in enumerate(service.get("commands") or ())
+        for key in ("run", "undo")
+        if one.get(key)
+    }
+
+
+def layout(manifest, base, service=None):
+    """Return how processes see a release that is laid in the folder `base`: {folder, root, environment, properties}.
+
+    With the public view of a `service` its directories are seen there, as they are and only to be read.
+    """
+    laid = _manifest(manifest).layout(base).as_dict()
+    paths = [one["path"] for one in (service or {}).get("directories") or ()]
+    bound = [
+        f"-{there}:{seen}" for there, seen in directories.binds((service or {}).get("name"), paths, laid["folder"])
+    ]
+    if bound:
+        seen = laid["properties"].get("BindReadOnlyPaths", "")
+        laid["properties"] = {**laid["properties"], "BindReadOnlyPaths": " ".join(filter(None, [seen, *bound]))}
+    return laid
+
+
+def shared(service, manifest, base):
+    """Return of each directory of the service where it lies, and what of a release in the folder `base` it covers."""
+    laid, paths = _manifest(manifest).layout(base), [one["path"] for one in service.get("directories") or ()]
+    seen = dict(directories.binds(service["name"], paths, laid.folder))
+    there = [directories.source(service["name"], path) for path in paths]
+    return [
+        {
+            "path": path,
+            "source": one,
+            "seen": seen.get(one, one),
+            "covers": laid.root + seen[one] if one in seen else "",
+        }
+        for path, one in zip(paths, there, strict=True)
+    ]
 
 
 def argv(command, release_dir):
@@ -111,6 +149,8 @@ class FilterModule:
             "configuration_id": configuration_id,
             "drop_ins": drop_ins,
             "layout": layout,
+            "shared": shared,
+            "command_lines": command_lines,
             "argv": argv,
             "addresses": addresses,
         }

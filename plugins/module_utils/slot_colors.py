@@ -20,6 +20,7 @@ from ansible_collections.turnout.ops.plugins.module_utils.slot_configuration imp
     variables_of,
 )
 from ansible_collections.turnout.ops.plugins.module_utils.slot_files import (
+    COLORS,
     PARTIAL,
     RELEASE_ID,
     SYSTEMCTL_TIMEOUT_S,
@@ -178,6 +179,20 @@ def reload_if_wanted(places: Places) -> bool:
     return True
 
 
+def make_shared(places: Places, params: dict) -> None:
+    """Make the directories that both colors share where they are not there; one that is stays as it is."""
+    for directory in params.get("directories") or ():
+        missing = []
+        path = places.root / directory["source"].lstrip("/")
+        while not path.exists():
+            missing.append(path)
+            path = path.parent
+        account = pwd.getpwnam(params["user"])
+        for one in reversed(missing):
+            one.mkdir(mode=0o750)
+            os.chown(one, account.pw_uid, account.pw_gid)
+
+
 def wanted_slot(places: Places, params: dict) -> Slot:
     """Return the slot that `params` asks for, or raise `SlotError`."""
     color = params["color"]
@@ -230,6 +245,7 @@ def activate(places: Places, params: dict, *, check: bool) -> dict:
     result = {"changed": bool(changes), "changes": changes, "release_id": release_id, "complete": True}
     if check:
         return result | {"displaced": before.release_id, "reloaded": False, "diff": diff(before, after)}
+    make_shared(places, params)
     if changes:
         refuse_under_commands(places, color)
         if record is None or stale:
@@ -306,11 +322,14 @@ def restore(places: Places, params: dict, *, check: bool) -> dict:
 
 
 def settle(places: Places, params: dict, *, check: bool) -> dict:
-    """Forget what was displaced: the release in the color is confirmed."""
+    """Forget what was displaced, and what commands of the release before did: the release in the color is confirmed."""
     color = params["color"]
     there = places.displaced(color).exists()
     if there and not check:
         discard(places.displaced(color))
+    if not check:
+        for other in {*COLORS} - {color}:
+            (places.kept / f"{other}.steps.json").unlink(missing_ok=True)
     return {"changed": there, "release_id": standing(places, color)}
 
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import pwd
 import re
 import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -50,10 +52,13 @@ def info(places: Places, params: dict) -> dict:
     while not home.exists():
         home = home.parent
     status = os.statvfs(home)
+    declared = params.get("directories") or []
     return {
         "changed": False,
         "colors": {color: color_info(places, color, params) for color in COLORS},
         "fenced_by": fenced_by(places),
+        "directories": {one["path"]: directory_info(places, one["source"], params["user"]) for one in declared},
+        "undeclared": undeclared(places, [one["source"] for one in declared]),
         "commands": [{key: one.get(key) for key in COMMAND_KEYS} for one in commands_in(places)],
         "laid": laid_releases(places),
         "complete": is_complete(places, params["release_id"]),
@@ -71,6 +76,36 @@ def info(places: Places, params: dict) -> dict:
             "fence": fence_library(places) is not None and (places.root / LIBRARY / "turnout_host/home.py").exists(),
         },
     }
+
+
+def directory_info(places: Places, source: str, user: str) -> dict:
+    """Return what a declared directory is on this host."""
+    path = places.root / source.lstrip("/")
+    place = path
+    while not os.path.ismount(place) and place != places.root:
+        place = place.parent
+    writable = None
+    if path.is_dir():
+        with contextlib.suppress(KeyError, OSError):  # without the user nobody can be asked; that is told elsewhere
+            account = pwd.getpwnam(user)
+            asked = ["test", "-w", str(path)]
+            done = subprocess.run(
+                asked, user=account.pw_uid, group=account.pw_gid, extra_groups=[], check=False, timeout=10
+            )
+            writable = done.returncode == 0
+    mount = f"/{place.relative_to(places.root)}" if place != places.root else "/"
+    return {"exists": path.is_dir(), "mount": mount, "writable": writable}
+
+
+def undeclared(places: Places, sources: list[str]) -> list[str]:
+    """Return some names of what the service keeps in its state folder outside its declared directories."""
+    state = places.root / "var/lib" / places.service
+    known = {source.removeprefix(f"/var/lib/{places.service}/").partition("/")[0] for source in sources}
+    try:
+        names = sorted(name for name in os.listdir(state) if not name.startswith(".") and name not in known)
+    except OSError:
+        return []
+    return names[:3]
 
 
 def fenced_by(places: Places) -> dict | None:

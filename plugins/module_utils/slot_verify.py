@@ -47,6 +47,17 @@ def verify(places: Places, params: dict) -> dict:
         lacks = missing_program(whole[name] + text)
         if lacks:
             faults.append(f"{unit_of(name)}: {lacks} ({key_of(places, name, 'ExecStart')})")
+        # Commands of a release are in the API's place.
+        for key, command in params.get("commands", {}).items() if name.startswith(f"{places.service}-api@") else ():
+            lacks = missing_program(f"{whole[name]}{text}ExecStart={color.sub(base, command)}\n")
+            if lacks:
+                faults.append(f"{lacks} ({key})")
+    for directory in params.get("directories", []):
+        hidden = covered(color.sub(base, directory["covers"]))
+        if hidden:
+            faults.append(
+                f"{directory['path']} of the release has {hidden}, which it would cover (service.directories)"
+            )
     if faults:
         raise SlotError(
             "unit-refused",
@@ -55,6 +66,17 @@ def verify(places: Places, params: dict) -> dict:
             "mend the keys in brackets in the service file, or build the release with what is missing",
         )
     return {"changed": False, "verified": units}
+
+
+def covered(path: str) -> str:
+    """Return what of a release a directory would cover, "" for nothing; files that only keep a folder do not count."""
+    if not path or not os.path.lexists(path):
+        return ""
+    try:
+        names = sorted(set(os.listdir(path)) - {".gitkeep", ".keep", ".gitignore"})
+    except NotADirectoryError:
+        return "a file of that name"
+    return f"{', '.join(names[:3])}{' ...' if names[3:] else ''} in it" if names else ""
 
 
 def unit_of(name: str) -> str:

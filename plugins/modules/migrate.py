@@ -21,6 +21,7 @@ options:
     description: How the release sees its files, as P(turnout.ops.layout#filter) says it.
     type: dict
     required: true
+  group: {description: A further group of the command; empty for none., type: str, default: ""}
   version_command: {description: "Prints what is applied, as O(tool) does.", type: str, required: true}
   up_command: {description: Applies what is pending; left out to only read the version., type: str}
   environment_file_text: {description: Environment in systemd's EnvironmentFile syntax., type: str, required: true}
@@ -165,6 +166,7 @@ def run_unit(params, command, environment_file, timeout_s, watch=None):
         "EnvironmentFile": environment_file,
         "RuntimeMaxSec": str(timeout_s),
         "TimeoutStopSec": "5",
+        **({"SupplementaryGroups": params["group"]} if params.get("group") else {}),
         **HARDENING,
     }
     layout = params["layout"]
@@ -276,6 +278,7 @@ def main():
             "service": {"type": "str", "required": True},
             "user": {"type": "str", "required": True},
             "layout": {"type": "dict", "required": True},
+            "group": {"type": "str", "default": ""},
             "version_command": {"type": "str", "required": True},
             "up_command": {"type": "str"},
             "environment_file_text": {"type": "str", "required": True, "no_log": True},

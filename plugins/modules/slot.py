@@ -108,6 +108,19 @@ options:
     description: Drop-ins of the color's units, as path below C(/etc/systemd/system) to text. No secrets.
     type: dict
     default: {}
+  commands:
+    description:
+      - For C(verified), commands of the release, as P(turnout.ops.command_lines#filter) has them; their programs are
+        looked for as those of the units are.
+    type: dict
+    default: {}
+  directories:
+    description:
+      - The directories of C(service.directories), as P(turnout.ops.shared#filter) has them. C(active) makes those that
+        are not there; C(verified) fails where one would cover files of the release; C(info) tells what each is.
+    type: list
+    elements: dict
+    default: []
   user:
     description: The user that runs the service; its group may read the environment file.
     type: str
@@ -224,6 +237,17 @@ commands:
   returned: state is info
   type: list
   elements: dict
+directories:
+  description:
+    - Of each directory by its path, whether it C(exists), C(mount) (where its file system is mounted) and
+      whether the service's user may write to it (C(writable)).
+  returned: state is info
+  type: dict
+undeclared:
+  description: Some names in the service's state folder that no directory of the service file covers.
+  returned: state is info
+  type: list
+  elements: str
 changes:
   description: Names of what changed.
   returned: state is active or restored
@@ -363,6 +387,8 @@ def main() -> None:
             "configuration": {"type": "str", "no_log": True},
             "configuration_id": {"type": "str"},
             "drop_ins": {"type": "dict", "default": {}},
+            "directories": {"type": "list", "elements": "dict", "default": []},
+            "commands": {"type": "dict", "default": {}},
             "user": {"type": "str"},
             "confirmed": {"type": "str"},
             "confirmed_configuration": {"type": "str"},

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from turnout.faults import Fault, nearest
+from turnout.service.directories import source
 from turnout.service.model import Service
 
 REQUIRED_GROUPS = {"edge": "hosts that run HAProxy", "api": "hosts that run the API"}
@@ -27,6 +28,8 @@ def check(
     `ADDRESS_VARIABLES`. `service` may also be the unchecked mapping, so that both can be told together.
     """
     faults = [*_missing_groups(groups, service), *_likely_misspelt(groups)]
+    if isinstance(service, Service):
+        faults += _directories(groups, service)
     return [*faults, *_addresses(groups, hostvars)]
 
 
@@ -46,6 +49,21 @@ def _missing_groups(groups: Mapping[str, Sequence[str]], service: object) -> lis
         for name, what in wanted.items()
         if not groups.get(name)
     ]
+
+
+def _directories(groups: Mapping[str, Sequence[str]], service: Service) -> Iterable[Fault]:
+    """Yield where it is not said what a directory is on several hosts: a file that one writes is on that one alone."""
+    hosts = sorted({*groups.get("api", ()), *groups.get("worker", ())})
+    for index, one in enumerate(service.directories if len(hosts) > 1 else ()):
+        if one.hosts is None:
+            yield Fault(
+                f"service.directories[{index}].hosts",
+                f"nothing is said, and on each of {', '.join(hosts)} {one.path} is another directory",
+                "hosts: shared_file_system, or each where they may differ",
+                f"mount one file system at {source(service.name, one.path)} on each and write hosts: "
+                "shared_file_system; or keep its files in an S3 bucket and remove the directory; or, for a cache, "
+                "write hosts: each",
+            )
 
 
 def _declared(service: object) -> list[str]:

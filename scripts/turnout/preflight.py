@@ -14,6 +14,7 @@ from turnout.faults import Fault
 from turnout.in_service import named
 from turnout.release.manifest import Manifest
 from turnout.release.schema import BY_NUMBER, CONTRACT, Migration, SchemaState, pending, runs_on, state_after
+from turnout.service.directories import source, state_of
 from turnout.service.model import COLORS
 
 Facts = Mapping[str, Any]
@@ -110,6 +111,9 @@ def decide(
             faults += _room(name, host, manifest, limits)
             faults += _ports_free(name, host, service, candidate)
             faults += _commands(name, host, candidate)
+            faults += _directories(name, host, service)
+        faults += _of_images(service, manifest)
+        notes += _undeclared(hosts)
     faults += _clocks(hosts, asked_s, limits)
     return Decision(
         candidate,
@@ -279,6 +283,63 @@ def _commands(name: str, host: Facts, candidate: str) -> list[Fault]:
         )
         for one in host.get("commands") or ()
         if one.get("color") == candidate
+    ]
+
+
+def _directories(name: str, host: Facts, service: Facts) -> list[Fault]:
+    """Return what is wrong with the directories that both colors share, on one host."""
+    faults = []
+    state = state_of(service["name"])
+    for one in service.get("directories") or ():
+        seen = (host.get("directories") or {}).get(one["path"]) or {}
+        lies, mount = source(service["name"], one["path"]), str(seen.get("mount"))
+        if one.get("hosts") == "shared_file_system" and seen and mount != state and not mount.startswith(f"{state}/"):
+            faults.append(
+                Fault(
+                    name,
+                    f"{lies} is on this host's own disk (mounted at {mount})",
+                    "a file system that every host mounts (hosts: shared_file_system)",
+                    f"mount it at {lies} on {name}, in /etc/fstab too; or write hosts: each where files may differ",
+                )
+            )
+        elif seen.get("writable") is False:
+            faults.append(
+                Fault(
+                    name,
+                    f"{lies} cannot be written by {service['user']}",
+                    "a directory of the service's user",
+                    f"on {name}: chown {service['user']}: {lies}; on a shared file system: one user id on all hosts",
+                )
+            )
+    return faults
+
+
+def _of_images(service: Facts, manifest: Manifest) -> list[Fault]:
+    """Return the directories that only an image can have: on a host's own disk the place is somebody else's."""
+    state = state_of(service["name"])
+    return [
+        Fault(
+            f"service.directories[{index}].path",
+            f"{one['path']}, and the release is files",
+            f"a directory inside the release, or below {state}",
+            f"write {source(service['name'], one['path'])}, or the path inside the release",
+        )
+        for index, one in enumerate(service.get("directories") or ())
+        if one["path"].startswith("/")
+        and not one["path"].startswith(f"{state}/")
+        and manifest.artifact.kind == "tarball"
+    ]
+
+
+def _undeclared(hosts: Mapping[str, Facts]) -> list[str]:
+    """Return what is told of files that a service keeps on one of several hosts."""
+    found = {name: host.get("undeclared") or () for name, host in hosts.items()}
+    if len(hosts) < 2 or not any(found.values()):
+        return []
+    seen = "; ".join(f"{name}: {', '.join(names)}" for name, names in found.items() if names)
+    return [
+        f"the service keeps files below /var/lib, each host its own ({seen}): declare them in service.directories, "
+        "or keep them in an S3 bucket or on a shared file system (docs/files.md)"
     ]
 
 

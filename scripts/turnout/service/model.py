@@ -15,9 +15,10 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from turnout.due import cron
+from turnout.faults import shown
 from turnout.keys import At, Key, Part, Wrong, key, plain
 from turnout.migrations.tools import TOOLS
-from turnout.service import values
+from turnout.service import directories, values
 from turnout.service.environment import METRICS_PORT, RESERVED
 from turnout.service.values import COLORS, DAY_S, NAME, Environment
 
@@ -498,6 +499,56 @@ class Judge(Part):
     )
 
 
+class Command(Part):
+    """A command of the application that is a step of a release, with the environment, user and isolation of the API."""
+
+    name: str = key(
+        "how it is called in output, journal and reports",
+        pattern=r"[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*",
+        expected="a text of one line, another one for each command",
+        example="collect static files",
+    )
+    run: str = values.command("bin/manage collectstatic --noinput", "as `api.command`")
+    when: str = key(
+        "`before_start`: before the candidate's API starts. `before_traffic`: once it answers on every host, before any"
+        " user's request. `after_promotion`: once the release is in service; a failure is told, and the release stands",
+        choices=("before_start", "before_traffic", "after_promotion"),
+        example="before_start",
+    )
+    hosts: str = key(
+        "`one`: on the first host of the group `api`; `every`: on each host of `api` and `worker`",
+        "one",
+        choices=("one", "every"),
+    )
+    timeout_s: int = values.seconds("seconds after which it, or what undoes it, is ended, and has failed", 300, 1)
+    undo: str | None = values.command(
+        "bin/manage forget",
+        "undoes it where it ran and the release goes back: in a put-back, the last first, and in a rollback",
+        None,
+    )
+    may_fail: bool = key("with true a failure is only told", False)
+
+
+class Directory(Part):
+    """A directory that both colors share on a host, below `/var/lib/NAME`; never removed by Turnout."""
+
+    path: str = key(
+        "inside the release's folder (of an image: in its `WORKDIR`), or absolute: below `/var/lib/NAME`, or another"
+        " place of an image. It lies in `/var/lib/NAME`, and every process, migration and command sees it at its path",
+        check=directories.usable,
+        pattern=r"[A-Za-z0-9._@+/-]+",
+        expected="a path inside the release, or an absolute one of an image or below /var/lib/NAME, without . and ..",
+        example="media",
+    )
+    hosts: str | None = key(
+        "where the service has several hosts, what holds for it: `shared_file_system`, one that the team has mounted"
+        " there on each; `each`: each host has its own, which may differ (a cache)",
+        None,
+        choices=("each", "shared_file_system"),
+        example="shared_file_system",
+    )
+
+
 class Watch(Part):
     """What guards the release in service between deploys: with `rollback_on_page` a page on its SLOs takes it back."""
 
@@ -540,6 +591,18 @@ class Service(Part):
         "an environment file, such as `.env`, beside the inventory; `environment` adds what it has not"
     )
     environment_syntax: str | None = values.environment_syntax()
+    commands: tuple[Command, ...] = key(
+        "commands that are steps of a release ([commands](commands.md#commands-of-a-release))",
+        (),
+        expected="a list of commands",
+        example="[{name: collect static files, run: bin/manage collectstatic --noinput, when: before_start}]",
+    )
+    directories: tuple[Directory, ...] = key(
+        "directories that stay: both colors share them ([files that stay](files.md))",
+        (),
+        expected="a list of directories",
+        example="[{path: media}]",
+    )
     bucket: Bucket = key(
         "what keeps one user on one color while the share grows: `{header: Authorization}` or `{cookie: session}`",
         Bucket,
@@ -629,6 +692,11 @@ class Service(Part):
             if name in (*RESERVED, *([METRICS_PORT] if measured else ())):
                 yield At(f".environment.{name}", *values.set_by_turnout(name, "service.environment"))
         yield from self._unset_variables({METRICS_PORT} if measured else set())
+        names = [command.name for command in self.commands]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                yield At(f".commands[{index}].name", shown(name), "another name for each command", "rename one of them")
+        yield from directories.faults(self.name, [one.path for one in self.directories])
 
     def _growing(self) -> Iterator[At]:
         steps = self.steps
@@ -659,6 +727,9 @@ class Service(Part):
         """Tell variables that nobody sets (systemd would put nothing there) and those that look like secrets."""
         common = {*values.GIVEN_VARIABLES, *self.environment, *(name for name in RESERVED if name != "PORT")}
         rows = [("api.command", self.api.command, {*common, "PORT"})]
+        for index, one in enumerate(self.commands):
+            texts = {"run": one.run, "undo": one.undo}
+            rows += [(f"commands[{index}].{name}", text, {*common, "PORT"}) for name, text in texts.items() if text]
         if self.worker is not None:
             rows.append(("worker.command", self.worker.command, common | measured))
             if self.worker.ready is not None and self.worker.ready.command is not None:
@@ -667,7 +738,7 @@ class Service(Part):
             rows.append(("scheduler.command", self.scheduler.command, common))
         if self.migrate is not None:
             known = common | set(self.migrate.environment)
-            texts = (("up", self.migrate.up), ("down", self.migrate.down), ("version", self.migrate.version))
-            rows += [(f"migrate.{name}", text, known) for name, text in texts if text is not None]
+            migrations = (("up", self.migrate.up), ("down", self.migrate.down), ("version", self.migrate.version))
+            rows += [(f"migrate.{name}", text, known) for name, text in migrations if text is not None]
         for name, command, known in rows:
             yield from values.unset_variables(f".{name}", command, known)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 
 from turnout.service.commands import argv, command_line
+from turnout.service.directories import binds
 from turnout.service.environment import METRICS_PORT, process_variables
 from turnout.service.layout import Layout
 from turnout.service.model import Ready, Service
@@ -53,6 +54,7 @@ def _drop_in(service: Service, color: str, process: str, index: int, layout: Lay
         "# Laid by Turnout with the release; the next release replaces it.",
         "[Service]",
         *(f"{name}={value}" for name, value in layout.properties.items()),
+        *(f"BindPaths={there}:{seen}" for there, seen in binds(service.name, _paths(service), layout.folder)),
         f"WorkingDirectory={layout.folder}",
         "EnvironmentFile=",
         f"EnvironmentFile=/etc/{service.name}/{color}.env",
@@ -68,6 +70,10 @@ def _drop_in(service: Service, color: str, process: str, index: int, layout: Lay
         *(f"{key}={value}" for key, value in handover.items() if value),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _paths(service: Service) -> list[str]:
+    return [one.path for one in service.directories]
 
 
 def _ready(ready: Ready | None, layout: Layout) -> str:

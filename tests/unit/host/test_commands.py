@@ -154,3 +154,8 @@ def test_of_many_commands_the_last_are_kept(tmp_path: Path) -> None:
     home = Path(commands.folder_of("shop", "x", str(tmp_path))).parent
     assert len(list(home.iterdir())) == commands.KEPT
     assert not (home / "20261130-093600-a1b2").exists()
+
+
+def test_words_of_a_service_file_have_their_variables_replaced() -> None:
+    argv = command_argv(RECORD, ["/bin/warm", "${PORT}", "$$x"], [], literal=False)
+    assert argv[argv.index("--") + 1 :] == ["/bin/warm", "${PORT}", "$$x"]

@@ -55,11 +55,14 @@ class Host:
         path.write_bytes(text.encode())
         path.chmod(mode)
 
-    def verify(self, layout: Layout | None = None, **more: Any) -> dict[str, Any]:
+    def verify(
+        self, layout: Layout | None = None, commands: Any = None, directories: Any = (), **more: Any
+    ) -> dict[str, Any]:
         texts = drop_ins(load(self.service, base_dir=self.root), "green", layout)
         texts = {name: text + more.get(name.partition("@")[0], "") for name, text in texts.items()}
         given = {"state": "verified", "service": "shop", "run": "r1", "fence": 1, "release_id": ID, "color": "green",
-                 "drop_ins": texts, "root": str(self.root), "keep_ids": [], "confirmed": None}  # fmt: skip
+                 "drop_ins": texts, "commands": commands or {}, "directories": directories,
+                 "root": str(self.root), "keep_ids": [], "confirmed": None}  # fmt: skip
         before = sorted(map(str, self.root.rglob("*")))
         try:
             return slot.perform(given, check=False)
@@ -153,3 +156,27 @@ def test_an_images_program_is_looked_for_in_the_image_with_its_own_links(host: H
 def test_a_release_that_was_not_laid_because_of_check_mode_is_not_looked_at(host: Host) -> None:
     shutil.rmtree(host.release)
     assert host.verify()["verified"] == []
+
+
+def test_the_program_of_a_command_of_the_release_is_looked_for_too(host: Host) -> None:
+    host.program("bin/manage", "#!/bin/sh\n")
+    lines = {"service.commands[0].run": "/opt/shop/green/bin/manage collect"}
+    host.verify(commands=lines)
+    told = host.refused(commands={**lines, "service.commands[0].undo": "/opt/shop/green/bin/unmanage"})
+    assert f"there is no program {host.release}/bin/unmanage on this host (service.commands[0].undo)" in told
+    assert ".run" not in told
+
+
+def test_files_of_the_release_are_not_covered_by_a_directory_that_stays(host: Host) -> None:
+    media = {"path": "media", "source": "/var/lib/shop/media", "covers": "/opt/shop/green/media"}
+    host.verify(directories=[media, {"path": "/var/lib/shop/x", "source": "/var/lib/shop/x", "covers": ""}])
+    (host.release / "media").mkdir()
+    (host.release / "media/.gitkeep").touch()
+    host.verify(directories=[media])
+    for name in "abcd":
+        (host.release / "media" / name).touch()
+    told = host.refused(directories=[media])
+    assert "media of the release has a, b, c ... in it, which it would cover (service.directories)" in told
+    shutil.rmtree(host.release / "media")
+    (host.release / "media").touch()
+    assert "media of the release has a file of that name" in host.refused(directories=[media])

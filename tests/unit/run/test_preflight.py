@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -372,3 +373,59 @@ def test_a_command_of_a_person_in_the_color_to_lay_into_is_a_fault_and_one_elsew
     (fault,) = faults
     assert (fault.path, fault.observed) == ("app2", "a command of ann runs in green (bin/manage shell)")
     assert "turnout run --stop 20261130-093612-a1b2@app2" in fault.remedy
+
+
+MEDIA = {"path": "media", "hosts": "shared_file_system"}
+
+
+def with_directory(directory: dict[str, Any], *hosts: dict[str, Any], kind: str = "tarball") -> Decision:
+    release = manifest()
+    release = replace(release, artifact=replace(release.artifact, kind=kind))
+    return decide(
+        manifest=release,
+        service={**SERVICE, "user": "shopkeeper", "directories": [directory]},
+        edges={"edge1": an_edge(), "edge2": an_edge()},
+        hosts={f"app{at}": {**a_host(), "directories": {directory["path"]: one}} for at, one in enumerate(hosts, 1)},
+        asked_s=(1_000.0, 1_010.0),
+        run="r1",
+        limits=LIMITS,
+    )
+
+
+def test_a_shared_file_system_must_be_mounted_on_every_host() -> None:
+    there = {"exists": True, "mount": "/var/lib/sample/media", "writable": True}
+    whole = {**there, "mount": "/var/lib/sample"}
+    assert with_directory(MEDIA, there, whole).faults == ()
+    for mount in ("/", "/var", "/var/lib", "/var/lib/sample2"):
+        (fault,) = with_directory(MEDIA, there, {**there, "mount": mount}).faults
+        assert fault.path == "app2"
+        assert f"/var/lib/sample/media is on this host's own disk (mounted at {mount})" in fault.observed
+        assert "hosts: each" in fault.remedy
+    own = {**there, "mount": "/"}
+    assert with_directory({**MEDIA, "hosts": "each"}, own, own).faults == ()
+    assert with_directory({**MEDIA, "hosts": None}, own).faults == ()
+
+
+def test_a_directory_that_the_service_cannot_write_is_a_fault() -> None:
+    there = {"exists": True, "mount": "/var/lib/sample", "writable": False}
+    (fault,) = with_directory(MEDIA, there).faults
+    assert "/var/lib/sample/media cannot be written by shopkeeper" in fault.observed
+    assert "chown shopkeeper: /var/lib/sample/media" in fault.remedy
+    absent = {"exists": False, "mount": "/var/lib/sample", "writable": None}
+    assert with_directory(MEDIA, absent).faults == ()
+
+
+def test_only_an_image_has_places_of_its_own_outside_the_release() -> None:
+    seen = {"exists": False, "mount": "/", "writable": None}
+    (fault,) = with_directory({"path": "/data", "hosts": "each"}, seen).faults
+    assert (fault.path, fault.observed) == ("service.directories[0].path", "/data, and the release is files")
+    assert "/var/lib/sample/data" in fault.remedy
+    assert with_directory({"path": "/data", "hosts": "each"}, seen, kind="oci-archive").faults == ()
+    assert with_directory({"path": "/var/lib/sample/x", "hosts": "each"}, seen).faults == ()
+
+
+def test_files_that_nobody_declared_are_told_where_there_are_several_hosts() -> None:
+    host = {**a_host(), "undeclared": ["uploads", "x"]}
+    (note,) = judge(hosts={"app1": host, "app2": a_host()}).notes
+    assert "(app1: uploads, x)" in note
+    assert judge(hosts={"app1": host}).notes == ()

@@ -38,6 +38,12 @@ class Service:
         state.mkdir(mode=0o700)
         account = pwd.getpwnam(user)
         os.chown(state, account.pw_uid, account.pw_gid)
+        for directory in self.plan.get("directories", []):  # each empty
+            part = state
+            for name in Path(directory["source"]).relative_to(f"/var/lib/{self.plan['name']}").parts:
+                part /= name
+                part.mkdir(mode=0o700, exist_ok=True)
+                os.chown(part, account.pw_uid, account.pw_gid)
         root = self.plan["layout"]["root"]
         self.trusted = [*self.plan.get("trusted", [])]
         self.trusted += [SYSTEM_AUTHORITIES] if Path(root + SYSTEM_AUTHORITIES).exists() else []
@@ -48,6 +54,11 @@ class Service:
         """Start `api` or `worker`. Raises BrokenOff."""
         place, plan, layout = self.place, self.plan, self.plan["layout"]
         state = f"/var/lib/{plan['name']}"
+        shared = [
+            f"{place.folder}/state/{Path(one['source']).relative_to(state)}:{one['seen']}"
+            for one in plan.get("directories", [])
+            if one["seen"] != one["source"]
+        ]
         os.makedirs(state, exist_ok=True)
         environment = {
             "SSL_CERT_FILE": SYSTEM_AUTHORITIES,
@@ -60,7 +71,7 @@ class Service:
             "WorkingDirectory": layout["folder"],
             "EnvironmentFile": place.folder / "service.env",
             "NetworkNamespacePath": self.isolation.path,
-            "BindPaths": [f"{place.folder}/state:{state}", *([] if layout["root"] else self.decoys.binds)],
+            "BindPaths": [f"{place.folder}/state:{state}", *shared, *([] if layout["root"] else self.decoys.binds)],
             "BindReadOnlyPaths": [
                 f"{place.folder}/hosts:/etc/hosts",
                 f"{place.folder}/resolv.conf:/etc/resolv.conf",

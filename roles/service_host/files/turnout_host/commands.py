@@ -273,15 +273,16 @@ def stop_color(service: str, color: str) -> list[str]:
 # Begun ------------------------------------------------------------------------------------------------------------
 
 
-def begin(request: Record, root: str = "/") -> Record:
+def begin(request: Record, root: str = "/", held: contextlib.AbstractContextManager[None] | None = None) -> Record:
     """Begin a command; return its record. Raises CommandError, FenceError or OSError, before anything was begun.
 
     `request` has service, color, release_id, id, words, actor, terminal (None, or term, rows, columns), timeout_s,
-    detach, and client_uid, who may attach to it. One that is not detached begins when its client has come.
+    detach, and client_uid, who may attach to it; with expands its words are those of ExecStart=, with ${VARIABLES}. One
+    that is not detached begins when its client has come. `held` is what a run of its own holds in place of the lock.
     """
     service, color, ident = str(request["service"]), str(request["color"]), str(request["id"])
     words = [str(word) for word in request["words"]]  # type: ignore[attr-defined]
-    with Lock(service, root):
+    with held or Lock(service, root):
         stands = os.path.basename(os.readlink(os.path.join(root, "opt", service, color)))
         if stands != request["release_id"]:
             raise CommandError(
@@ -310,7 +311,10 @@ def begin(request: Record, root: str = "/") -> Record:
         os.makedirs(folder, mode=0o700)
         write(folder, "record.json", record)
         # The words themselves are kept nowhere: the watch gets them by its standard input.
-        given = {**record, "argv": command_argv(record, [program, *words[1:]], properties)}
+        given = {
+            **record,
+            "argv": command_argv(record, [program, *words[1:]], properties, literal=not request.get("expands")),
+        }
         try:
             _start_watch(given)
         except CommandError:
@@ -331,8 +335,13 @@ def _path_of(service: str, color: str, properties: list[tuple[str, str]], root: 
     return found or DEFAULT_PATH
 
 
-def command_argv(record: Record, words: list[str], properties: list[tuple[str, str]]) -> list[str]:
-    """Return the words of systemd-run that begin a command; the watch adds where its terminal is."""
+def command_argv(
+    record: Record, words: list[str], properties: list[tuple[str, str]], *, literal: bool = True
+) -> list[str]:
+    """Return the words of systemd-run that begin a command; the watch adds where its terminal is.
+
+    systemd replaces variables in words, but for those that are `literal`.
+    """
     service, color, ident = str(record["service"]), str(record["color"]), str(record["id"])
     watch = watch_of(service, color, ident)
     own = [
@@ -353,8 +362,7 @@ def command_argv(record: Record, words: list[str], properties: list[tuple[str, s
         *(f"--property={key}={value}" for key, value in (*properties, *own)),
         *([f"--setenv=TERM={terminal['term']}"] if isinstance(terminal, dict) else ["--pipe"]),
         "--", words[0],
-        # systemd replaces variables in words; here every word is meant as it stands.
-        *(word.replace("$", "$$") for word in words[1:]),
+        *(word.replace("$", "$$") if literal else word for word in words[1:]),
     ]  # fmt: skip
 
 
