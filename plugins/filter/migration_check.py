@@ -12,7 +12,7 @@ from turnout.controller_action import plain
 from turnout.errors import TurnoutError
 from turnout.release.manifest import from_dict
 from turnout.release.schema import SchemaState, pending
-from turnout.service import load, stand_ins
+from turnout.service import directories, load, stand_ins
 from turnout.service.environment import environment
 
 
@@ -44,9 +44,14 @@ def migration_plan(value, inventory_dir, candidate, stable, options, *, checklis
             return None
         manifest = from_dict(one["manifest"])
         layout = manifest.layout(f"/opt/{service.name}/releases/{one['id']}")
+        paths = [directory.path for directory in service.directories]
+        seen = dict(directories.binds(service.name, paths, layout.folder))
         return {
             "folder": layout.folder,
             "root": layout.root,
+            "directories": [
+                layout.root + seen.get(one, one) for one in (directories.source(service.name, path) for path in paths)
+            ],
             "version": manifest.version,
             "environment": {**layout.environment, **environment(service, "blue", manifest.version, "migrate")},
             "api_environment": {**layout.environment, **environment(service, "blue", manifest.version, "api")},
@@ -71,8 +76,8 @@ def migration_plan(value, inventory_dir, candidate, stable, options, *, checklis
         "databases": [one for at, one in enumerate(databases) if one not in databases[:at]],
         "redis_urls": list(dict.fromkeys([*stand_ins.redis_addresses(given), *redis])),
         "trusted": stand_ins.root_certificates(given),
-        "candidate": release(candidate),
-        "stable": release(stable),
+        **(releases := {"candidate": release(candidate), "stable": release(stable)}),
+        "directories": [path for one in releases.values() if one for path in one["directories"]],
         "up": service.migrate.up,
         "down": service.migrate.down,
         "version_command": service.migrate.version,

@@ -26,7 +26,7 @@ options:
         root certificates), C(candidate) and C(stable) (each C(folder), C(root), C(version) and C(environment)), C(up),
         C(down), C(version_command), C(tool), C(listed) (C(order) and C(migrations) of the candidate's manifest),
         C(pending) (ids), C(base_version), C(ignore_tables), C(seed) and C(checks) (SQL texts by name), C(api)
-        (C(command), C(port), C(health), C(smoke)), C(timeout_s), and
+        (C(command), C(port), C(health), C(smoke)), C(timeout_s), C(directories) (paths where each gets an empty one), and
         C(data_directory) of a restored copy or null. Never shown.
     type: str
     required: true
@@ -89,7 +89,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.turnout.ops.plugins.module_utils import authority, migration_state
-from ansible_collections.turnout.ops.plugins.module_utils.cage import CageError, account, enter, furnish, inside
+from ansible_collections.turnout.ops.plugins.module_utils.cage import CageError, account, enter, furnish, inside, lend
 from ansible_collections.turnout.ops.plugins.module_utils.ephemeral import (
     BLOCKS_READS,
     Ephemeral,
@@ -462,6 +462,7 @@ def rehearsed(plan: dict, home: str) -> dict:
         enter(hosts, trusted, os.path.join(home, "tls", "ca.crt"), os.path.join(home, "layers"))
         for root in roots - {""}:
             furnish(root)
+        lend(plan.get("directories", []), account(plan["user"]), os.path.join(home, "lent"))
         rehearsal.run()
     except (CageError, EphemeralError, RehearsalError, authority.CertificateError) as error:
         found["unknown"] = [str(error)]
