@@ -26,8 +26,8 @@ options:
         root certificates), C(candidate) and C(stable) (each C(folder), C(root), C(version) and C(environment)), C(up),
         C(down), C(version_command), C(tool), C(listed) (C(order) and C(migrations) of the candidate's manifest),
         C(pending) (ids), C(base_version), C(ignore_tables), C(seed) and C(checks) (SQL texts by name), C(api)
-        (C(command), C(port), C(health), C(smoke)), C(timeout_s), C(directories) (paths where each gets an empty one), and
-        C(data_directory) of a restored copy or null. Never shown.
+        (C(command), C(port), C(health), C(smoke)), C(timeout_s), C(directories) (paths where each gets an empty one),
+        and C(data_directory) of a restored copy or null. Never shown.
     type: str
     required: true
   id: {description: Name of this rehearsal on its host., type: str, required: true}

@@ -507,26 +507,32 @@ class Command(Part):
         pattern=r"[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*",
         expected="a text of one line, another one for each command",
         example="collect static files",
+        released=False,
     )
-    run: str = values.command("bin/manage collectstatic --noinput", "as `api.command`")
+    run: str = values.command("bin/manage collectstatic --noinput", "as `api.command`", released=True)
     when: str = key(
         "`before_start`: before the candidate's API starts. `before_traffic`: once it answers on every host, before any"
         " user's request. `after_promotion`: once the release is in service; a failure is told, and the release stands",
         choices=("before_start", "before_traffic", "after_promotion"),
         example="before_start",
+        released=True,
     )
     hosts: str = key(
         "`one`: on the first host of the group `api`; `every`: on each host of `api` and `worker`",
         "one",
         choices=("one", "every"),
+        released=True,
     )
-    timeout_s: int = values.seconds("seconds after which it, or what undoes it, is ended, and has failed", 300, 1)
+    timeout_s: int = values.seconds(
+        "seconds after which it, or what undoes it, is ended, and has failed", 300, 1, released=False
+    )
     undo: str | None = values.command(
         "bin/manage forget",
         "undoes it where it ran and the release goes back: in a put-back, the last first, and in a rollback",
         None,
+        released=True,
     )
-    may_fail: bool = key("with true a failure is only told", False)
+    may_fail: bool = key("with true a failure is only told", False, released=False)
 
 
 class Directory(Part):
@@ -539,6 +545,7 @@ class Directory(Part):
         pattern=r"[A-Za-z0-9._@+/-]+",
         expected="a path inside the release, or an absolute one of an image or below /var/lib/NAME, without . and ..",
         example="media",
+        released=True,
     )
     hosts: str | None = key(
         "where the service has several hosts, what holds for it: `shared_file_system`, one that the team has mounted"
@@ -546,6 +553,7 @@ class Directory(Part):
         None,
         choices=("each", "shared_file_system"),
         example="shared_file_system",
+        released=False,
     )
 
 

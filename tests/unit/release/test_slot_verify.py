@@ -62,7 +62,7 @@ class Host:
         texts = {name: text + more.get(name.partition("@")[0], "") for name, text in texts.items()}
         given = {"state": "verified", "service": "shop", "run": "r1", "fence": 1, "release_id": ID, "color": "green",
                  "drop_ins": texts, "commands": commands or {}, "directories": directories,
-                 "root": str(self.root), "keep_ids": [], "confirmed": None}  # fmt: skip
+                 "root": str(self.root), "keep_ids": [], "confirmed": None, "configuration_id": None}  # fmt: skip
         before = sorted(map(str, self.root.rglob("*")))
         try:
             return slot.perform(given, check=False)
