@@ -733,7 +733,8 @@ class CallbackModule(CallbackBase):
         # A task that is delegated fails on another host than the one that it is for.
         silent = self._asked(result)
         called = host if silent == host else f"{silent} (asked for {host})"
-        mends = _advice(message, silent) or (
+        advice = _advice(message, silent)
+        mends = advice or (
             "\nexpected: a host that answers Ansible; "
             f"to mend: bring it back (see: ansible {silent} -m ping), or take it out of the inventory"
         )
@@ -742,7 +743,9 @@ class CallbackModule(CallbackBase):
         self._record.event("unreachable", phase=self._phase, host=silent, ignored=ignored, message=message)
         if not ignored:
             self._causes.append((self._phase, result.task.get_name(), silent, remedy))
-        self._print(f"{'':9}{called} UNREACHABLE: {message.strip()}", C.COLOR_UNREACHABLE)
+        # Of each host: only the first cause is told again at the end, and a run may go on without a host.
+        told = f"{called} UNREACHABLE: {message.strip()}{advice}"
+        self._print("\n".join(f"{'':9}{line}" for line in told.splitlines()), C.COLOR_UNREACHABLE)
 
     def v2_runner_item_on_failed(self, result):
         """Leave a failed item to its task's own result."""

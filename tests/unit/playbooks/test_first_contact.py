@@ -100,6 +100,22 @@ def test_every_host_that_nobody_gets_into_is_told_at_once(tmp_path: Path) -> Non
     assert all(f"{name} UNREACHABLE" in said for name in ("edge1", "edge2", "app1")), said
 
 
+# As a rollback goes on without hosts that do not answer.
+PASSED_OVER = """
+- {hosts: edge, gather_facts: false, ignore_unreachable: true, tasks: [ansible.builtin.ping: ]}
+- {hosts: api, gather_facts: false, tasks: [ansible.builtin.ping: ]}
+"""
+
+
+@pytest.mark.parametrize("playbook", [BEGIN, FACTS, PASSED_OVER])
+def test_what_mends_it_is_told_of_every_host_also_of_those_that_a_run_goes_on_without(
+    tmp_path: Path, playbook: str
+) -> None:
+    said = played(tmp_path, playbook, says("ann@10.0.0.5: Permission denied (publickey)."))
+    told = said[: said.index("First cause")]
+    assert all(f"try: ansible {name} -m ping -b" in told for name in ("edge1", "edge2", "app1")), said
+
+
 def test_a_run_that_failed_after_a_host_was_worked_on_does_not_say_that_nothing_was_changed(tmp_path: Path) -> None:
     works = (
         "- hosts: edge1\n  gather_facts: false\n  tasks:\n"
