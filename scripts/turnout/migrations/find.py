@@ -229,7 +229,7 @@ def _django(folder: Path) -> list[_Node]:
         label = _label(package.parent.resolve())
         for path, module in _modules(package.glob("[!_]*.py"), "migrations.Migration"):
             for cls in module.body:
-                if isinstance(cls, ast.ClassDef) and cls.name == "Migration":
+                if isinstance(cls, ast.ClassDef) and cls.name == "Migration" and cls.bases:
                     says = {
                         target.id: line.value
                         for line in cls.body

@@ -266,3 +266,12 @@ def test_a_comment_says_more_than_the_file_and_an_unknown_language_takes_away(tm
         "0002_b.rb": "Sequel.migration do\nend\n", "0003_c.js": "exports.up = 1", "0004_d.sql": "SELECT 1;",
     })  # fmt: skip
     assert [one.kind for one in find(tmp_path).migrations] == [EXPAND, CONTRACT, CONTRACT, EXPAND]
+
+
+def test_djangos_own_class_is_no_migration(tmp_path: Path) -> None:
+    write(tmp_path, {
+        "lib/django/db/migrations/migration.py": "class Migration:\n    # migrations.Migration\n    replaces = []\n",
+        "shop/migrations/0001_initial.py":
+            "from django.db import migrations\nclass Migration(migrations.Migration):\n    dependencies = []\n",
+    })  # fmt: skip
+    assert [one.id for one in find(tmp_path).migrations] == ["shop.0001_initial"]
