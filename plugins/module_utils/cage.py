@@ -83,16 +83,20 @@ def lend(paths: list, owner: dict, work: str) -> None:
     Only after `enter`; `work` is an empty folder to be used for it. Raises CageError.
     """
     options = f"mode=700,size=64m,uid={owner['user']},gid={owner['group']}"
-    for number, path in enumerate(dict.fromkeys(paths)):
+    covered: list = []
+    for path in paths:
         folder = path
         while not os.path.isdir(folder):
             folder = os.path.dirname(folder)
         try:
-            if folder != path:
-                _cover(folder, os.path.join(work, str(number)))
-                os.makedirs(path)
+            # One layer for all that is not there below a folder: a second one would hide what is in the first.
+            if folder != path and not any(f"{folder}/".startswith(f"{one}/") for one in covered):
+                covered.append(folder)
+                _cover(folder, os.path.join(work, str(len(covered))))
+            os.makedirs(path, exist_ok=True)
         except OSError as error:
             raise CageError(f"{path}, a directory of the service, could not be made: {error.strerror}") from None
+    for path in dict.fromkeys(paths):
         _call("mount", "-t", "tmpfs", "-o", options, "tmpfs", path)
 
 

@@ -42,6 +42,8 @@ PLAY = """
         migrate_stable_record: {{}}
         migrate_environment_text: ""
         migrate_host: app1
+        migrate_directories: []
+        migrate_group: ""
         migrate_lock_timeout_s: 5
         migrate_statement_timeout_s: 5
         run_id: R
@@ -59,7 +61,7 @@ def told(tmp_path: Path, answers: dict[str, Any]) -> tuple[int, list[dict[str, A
     for name in ("migrate", "schema", "edge"):
         (plugins / f"modules/{name}.py").write_text(STUB.replace("NAME", name))
     (plugins / "filter/layout.py").write_text(
-        "class FilterModule:\n    def filters(self):\n        return {'layout': lambda manifest, path: {}}\n"
+        "class FilterModule:\n    def filters(self):\n        return {'layout': lambda manifest, path, service: {}}\n"
     )
     (tmp_path / "hosts").write_text(
         "[edge]\nedge1\nedge2\n[api]\napp1\n[all:vars]\nansible_connection=local\n"
