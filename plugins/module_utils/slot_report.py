@@ -73,6 +73,7 @@ def info(places: Places, params: dict) -> dict:
         "clock": {"wall_s": time.time(), "monotonic_s": time.monotonic()},
         "tools": {
             **{name: shutil.which(name) is not None for name in ("tar", "zstd", "umoci")},
+            "steps": (places.root / LIBRARY / "turnout_host/steps.py").exists(),
             "fence": fence_library(places) is not None and (places.root / LIBRARY / "turnout_host/home.py").exists(),
         },
     }

@@ -107,7 +107,7 @@ def decide(
     if not already:
         faults += _schema_fits(manifest, first, record)
         for name, host in hosts.items():
-            faults += _prepared(name, host)
+            faults += _prepared(name, host, service)
             faults += _room(name, host, manifest, limits)
             faults += _ports_free(name, host, service, candidate)
             faults += _commands(name, host, candidate)
@@ -476,7 +476,7 @@ def unforeseen(late: Sequence[Migration], unlisted: Sequence[str], stable_record
     ]
 
 
-def _prepared(name: str, host: Facts) -> list[Fault]:
+def _prepared(name: str, host: Facts, service: Facts) -> list[Fault]:
     remedy = f"ansible-playbook turnout.ops.site --tags service_host --limit {name}"
     faults = []
     missing = sorted(unit for unit, state in (host.get("units") or {}).items() if state.get("load") == "not-found")
@@ -486,6 +486,8 @@ def _prepared(name: str, host: Facts) -> list[Fault]:
         faults.append(
             Fault(name, "no program turnout_host.fence", "the program that keeps overtaken runs away", remedy)
         )
+    elif service.get("commands") and (host.get("tools") or {}).get("steps") is False:
+        faults.append(Fault(name, "no program turnout_host.steps", "the program that runs service.commands", remedy))
     return faults
 
 

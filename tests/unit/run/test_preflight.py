@@ -429,3 +429,13 @@ def test_files_that_nobody_declared_are_told_where_there_are_several_hosts() -> 
     (note,) = judge(hosts={"app1": host, "app2": a_host()}).notes
     assert "(app1: uploads, x)" in note
     assert judge(hosts={"app1": host}).notes == ()
+
+
+def test_a_host_that_cannot_run_the_commands_of_a_release_is_told_before_anything_happens() -> None:
+    old = {**a_host(), "tools": {"fence": True, "steps": False}}
+    assert judge(hosts={"app1": old}).faults == ()
+    decision = decide(
+        manifest=manifest(), service={**SERVICE, "commands": [{"name": "warm"}]}, edges={"edge1": an_edge()},
+        hosts={"app1": old}, asked_s=(1_000.0, 1_010.0), run="r1", limits=LIMITS,
+    )  # fmt: skip
+    assert [fault.observed for fault in decision.faults] == ["no program turnout_host.steps"]
