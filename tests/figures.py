@@ -184,6 +184,14 @@ def _mutants(result: Mapping[str, Any]) -> Rows:
     ]
 
 
+def _static(result: Mapping[str, Any]) -> Rows:
+    names = {"application": "the application alone", "edge": "through HAProxy", "edge_cache": "HAProxy's cache"}
+    return [
+        (words, f"{result[f'{name}_per_s']:,} requests/s, p99 {result[f'{name}_p99_ms']:.1f} ms")
+        for name, words in names.items()
+    ]
+
+
 def _bench(name: str, says: str, rows: Callable[[Mapping[str, Any]], Rows], printed: str = "") -> Bench:
     return Bench(name, f"make bench-{name}", (sys.executable, f"tests/bench/{name}.py"), says, rows, printed)
 
@@ -224,6 +232,12 @@ BENCHES: dict[str, Bench] = {
             _share,
         ),
         _bench("edge_latency", "What counting answers by color and route costs an edge.", _edge_latency),
+        _bench(
+            "static",
+            "A static file of 20 kB by 8 clients that keep their connections: by the application, or from a cache at "
+            "the edge ([files.md](files.md#static-files)).",
+            _static,
+        ),
         _bench("checklist", "Seconds of a hundred checks on ten hosts, and with one more that hangs.", _checklist),
         _bench(
             "rpo",

@@ -253,6 +253,12 @@ RESULTS: dict[str, tuple[dict[str, Any], list[str]]] = {
          "buckets": 10, "series": 1232, "series_of_mtail_itself": 60, "kilobytes_a_scrape": 125},
         ["| 2.5 % |", "| 18.4 MB |", "with 10 routes, 10 bounds", "1,232 and 60 of its own, 125 kB", "19,987, 19,987"],
     ),
+    "static": (
+        {"application_per_s": 2100, "application_p99_ms": 9.04, "edge_per_s": 1900, "edge_p99_ms": 10.2,
+         "edge_cache_per_s": 4000, "edge_cache_p99_ms": 3.0},
+        ["| the application alone | 2,100 requests/s, p99 9.0 ms |", "1,900 requests/s",
+         "4,000 requests/s, p99 3.0 ms"],
+    ),
     "simulate": (
         {"seconds": 820, "not_kept": ["b"], "releases": 10000, "seed": 1, "bounds": [{"what": "a"}, {"what": "b"}]},
         ["1 of 2", "820 s", "10,000"],
