@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 from pathlib import Path
 
-from ansible_collections.turnout.ops.plugins.module_utils.slot_colors import make_shared
+from ansible_collections.turnout.ops.plugins.module_utils.slot_colors import make_shared, settle
 from ansible_collections.turnout.ops.plugins.module_utils.slot_files import Places
 from ansible_collections.turnout.ops.plugins.module_utils.slot_report import directory_info, undeclared
 
@@ -46,3 +46,15 @@ def test_files_outside_of_declared_directories_are_named(tmp_path: Path) -> None
     (tmp_path / "var/lib/shop/.cache").mkdir()
     assert undeclared(places, ["/var/lib/shop/media", "/var/lib/shop/public/uploads"]) == ["a", "b", "c"]
     assert undeclared(places, []) == ["a", "b", "c"]
+
+
+def test_a_confirmed_release_ends_the_way_back_of_commands_before_it(tmp_path: Path) -> None:
+    places = Places(tmp_path, "shop")
+    places.kept.mkdir(parents=True)
+    for color in ("blue", "green"):
+        (places.kept / f"{color}.steps.json").touch()
+    settle(places, {"color": "green"}, check=True)
+    assert len(list(places.kept.iterdir())) == 2
+    settle(places, {"color": "green"}, check=False)
+    settle(places, {"color": "green"}, check=False)
+    assert [path.name for path in places.kept.iterdir()] == ["green.steps.json"]
