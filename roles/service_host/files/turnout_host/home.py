@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
+COLORS = ("blue", "green")
 HOMES_DIR = "var/lib/turnout-homes"
+LEASES_DIR = "var/lib/turnout-homes/leases"  # on an edge, where the user that hosts ask as may write
 CONFIG_DIR = "etc/turnout-host"
 SEEN_DIR = "run/turnout"  # gone after a reboot: what a run, or this program, has found since then
 START, STAY, ASK_AGAIN = 0, 1, 255  # exit codes for ExecCondition=: 255 lets systemd try again
@@ -45,25 +47,42 @@ def parse(text: bytes) -> Record | None:
     A record of a newer format counts where it has these three: whoever wrote it knew where the scheduler runs.
     """
     try:
-        record = json.loads(text)
+        return checked(json.loads(text))
     except (ValueError, RecursionError):
         return None
+
+
+def checked(record: object) -> Record | None:
+    """Return what counts of a record: host, fence, run, and term, color and by_word where it has them; None for none."""
     if not isinstance(record, dict):
         return None
     host, fence, run = record.get("host"), record.get("fence"), record.get("run")
     whole = isinstance(host, str) and host and isinstance(run, str) and run
     if not whole or not isinstance(fence, int) or isinstance(fence, bool) or fence < 0:
         return None
-    return {"host": host, "fence": fence, "run": run}
+    found: Record = {"host": host, "fence": fence, "run": run}
+    if type(record.get("term")) is int and record["term"] > 0:
+        found["term"] = record["term"]
+    if record.get("color") in COLORS:
+        found["color"] = record["color"]
+    if record.get("by_word") is True:
+        found["by_word"] = True
+    return found
+
+
+def rank(record: Record) -> list[Any]:
+    """Return what orders records: the run's fence, the run, and how often it was taken over since."""
+    return [record["fence"], record["run"], record.get("term", 0)]
 
 
 def read(service: str, root: str = "/") -> Record | None:
-    """Return this host's record, None where it has none that can be read."""
-    try:
-        with open(path_of(service, root), "rb") as stream:
-            return parse(stream.read())
-    except OSError:
-        return None
+    """Return this host's record, None where it has none that can be read; on an edge, also one that a taker left."""
+    found = []
+    for path in (path_of(service, root), os.path.join(root, LEASES_DIR, f"{service}.json")):
+        with contextlib.suppress(OSError, ValueError, RecursionError, AttributeError), open(path, "rb") as stream:
+            text = stream.read()
+            found.append(parse(text) or checked(json.loads(text).get("record")))
+    return newest(found)
 
 
 def write(service: str, record: Record, root: str = "/") -> bool:
@@ -79,7 +98,7 @@ def write(service: str, record: Record, root: str = "/") -> bool:
 
 def newest(records: Iterable[Record | None]) -> Record | None:
     """Return the record that counts, None where there is none."""
-    return max((one for one in records if one), key=lambda one: (one["fence"], one["run"]), default=None)
+    return max((one for one in records if one), key=rank, default=None)
 
 
 def verdict(me: str, own: Record | None, edges: Mapping[str, tuple[bool, Record | None]]) -> tuple[int, str]:
