@@ -45,11 +45,17 @@ options:
         from its own start, and fails as soon as one ends; also where a worker or a scheduler was restarted since it was
         started, however long ago. Failures have the code C(unit-ended), and the unit's last lines without secrets.
       - C(fenced) only records the run, so that older ones are refused from now on.
-      - C(homed) records O(home) as the one host that may run the scheduler, on worker hosts and on edges.
+      - C(homed) records O(home) as the one host that may run the scheduler, on worker hosts and on edges, and O(color)
+        as that which it runs there. Where another host takes over by itself (C(service.takeover_s)), a host that is not
+        the home stops what it runs of it, and gives its lease back.
     type: str
     choices: [started, quiesced, stopped, steady, running, fenced, homed]
     required: true
   home: {description: "For C(homed): the inventory's name of the host that may run the scheduler.", type: str}
+  by_word:
+    description: For C(homed), a person said that the last home is gone; the new one then needs fewer edges' leases.
+    type: bool
+    default: false
   at_boot:
     description:
       - For C(started) and C(steady), lets the units start with the host from now on.
@@ -94,6 +100,10 @@ home:
   description: The newest record of the scheduler's home on this host - C(host), C(fence) and C(run); null for none.
   returned: success
   type: dict
+takeover_s:
+  description: Seconds after which another host takes over by itself, as this host was told; 0 for never.
+  returned: success
+  type: int
 fenced_by:
   description: The newest run that changed this host, as C(run) and C(fence); null where none is known.
   returned: success, and where an older run is refused
@@ -192,7 +202,7 @@ class Unit:
         self.dropin = dropin
         self._mark = os.path.join(QUIESCED_DIR, f"{name}.quiesced")
 
-    def is_scheduler(self):
+    def is_single(self):
         """Tell whether this is a unit of which only one may run, on one host."""
         return "-scheduler@" in self.name
 
@@ -334,8 +344,28 @@ class Unit:
         return f"journalctl -u {self.name} -n 50{told}"
 
 
+def agent_of_host():
+    """Return the module of the host's part of the lease; None on a host of an older Turnout, which knows none."""
+    try:
+        return importlib.import_module("turnout_host.agent")
+    except ImportError:
+        return None
+
+
+def takeover_s(home, service):
+    """Return after how many seconds another host takes over by itself, as this host was told."""
+    try:
+        return int((home.config_of(service, ROOT) or {}).get("takeover_s") or 0)
+    except (home.ConfigError, ValueError, TypeError):
+        return 0
+
+
 def start(unit, fence, home, options):
     """Start the unit, or make a quiesced one take jobs again; return True when something was done."""
+    agent = agent_of_host() if unit.is_single() else None
+    why = agent.begin(options["service"], ROOT) if agent else ""
+    if why:
+        raise UnitError(f"{unit.name} was not started: {why}")
     ready = unit.ready()
     timeout_s = options["start_timeout_s"]
     apart = bool(ready.get("notify")) and options["state"] != "steady"  # a rollback waits for nobody's word
@@ -354,7 +384,7 @@ def start(unit, fence, home, options):
                 return True
         verb = "restart" if before["active"] == "active" and before["quiesced"] else "start"
         unit.remember_quiesced(0)
-        if unit.is_scheduler():
+        if unit.is_single():
             home.mark_seen(unit.name, ROOT)  # the run has seen to it that none runs elsewhere: the unit need not ask
         run("systemctl", "reset-failed", unit.name)
         unit.order(verb)
@@ -524,8 +554,15 @@ def act(unit, fence, home, options):
 def settle_home(fence, home, options):
     """Record the scheduler's home; return True when it was another one, or a newer run says it."""
     record = {"host": options["home"], "fence": options["fence"], "run": options["run"]}
+    record |= {"color": options["color"]} if options.get("color") else {}
+    record |= {"by_word": True} if options["by_word"] else {}
     with fence.held():
-        return home.write(options["service"], record, ROOT)
+        changed = home.write(options["service"], record, ROOT)
+    agent = agent_of_host()
+    left = agent.leave(options["service"], options["start_timeout_s"], ROOT) if agent else ""
+    if left:
+        raise UnitError(left)
+    return changed
 
 
 def tell_figures(wanted, fence, service):
@@ -545,7 +582,8 @@ def options_of(given):
     names = ["service", "run", "state"]
     names += {"fenced": [], "homed": ["home"]}.get(options.get("state"), ["color", "processes"])
     known = {
-        "service", "run", "fence", "state", "color", "processes", "home", "at_boot", "steady_s", "start_timeout_s",
+        "service", "run", "fence", "state", "color", "processes", "home", "by_word", "at_boot", "steady_s",
+        "start_timeout_s",
     }  # fmt: skip
     if set(options) - known or not all(options.get(name) for name in names) or options.get("fence") is None:
         raise UnitError(f"options {', '.join(sorted(options))}; expected: those of ansible-doc turnout.ops.units")
@@ -566,8 +604,10 @@ def options_of(given):
         }
     except (TypeError, ValueError) as fault:
         raise UnitError(f"{fault}; expected: fence, steady_s and start_timeout_s as numbers") from None
-    at_boot = str(options.get("at_boot", False)).lower() in ("true", "yes", "1", "on")
-    return {**options, "processes": processes, "at_boot": at_boot, **numbers}
+    truths = {
+        name: str(options.get(name, False)).lower() in ("true", "yes", "1", "on") for name in ("at_boot", "by_word")
+    }
+    return {**options, "processes": processes, **truths, **numbers}
 
 
 def perform(options, check_mode):
@@ -609,11 +649,12 @@ def perform(options, check_mode):
             "failed": True, "msg": refused.message(), **refused.fields, "changed": changed, "warnings": fence.notes,
             "fenced_by": library.recorded(options["service"], ROOT),
         }  # fmt: skip
-    except (UnitError, OSError) as error:
+    except (UnitError, OSError, home.ConfigError) as error:
         code = {"code": error.code} if getattr(error, "code", None) else {}
         return {"failed": True, "msg": str(error), **code, "changed": changed, "warnings": fence.notes}
     return {
         "changed": changed, "units": after, "home": home.read(options["service"], ROOT),
+        "takeover_s": takeover_s(home, options["service"]),
         "fenced_by": library.recorded(options["service"], ROOT),
         "diff": {"before": before, "after": after}, "warnings": fence.notes, **more,
     }  # fmt: skip

@@ -26,6 +26,7 @@ __all__ = ["COLORS", "Environment", "Service"]
 _WHOLE_TRAFFIC_BP = 10_000
 _METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 _STEPS = "[{share_bp: 1000, hold_s: 5}, {share_bp: 10000, hold_s: 5}]"
+_TAKEOVER_S = 40  # seconds to miss an answer of the edges or two, to see it, and to ask for their leases
 _MIGRATE_USER_STEM = 24  # characters of the service's name: users' names have 32 at most
 
 
@@ -491,6 +492,12 @@ class Service(Part):
     )
     worker: Worker | None = key("leave it out when there is none", None)
     scheduler: Scheduler | None = key("for a process that must run exactly once; leave it out when there is none", None)
+    takeover_s: int | None = values.seconds(
+        "seconds from the last word of the host that runs the scheduler until another `worker` host takes it over by"
+        " itself; at least its `drain_s` and 40. Without it a person says that the host is gone",
+        None,
+        40,
+    )
     migrate: Migrate | None = key("commands of your migration tool; leave it out when there is none", None)
     environment: Environment = values.variables(
         "variables of every process. Values are secrets: use Ansible Vault, they are never shown"
@@ -577,6 +584,10 @@ class Service(Part):
             )
         yield from self._growing()
         yield from self._port_clashes()
+        least_s = _TAKEOVER_S + (self.scheduler.drain_s if self.scheduler is not None else 0)
+        if self.takeover_s is not None and self.takeover_s < least_s:
+            expected = f"at least {least_s} s: {_TAKEOVER_S} s, and what a process has to stop in (drain_s)"
+            yield At(".takeover_s", f"{self.takeover_s} s", expected, f"write takeover_s: {least_s}, or lower drain_s")
         measured = self.worker is not None and self.worker.metrics_port is not None
         for name in self.environment:
             if name in (*RESERVED, *([METRICS_PORT] if measured else ())):

@@ -244,7 +244,7 @@ def test_a_host_whose_list_of_edges_is_damaged_asks_again_and_says_what_mends_it
     assert home.main(["shop", "shop-scheduler@blue.service"], str(tmp_path)) == ASK_AGAIN
     said = capsys.readouterr().err
     assert str(path) in said and "turnout.ops.site --tags service_host" in said and "Traceback" not in said
-    monkeypatch.setattr(watch, "running", lambda _: ["shop-scheduler@blue.service"])
+    monkeypatch.setattr(watch, "running", lambda *_: ["shop-scheduler@blue.service"])
     with pytest.raises(home.ConfigError, match="expected: the edges"):
         watch.look("shop", str(tmp_path))
 

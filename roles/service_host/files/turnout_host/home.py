@@ -53,7 +53,7 @@ def parse(text: bytes) -> Record | None:
 
 
 def checked(record: object) -> Record | None:
-    """Return what counts of a record: host, fence, run, and term, color and by_word where it has them; None for none."""
+    """Return what counts of a record - host, fence, run; term, color, by_word where it has them - or None."""
     if not isinstance(record, dict):
         return None
     host, fence, run = record.get("host"), record.get("fence"), record.get("run")
@@ -116,18 +116,28 @@ def verdict(me: str, own: Record | None, edges: Mapping[str, tuple[bool, Record 
     return START, "this host is the scheduler's home"
 
 
-def ask(edge: Mapping[str, object], config: Mapping[str, object]) -> tuple[bool, Record | None]:
-    """Ask one edge; return whether it answered, and its record. Its key may run one command there: telling it."""
+def ssh(
+    edge: Mapping[str, object], config: Mapping[str, object], words: str, connect_s: int, limit_s: float
+) -> subprocess.CompletedProcess[bytes]:
+    """Say words to an edge. Its key may run one command there, which hears them. Raises OSError, TimeoutExpired."""
     command = [
         "ssh", "-F", "none", "-i", str(config["key"]), "-p", str(edge["port"]), "-o", "IdentitiesOnly=yes",
         "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", f"UserKnownHostsFile={config['known_hosts']}",
-        "-o", f"ConnectTimeout={ASK_S}", "-o", "LogLevel=ERROR", f"{config['user']}@{edge['address']}",
+        "-o", f"ConnectTimeout={connect_s}", "-o", "LogLevel=ERROR", f"{config['user']}@{edge['address']}",
     ]  # fmt: skip
+    words_of = [words] if words else []
+    return subprocess.run(
+        [*command, *words_of], stdin=subprocess.DEVNULL, capture_output=True, timeout=limit_s, check=False
+    )
+
+
+def ask(edge: Mapping[str, object], config: Mapping[str, object]) -> tuple[bool, Record | None]:
+    """Ask one edge; return whether it answered, and its record."""
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=2 * ASK_S, check=False)
+        done = ssh(edge, config, "", ASK_S, 2 * ASK_S)
     except (OSError, subprocess.TimeoutExpired):
         return False, None
-    # The command there is `cat`: 0 with a record, 1 where there is none; 255 is ssh's own.
+    # The command there ends with 0 and a record, or with 1 where there is none; 255 is ssh's own.
     return done.returncode in (0, 1), parse(done.stdout) if done.returncode == 0 else None
 
 
@@ -183,17 +193,20 @@ def forget_seen(unit: str, root: str = "/") -> None:
 
 
 def main(words: list[str], root: str = "/") -> int:
-    """Tell systemd whether the scheduler of a service may start here: SERVICE UNIT."""
+    """Tell systemd whether the scheduler of a service, or a job of its timers, may start here: SERVICE UNIT."""
+    from turnout_host import agent  # noqa: PLC0415 - which imports this
+
     service, unit = words
-    if os.path.exists(seen_path(unit, root)):
-        return START
     try:
         config = config_of(service, root)
+        if config is not None and agent.takes_over(config):
+            return START if agent.until_s(service, config, root) > agent.clock() else STAY
     except ConfigError as error:
-        print(f"{unit}: {error}", file=sys.stderr)
-        return ASK_AGAIN
-    if config is None:
-        return START  # an inventory without edges
+        if not os.path.exists(seen_path(unit, root)):
+            print(f"{unit}: {error}", file=sys.stderr)
+            return ASK_AGAIN
+    if os.path.exists(seen_path(unit, root)) or config is None:  # none: an inventory without edges
+        return START
     answers = ask_all(config)
     code, why = verdict(config["host"], read(service, root), answers)
     print(f"{unit}: {why}", file=sys.stderr)

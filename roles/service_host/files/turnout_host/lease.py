@@ -1,4 +1,4 @@
-"""A lease on the right to run the scheduler and the timers, so that another host takes over by itself, never two at once.
+"""A lease on the right to run scheduler and timers, so that another host takes over by itself, never two at once.
 
 Pure: no clock, process or network of its own; `agent` (a host) and `witness` (an edge) give it those.
 
