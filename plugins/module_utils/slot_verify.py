@@ -16,6 +16,7 @@ from ansible_collections.turnout.ops.plugins.module_utils.slot_files import (
     SlotError,
     is_complete,
     run,
+    template_of,
 )
 
 # Where a key of the service file goes in a drop-in (scripts/turnout/service/units.py).
@@ -63,10 +64,10 @@ def unit_of(name: str) -> str:
 def lay(places: Places, folder: Path, name: str, text: str) -> str:
     """Write a unit with its drop-in into a folder; return its template's text, '' where the host has none."""
     unit = unit_of(name)
-    try:
-        template = (places.units / f"{unit.partition('@')[0]}@.service").read_text()
-    except OSError:
+    path = template_of(places, unit)
+    if path is None:
         return ""  # the preflight tells it
+    template = path.read_text()
     (folder / unit).write_text(template)
     (folder / f"{unit}.d").mkdir()
     (folder / name).write_text(text)
@@ -107,7 +108,8 @@ def fault(places: Places, folder: str, texts: dict, line: str) -> str:
 
 def key_of(places: Places, name: str, directive: str) -> str:
     """Return the key of the service file behind a directive of a drop-in."""
-    process = unit_of(name).removeprefix(f"{places.service}-").partition("@")[0]
+    kind, _, named = unit_of(name).removeprefix(f"{places.service}-").partition("@")[0].partition("-")
+    process = f"{kind}s.{named}" if named else kind  # as in the service file
     return f"service.{process}.{KEYS[directive]}" if directive in KEYS else f"service.{process}: {directive}"
 
 

@@ -7,9 +7,10 @@ DOCUMENTATION = r"""
 module: units
 short_description: Drive the systemd units of one color of a service
 description:
-  - Starts, quiesces, resumes, stops or looks at the units C(<service>-<process>@<color>.service) of this host.
+  - Starts, quiesces, resumes, stops or looks at the units C(<service>-<process>@<color>.service) of this host, where
+    C(<process>) is C(<kind>) or C(<kind>-<name>).
   - A color has a process when its drop-in was laid with the release
-    (C(/etc/systemd/system/<service>-<process>@<color>.service.d/turnout.conf)); a process that the color does
+    (C(/etc/systemd/system/<service>-<process>@<color>.service.d/turnout.conf)); a kind that the color does
     not have is passed over. Signals and time limits come from that drop-in too, so that a rollback uses those
     of the release it returns to and needs no service file.
   - Every state carries O(run) and O(fence). A run that was overtaken by a newer one changes nothing here any more
@@ -27,7 +28,7 @@ options:
     type: str
     choices: [blue, green]
   processes:
-    description: Which processes to act on; required but for C(fenced) and C(homed).
+    description: Which kinds of process to act on, under whatever name; required but for C(fenced) and C(homed).
     type: list
     elements: str
     choices: [api, worker, scheduler]
@@ -125,7 +126,9 @@ import time
 GIVEN = r"""<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>"""  # Ansible puts the options here before it sends this file
 
 COLORS = ("blue", "green")
-PROCESSES = ("api", "worker", "scheduler")
+KINDS = ("api", "worker", "scheduler")
+# No word of a name is a kind (turnout.service.values.PROCESS_NAME): `shop-worker-api@blue` is another service's API.
+NAME = r"(?:-(?!(?:api|web|worker|scheduler|timer)\b)[a-z0-9]+)*"
 STATES = ("started", "quiesced", "stopped", "steady", "running", "fenced", "homed")
 RECORDS = ("fenced", "homed")  # states that are about no unit
 ROOT = "/"
@@ -182,9 +185,9 @@ def run(*argv, timeout_s=60):
     return done.returncode, (done.stdout + done.stderr).strip()
 
 
-def units_of(service, process, color, system_dir=SYSTEM_DIR):
-    """Return the units that the release laid in this color has for a process: `@blue`, `@blue-2` and so on."""
-    name = re.compile(rf"{re.escape(service)}-{process}@{color}(-\d+)?\.service")
+def units_of(service, kind, color, system_dir=SYSTEM_DIR):
+    """Return the units that the release laid in this color has of a kind: of each name `@blue`, `@blue-2` and so on."""
+    name = re.compile(rf"{re.escape(service)}-{kind}{NAME}@{color}(-\d+)?\.service")
     found = []
     for folder in sorted(os.listdir(system_dir)):
         unit = folder.removesuffix(".d")
@@ -591,7 +594,7 @@ def options_of(given):
     processes = processes.split(",") if isinstance(processes, str) else list(processes)
     for name, value, known in (
         ("color", [options["color"]] if options.get("color") else [], COLORS),
-        ("processes", processes, PROCESSES),
+        ("processes", processes, KINDS),
         ("state", [options["state"]], STATES),
     ):
         if not set(value) <= set(known):
@@ -625,9 +628,7 @@ def perform(options, check_mode):
     try:
         # Also where there is nothing to do: from now on an older run is refused.
         fence.still() if check_mode else fence.check()
-        units = [
-            unit for process in options["processes"] for unit in units_of(options["service"], process, options["color"])
-        ]
+        units = [unit for kind in options["processes"] for unit in units_of(options["service"], kind, options["color"])]
         for unit in units:
             before[unit.name] = unit.show()
             if check_mode:

@@ -51,7 +51,7 @@ def _missing_groups(groups: Mapping[str, Sequence[str]], service: object) -> lis
 def _declared(service: object) -> list[str]:
     """Return which of the processes that run on worker hosts the service has."""
     if isinstance(service, Service):
-        return [process for process in service.processes() if process != "api"]
+        return [process.key for process in service.processes() if process.kind != "api"]
     if isinstance(service, Mapping):
         return [process for process in ("worker", "scheduler") if service.get(process) is not None]
     return []

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -283,6 +283,35 @@ class Scheduler(Part):
     wait_s: float = values.seconds("seconds that a release waits for such a gap; a rollback never does", 120, 0, 3600)
 
 
+@dataclass(frozen=True)
+class Process:
+    """One process of a service: its kind (`api`, `worker`, …), its name where its kind has several, how it runs."""
+
+    kind: str
+    part: Api | Worker | Scheduler
+    name: str = ""
+
+    @property
+    def label(self) -> str:
+        """What stands in the names of its units: `worker-mails`, or the kind alone."""
+        return f"{self.kind}-{self.name}" if self.name else self.kind
+
+    @property
+    def key(self) -> str:
+        """Where it stands in the service file."""
+        return f"{self.kind}s.{self.name}" if self.name else self.kind
+
+    @property
+    def instances(self) -> int:
+        """How many of it run on each of its hosts."""
+        return getattr(self.part, "instances", 1)
+
+    @property
+    def group(self) -> str | None:
+        """The inventory group that its declaration names."""
+        return getattr(self.part, "group", None)
+
+
 class Migrate(Part):
     """The commands that move the schema, and what only they are given."""
 
@@ -545,10 +574,10 @@ class Service(Part):
     )
     watch: Watch = key("what guards the release in service", Watch)
 
-    def processes(self) -> tuple[str, ...]:
-        """Return the kinds of process that this service has, the API first."""
+    def processes(self) -> tuple[Process, ...]:
+        """Return the processes that this service has, the API first."""
         optional = (("worker", self.worker), ("scheduler", self.scheduler))
-        return ("api", *(name for name, value in optional if value is not None))
+        return (Process("api", self.api), *(Process(kind, part) for kind, part in optional if part is not None))
 
     def public(self) -> dict[str, Any]:
         """Return the service without any secret: names of variables and headers instead of their values."""

@@ -536,3 +536,34 @@ def test_a_start_waits_for_the_word_of_a_worker_that_notifies_and_a_rollback_doe
     assert time.monotonic() - began < 1.9
     assert "failed" not in systemd.do("steady", processes=["worker"])
     assert time.monotonic() - began >= 1.9
+
+
+def test_a_kind_of_process_is_every_name_of_it_and_no_other_service(systemd: Systemd) -> None:
+    for name in (
+        "worker@blue",
+        "worker-mails@blue",
+        "worker-mails@blue-2",
+        "worker-big-jobs@blue",
+        "worker-mails@green",
+    ):
+        systemd.unit(f"shop-{name}")
+    systemd.unit("shop-worker-api@blue")  # of a service shop-worker
+    systemd.unit("shop-worker-scheduler@blue")
+    started = systemd.do("started", processes=["worker"], at_boot=True)
+    names = ["worker-big-jobs@blue", "worker-mails@blue", "worker-mails@blue-2", "worker@blue"]
+    assert sorted(started["units"]) == sorted(f"shop-{name}.service" for name in names)
+    assert systemd.do("started", processes=["api", "scheduler"])["units"] == {}
+    figures = (systemd.folder / "figures/turnout-units-shop.prom").read_text()
+    assert 'name="shop-worker-mails@blue-2.service",service="shop",process="worker-mails",color="blue"} 1' in figures
+
+
+def test_last_lines_of_a_process_with_a_name_hide_the_values_of_its_own_service(systemd: Systemd) -> None:
+    systemd.journal("key k3y-of-the-shop\n")
+    for service in ("shop", "shop-worker"):
+        place = systemd.folder / f"root/etc/{service}"
+        place.mkdir(parents=True)
+        (place / "blue.env").write_text('SECRET_KEY="k3y-of-the-shop"\n' if service == "shop" else "")
+    systemd.unit("shop-worker-broken@blue")
+    said = systemd.do("started", processes=["worker"])["msg"]
+    assert "[SECRET_KEY]" in said
+    assert "k3y-of-the-shop" not in said

@@ -59,7 +59,7 @@ def test_a_whole_service_is_read():
     assert service.name == "shop"
     assert service.releases.allowed_signers == Path("/inventory/allowed_signers")
     assert service.releases.s3.ca_file == Path("/inventory/ca.pem")
-    assert service.processes() == ("api", "worker", "scheduler")
+    assert [one.label for one in service.processes()] == ["api", "worker", "scheduler"]
     assert service.steps == (Step(1000, 2), Step(10000, 0.5))
     assert service.judge == Judge("http://10.0.0.41:9090", Path("/inventory/objectives"), 900, 600, 300, 2.5)
     assert service.public()["judge"]["slos"] == "/inventory/objectives"

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,8 +97,21 @@ def test_a_unit_of_an_image_sees_the_image_as_its_root():
 
 def test_every_instance_of_a_worker_has_a_unit():
     service = load(full(), base_dir=BASE)
-    assert unit_names(service, "blue", "worker") == ["shop-worker@blue.service", "shop-worker@blue-2.service"]
-    assert unit_names(service, "blue", "api") == ["shop-api@blue.service"]
+    api, worker, _ = service.processes()
+    assert unit_names(service, "blue", worker) == ["shop-worker@blue.service", "shop-worker@blue-2.service"]
+    assert unit_names(service, "blue", api) == ["shop-api@blue.service"]
+    named = replace(worker, name="mails")
+    assert unit_names(service, "blue", named) == ["shop-worker-mails@blue.service", "shop-worker-mails@blue-2.service"]
+
+
+def test_a_process_with_a_name_is_told_by_it():
+    service = load(full(), base_dir=BASE)
+    named = replace(service.processes()[1], name="mails")
+    assert (named.label, named.key, named.instances) == ("worker-mails", "workers.mails", 2)
+    texts = drop_ins(service, "blue", processes=[named])
+    assert list(texts) == [f"shop-worker-mails@blue{k}.service.d/turnout.conf" for k in ("", "-2")]
+    assert "Description=shop worker-mails (%i)\n" in texts["shop-worker-mails@blue.service.d/turnout.conf"]
+    assert "SyslogIdentifier=shop-worker-mails-%i\n" in texts["shop-worker-mails@blue.service.d/turnout.conf"]
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd")
