@@ -101,6 +101,8 @@ def told_units(places: Places, names: list[str]) -> dict[str, dict]:
     """
     laid = sorted(path.parent.name for path in places.units.glob(f"{places.service}-*@*.service.d/turnout.conf"))
     more = [unit.removesuffix(".d") for unit in laid if is_own_unit(places, unit)]
+    # A timer is there only where it runs.
+    more += [name for unit in more if (places.units / (name := f"{unit.removesuffix('.service')}.timer")).exists()]
     states = unit_states([*names, *(unit for unit in more if unit not in names)] if names else [])
     for name, state in states.items():
         state["at_boot"] = os.path.lexists(places.units / BOOT / name)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -23,7 +24,9 @@ from ansible_collections.turnout.ops.plugins.module_utils.slot_files import (
 KEYS = {
     "ExecStart": "command", "KillSignal": "stop_signal", "TimeoutStopSec": "drain_s", "X-Turnout-Drain": "drain_s",
     "X-Turnout-Quiesce": "quiesce_signal", "X-Turnout-Resume": "resume_signal", "Environment": "ports",
+    "X-Turnout-Timer": "on_calendar", "TimeoutStartSec": "timeout_s",
 }  # fmt: skip
+TIMER = "X-Turnout-Timer"
 SEARCHED = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # systemd.service(5), ExecStart
 MOST_LINKS = 40  # as the kernel (path_resolution(7))
 
@@ -43,6 +46,7 @@ def verify(places: Places, params: dict) -> dict:
             if "is not executable" not in line:  # systemd looks on the host, and knows no RootDirectory: see below
                 faults.append(fault(places, folder, texts, line))
     for name, text in texts.items():
+        faults += [f"{unit_of(name)}: {line} ({key_of(places, name, TIMER)})" for line in wrong_times(text)]
         lacks = missing_program(whole[name] + text)
         if lacks:
             faults.append(f"{unit_of(name)}: {lacks} ({key_of(places, name, 'ExecStart')})")
@@ -54,6 +58,17 @@ def verify(places: Places, params: dict) -> dict:
             "mend the keys in brackets in the service file, or build the release with what is missing",
         )
     return {"changed": False, "verified": units}
+
+
+def wrong_times(text: str) -> list[str]:
+    """Return what systemd says of the times of a timer's drop-in that it cannot read; none for other drop-ins."""
+    declared = next((line.partition("=")[2] for line in text.splitlines() if line.startswith(f"{TIMER}=")), None)
+    faults = []
+    for time in json.loads(declared)["on_calendar"] if declared else ():
+        done = run(["systemd-analyze", "calendar", "--", time], timeout_s=SYSTEMCTL_TIMEOUT_S)
+        if done.returncode:
+            faults.append(done.stderr.decode(errors="replace").strip().splitlines()[0] if done.stderr else time)
+    return faults
 
 
 def unit_of(name: str) -> str:

@@ -28,7 +28,10 @@ options:
     type: str
     choices: [blue, green]
   processes:
-    description: Which kinds of process to act on, under whatever name; required but for C(fenced) and C(homed).
+    description:
+      - Which kinds of process to act on, under whatever name; required but for C(fenced) and C(homed).
+      - C(scheduler) is what runs in one color on one host - the scheduler, and the timers
+        C(<service>-timer-<name>@<color>.timer). A job that a stopped timer has begun is let end within its drain time.
     type: list
     elements: str
     choices: [api, worker, scheduler]
@@ -115,6 +118,7 @@ code:
   type: str
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -186,6 +190,15 @@ def run(*argv, timeout_s=60):
 
 
 def units_of(service, kind, color, system_dir=SYSTEM_DIR):
+    """Return the units of a kind in this color; with the scheduler come the timers, which run where it does."""
+    if kind != "scheduler":
+        return units_of_kind(service, kind, color, system_dir)
+    jobs = units_of_kind(service, "timer", color, system_dir)
+    timers = [Unit(f"{job.name.removesuffix('.service')}.timer", job.dropin) for job in jobs]
+    return [*units_of_kind(service, kind, color, system_dir), *timers]
+
+
+def units_of_kind(service, kind, color, system_dir=SYSTEM_DIR):
     """Return the units that the release laid in this color has of a kind: of each name `@blue`, `@blue-2` and so on."""
     name = re.compile(rf"{re.escape(service)}-{kind}{NAME}@{color}(-\d+)?\.service")
     found = []
@@ -207,7 +220,15 @@ class Unit:
 
     def is_single(self):
         """Tell whether this is a unit of which only one may run, on one host."""
-        return "-scheduler@" in self.name
+        return "-scheduler@" in self.name or self.is_timer()
+
+    def is_timer(self):
+        """Tell whether this is a timer, whose unit is there only where it runs."""
+        return self.name.endswith(".timer")
+
+    def job(self):
+        """Return the unit that a timer starts."""
+        return Unit(f"{self.name.removesuffix('.timer')}.service", self.dropin)
 
     def setting(self, key):
         """Return an `X-Turnout-…` setting of the drop-in, or None. systemd ignores keys that start with X-."""
@@ -376,7 +397,8 @@ def start(unit, fence, home, options):
         timeout_s = max(timeout_s, ready["timeout_s"] + 5)
     with fence.held():
         before = unit.show()
-        enabled = options["at_boot"] and unit.set_at_boot(True)
+        there = not unit.is_timer() or before["active"] == "active"
+        enabled = there and options["at_boot"] and unit.set_at_boot(True)
         if before["active"] == "active" and not before["busy"]:
             if not before["quiesced"]:
                 return enabled
@@ -387,8 +409,13 @@ def start(unit, fence, home, options):
                 return True
         verb = "restart" if before["active"] == "active" and before["quiesced"] else "start"
         unit.remember_quiesced(0)
+        if unit.is_timer() and before["active"] != "active":
+            lay_timer(unit, options["service"])
+            enabled = options["at_boot"] and unit.set_at_boot(True)
         if unit.is_single():
-            home.mark_seen(unit.name, ROOT)  # the run has seen to it that none runs elsewhere: the unit need not ask
+            home.mark_seen(
+                unit.job().name if unit.is_timer() else unit.name, ROOT
+            )  # the run has seen to it that none runs elsewhere: the unit need not ask
         run("systemctl", "reset-failed", unit.name)
         unit.order(verb)
     # A process that still finishes what it holds, which may take its whole drain time, is waited for first.
@@ -428,10 +455,13 @@ def stop(unit, fence, home):
         before = unit.show()
         home.forget_seen(unit.name, ROOT)
         disabled = unit.set_at_boot(False)
-        if before["active"] == "inactive" and not before["busy"]:
+        stopped = before["active"] == "inactive" and not before["busy"]
+        if stopped:
             unit.remember_quiesced(0)
-            return disabled
-        unit.order("stop")
+        else:
+            unit.order("stop")
+    if stopped:
+        return end_timer(unit, fence, home) or disabled if unit.is_timer() else disabled
     limit_s = int(unit.setting("X-Turnout-Drain") or 30) + 30
     after = unit.settled(fence, limit_s)
     with fence.held():
@@ -442,7 +472,53 @@ def stop(unit, fence, home):
             f"{unit.name} is {after['active']} after systemctl stop; "
             f"expected it stopped within {limit_s} s; see: {unit.last_words()}"
         )
+    if unit.is_timer():
+        end_timer(unit, fence, home)
     return True
+
+
+def lay_timer(unit, service):
+    """Lay a timer's unit, which makes up for what was due since a run ended the timers of the other color."""
+    timers = importlib.import_module("turnout_host.timers")
+    try:
+        timers.lay(unit.name, timers.since(service, ROOT), ROOT)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UnitError(
+            f"{unit.dropin} declares no timer that can be read ({error}); expected: X-Turnout-Timer=, as a release "
+            "writes it; to mend: ansible-playbook turnout.ops.deploy of a release, which lays it anew"
+        ) from None
+    code, text = run("systemctl", "daemon-reload")
+    if code:
+        raise UnitError(f"systemctl daemon-reload said: {text}; expected exit code 0; see: journalctl -b -u init.scope")
+
+
+def end_timer(timer, fence, home):
+    """Remove a timer that is stopped; let the job that it has begun end within its time, or have it stopped and say so.
+
+    Return True where there was something to do.
+    """
+    job = timer.job()
+    home.forget_seen(job.name, ROOT)
+    there = importlib.import_module("turnout_host.timers").remove(timer.name, ROOT)
+    if there:
+        run("systemctl", "daemon-reload")
+    drain_s = int(job.setting("X-Turnout-Drain") or 0)
+    deadline = time.monotonic() + drain_s
+    ran = False
+    while job.show()["active"] not in ("inactive", "failed"):
+        ran = True
+        fence.still()
+        if time.monotonic() >= deadline:
+            fence.notes.append(
+                f"{job.name} still ran {drain_s} s after its timer was stopped (drain_s of service.timers), and was "
+                "told to end"
+            )
+            with fence.held():
+                job.order("stop")
+            job.settled(fence, 30)
+            break
+        time.sleep(POLL_S)
+    return there or ran
 
 
 def wait_ready(units, fence):
@@ -568,6 +644,12 @@ def settle_home(fence, home, options):
     return changed
 
 
+def note_timers_end(service):
+    """Note that no timer runs from now on."""
+    with contextlib.suppress(ImportError, OSError):  # of an older Turnout; without a note nothing is made up for
+        importlib.import_module("turnout_host.timers").note_end(service, ROOT)
+
+
 def tell_figures(wanted, fence, service):
     """Tell the node exporter what ought to run. Figures that cannot be written keep no process from running."""
     try:
@@ -635,6 +717,8 @@ def perform(options, check_mode):
                 changed = would_change(options, unit, before[unit.name]) or changed
             else:
                 changed = act(unit, fence, home, options) or changed
+        if state == "stopped" and "scheduler" in options["processes"] and not check_mode:
+            note_timers_end(options["service"])
         if state == "homed" and not check_mode:
             changed = settle_home(fence, home, options)
         if not check_mode and state in ("started", "steady", "stopped"):

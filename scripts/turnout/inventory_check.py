@@ -53,7 +53,7 @@ def _declared(service: object) -> list[str]:
     if isinstance(service, Service):
         return [process.key for process in service.processes() if process.kind != "api"]
     if isinstance(service, Mapping):
-        return [process for process in ("worker", "scheduler") if service.get(process) is not None]
+        return [process for process in ("worker", "scheduler", "timers") if service.get(process)]
     return []
 
 

@@ -30,8 +30,12 @@ def rows(model: Any, prefix: str = "") -> Iterator[tuple[str, str, str]]:
     for name, place in Place(model, Key()).keys.items():
         path = f"{prefix}{name}"
         yield path, _default(place), place.key.means
-        is_list = get_origin(place.kind) is tuple
-        yield from rows((place.inside(0) if is_list else place).kind, f"{path}[]." if is_list else f"{path}.")
+        if get_origin(place.kind) is tuple:
+            yield from rows(place.inside(0).kind, f"{path}[].")
+        else:
+            yield from rows(
+                (place.inside("") if place.key.names else place).kind, f"{path}{'.NAME' * bool(place.key.names)}."
+            )
 
 
 def _default(place: Place) -> str:

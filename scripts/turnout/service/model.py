@@ -26,7 +26,7 @@ __all__ = ["COLORS", "Environment", "Service"]
 _WHOLE_TRAFFIC_BP = 10_000
 _METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 _STEPS = "[{share_bp: 1000, hold_s: 5}, {share_bp: 10000, hold_s: 5}]"
-_TAKEOVER_S = 40  # seconds to miss an answer of the edges or two, to see it, and to ask for their leases
+_TAKEOVER_S = 45  # seconds to miss an answer of the edges or two, to see it, and to ask for their leases
 _MIGRATE_USER_STEM = 24  # characters of the service's name: users' names have 32 at most
 
 
@@ -283,12 +283,50 @@ class Scheduler(Part):
     wait_s: float = values.seconds("seconds that a release waits for such a gap; a rollback never does", 120, 0, 3600)
 
 
+def _timer_name(name: str) -> str:
+    # No word of a name is a kind of process, so that no unit belongs to two services.
+    words = {"api", "web", "worker", "scheduler", "timer"}.intersection(name.split("-"))
+    if words or len(name) > 40:
+        observed = f"a name with the word {min(words)}" if words else "a name of more than 40 characters"
+        raise Wrong(observed, "another name: it stands in the names of units", "rename it, e.g. nightly")
+    return name
+
+
+def _calendar(value: Any) -> tuple[str, ...]:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not texts or not all(isinstance(one, str) and one.strip() for one in texts):
+        raise Wrong("no time", "a time as in systemd.time(7), or a list of them", "write on_calendar: daily")
+    for one in texts:
+        if "\n" in one or "%" in one or not one.isprintable():
+            raise Wrong(f"{one!r:.60}", "a time of one line, without %", "write on_calendar: daily")
+    return tuple(one.strip() for one in texts)
+
+
+class Timer(Part):
+    """A command that systemd starts at given times, in exactly one color on one host."""
+
+    command: str = values.command("bin/manage clearsessions", "as `api.command`; it runs and ends")
+    on_calendar: tuple[str, ...] = key(
+        "when it starts, as in systemd.time(7), a time or a list of them; a release asks `systemd-analyze calendar` on"
+        " its hosts",
+        expected="a time as in systemd.time(7)",
+        example='"Mon..Fri 09:00 Europe/Berlin"',
+        read=_calendar,
+        json={"type": ["string", "array"], "items": {"type": "string"}},
+    )
+    persistent: bool = key("with true it is started once for what was due while no timer ran, as at a switch", False)
+    timeout_s: int = values.seconds("seconds after which it is ended and counts as failed", 3600, 1, 30 * DAY_S)
+    random_delay_s: int = values.seconds("seconds by which each start may be put off, so that not all come at once", 0)
+    stop_signal: str = values.signal("how it is told to end", "SIGTERM")
+    drain_s: int = values.seconds("seconds that one which runs at a switch is waited for, before it is told to end", 10)
+
+
 @dataclass(frozen=True)
 class Process:
     """One process of a service: its kind (`api`, `worker`, …), its name where its kind has several, how it runs."""
 
     kind: str
-    part: Api | Worker | Scheduler
+    part: Api | Worker | Scheduler | Timer
     name: str = ""
 
     @property
@@ -521,11 +559,23 @@ class Service(Part):
     )
     worker: Worker | None = key("leave it out when there is none", None)
     scheduler: Scheduler | None = key("for a process that must run exactly once; leave it out when there is none", None)
+    timers: Mapping[str, Timer] = key(
+        "commands that are started at given times, by name: in the color in service, on one host, the scheduler's",
+        dict,
+        names=Key(
+            pattern="[a-z0-9]+(-[a-z0-9]+){0,7}",
+            check=_timer_name,
+            expected="lower-case letters, digits and inner dashes",
+            remedy="rename it, e.g. nightly",
+        ),
+        item=Key(expected="a mapping", example='{command: "bin/report", on_calendar: daily}'),
+        example='{nightly: {command: "bin/report", on_calendar: daily}}',
+    )
     takeover_s: int | None = values.seconds(
-        "seconds from the last word of the host that runs the scheduler until another `worker` host takes it over by"
-        " itself; at least its `drain_s` and 40. Without it a person says that the host is gone",
+        "seconds from the last word of the host that runs scheduler and timers until another `worker` host takes them"
+        " over by itself; at least their `drain_s` and 45. Without it a person says that the host is gone",
         None,
-        40,
+        45,
     )
     migrate: Migrate | None = key("commands of your migration tool; leave it out when there is none", None)
     environment: Environment = values.variables(
@@ -577,7 +627,8 @@ class Service(Part):
     def processes(self) -> tuple[Process, ...]:
         """Return the processes that this service has, the API first."""
         optional = (("worker", self.worker), ("scheduler", self.scheduler))
-        return (Process("api", self.api), *(Process(kind, part) for kind, part in optional if part is not None))
+        single = (Process(kind, part) for kind, part in optional if part is not None)
+        return (Process("api", self.api), *single, *(Process("timer", one, name) for name, one in self.timers.items()))
 
     def public(self) -> dict[str, Any]:
         """Return the service without any secret: names of variables and headers instead of their values."""
@@ -613,7 +664,8 @@ class Service(Part):
             )
         yield from self._growing()
         yield from self._port_clashes()
-        least_s = _TAKEOVER_S + (self.scheduler.drain_s if self.scheduler is not None else 0)
+        single = [*([self.scheduler] if self.scheduler is not None else []), *self.timers.values()]
+        least_s = _TAKEOVER_S + max((one.drain_s for one in single), default=0)
         if self.takeover_s is not None and self.takeover_s < least_s:
             expected = f"at least {least_s} s: {_TAKEOVER_S} s, and what a process has to stop in (drain_s)"
             yield At(".takeover_s", f"{self.takeover_s} s", expected, f"write takeover_s: {least_s}, or lower drain_s")
@@ -658,6 +710,7 @@ class Service(Part):
                 rows.append(("worker.ready.command", self.worker.ready.command, common | measured))
         if self.scheduler is not None:
             rows.append(("scheduler.command", self.scheduler.command, common))
+        rows += [(f"timers.{name}.command", timer.command, common) for name, timer in self.timers.items()]
         if self.migrate is not None:
             known = common | set(self.migrate.environment)
             texts = (("up", self.migrate.up), ("down", self.migrate.down), ("version", self.migrate.version))

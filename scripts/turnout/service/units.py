@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from turnout.service.commands import argv, command_line
 from turnout.service.environment import METRICS_PORT, process_variables
 from turnout.service.layout import Layout
-from turnout.service.model import Process, Ready, Service, Worker
+from turnout.service.model import Process, Ready, Service, Timer, Worker
 
 # Seconds that systemd waits beyond the drain time before it kills a process: the answer that was begun in the
 # last moment of the drain still has to be sent.
@@ -50,6 +50,9 @@ def _drop_in(service: Service, color: str, process: Process, index: int, layout:
         handover["X-Turnout-Quiesce"] = part.quiesce_signal or ""
         handover["X-Turnout-Resume"] = part.resume_signal or ""
         handover["X-Turnout-Ready"] = _ready(ready, layout)
+    if isinstance(part, Timer):  # the host makes the timer of it where it runs
+        when = {"on_calendar": part.on_calendar, "persistent": part.persistent, "random_delay_s": part.random_delay_s}
+        handover["X-Turnout-Timer"] = json.dumps(when)
     variables = process_variables(service, color, process)
     if METRICS_PORT in variables:
         variables[METRICS_PORT] = str(int(variables[METRICS_PORT]) + index)
@@ -68,6 +71,7 @@ def _drop_in(service: Service, color: str, process: Process, index: int, layout:
         "ExecStart=",
         f"ExecStart={command_line(part.command, layout.folder)}",
         *_notifies(ready),
+        *([f"TimeoutStartSec={part.timeout_s}"] if isinstance(part, Timer) else []),
         f"KillSignal={part.stop_signal}",
         f"TimeoutStopSec={part.drain_s + STOP_GRACE_S}",
         # systemd passes over keys that start with X-; `turnout.ops.units` reads them on the host, so that a rollback

@@ -567,3 +567,63 @@ def test_last_lines_of_a_process_with_a_name_hide_the_values_of_its_own_service(
     said = systemd.do("started", processes=["worker"])["msg"]
     assert "[SECRET_KEY]" in said
     assert "k3y-of-the-shop" not in said
+
+
+# Timers ---------------------------------------------------------------------------------------------------------------
+
+TIMER = """[Service]
+X-Turnout-Drain={drain}
+X-Turnout-Timer={{"on_calendar": ["daily"], "persistent": true, "random_delay_s": 0}}
+"""
+
+
+def test_timers_start_and_stop_with_the_scheduler_in_one_color(systemd: Systemd) -> None:
+    systemd.unit("shop-scheduler@blue")
+    systemd.unit("shop-timer-nightly@blue", TIMER.format(drain=1))
+    answer = systemd.do("started", processes=["scheduler"], at_boot=True)
+    assert answer["units"]["shop-timer-nightly@blue.timer"]["active"] == "active", answer
+    assert systemd.at_boot() == ["shop-scheduler@blue.service", "shop-timer-nightly@blue.timer"]
+    laid = systemd.folder / "system/shop-timer-nightly@blue.timer"
+    assert "OnCalendar=daily" in laid.read_text()
+    figures = (systemd.folder / "figures/turnout-units-shop.prom").read_text()
+    assert 'name="shop-timer-nightly@blue.timer",service="shop",process="timer-nightly"' in figures
+    assert systemd.do("started", processes=["scheduler"], at_boot=True)["changed"] is False
+    assert systemd.do("stopped", processes=["scheduler"])["changed"] is True
+    assert (systemd.at_boot(), laid.exists()) == ([], False)
+    assert systemd.do("stopped", processes=["scheduler"])["changed"] is False
+
+
+def test_a_service_of_timers_alone_needs_no_scheduler(systemd: Systemd) -> None:
+    systemd.unit("shop-timer-nightly@blue", TIMER.format(drain=1))
+    answer = systemd.do("steady", processes=["scheduler"])
+    assert list(answer["units"]) == ["shop-timer-nightly@blue.timer"], answer
+
+
+def test_a_timer_makes_up_for_what_was_due_since_the_other_color_ended(systemd: Systemd) -> None:
+    systemd.unit("shop-timer-nightly@blue", TIMER.format(drain=1))
+    before = time.time()
+    systemd.do("stopped", processes=["scheduler"], color="green")
+    time.sleep(0.3)
+    systemd.do("started", processes=["scheduler"])
+    stamp = systemd.folder / "root/var/lib/systemd/timers/stamp-shop-timer-nightly@blue.timer"
+    assert before <= stamp.stat().st_mtime < time.time() - 0.2
+
+
+def test_a_job_that_runs_at_a_switch_is_let_end_or_told(systemd: Systemd) -> None:
+    systemd.unit("shop-timer-nightly@blue", TIMER.format(drain=1))
+    systemd.do("started", processes=["scheduler"])
+    job = systemd.folder / "units/shop-timer-nightly@blue.service"
+    job.write_text(json.dumps({"ActiveState": "activating", "until": time.time() + 0.5, "then": "inactive"}))
+    answer = systemd.do("stopped", processes=["scheduler"])
+    assert not answer["warnings"], answer
+    systemd.do("started", processes=["scheduler"])
+    job.write_text(json.dumps({"ActiveState": "activating", "until": 0}))
+    answer = systemd.do("stopped", processes=["scheduler"])
+    assert "shop-timer-nightly@blue.service still ran 1 s" in answer["warnings"][0]
+    assert "stop shop-timer-nightly@blue.service" in "\n".join(systemd.told())
+
+
+def test_a_timer_that_cannot_be_read_is_told_with_what_mends_it(systemd: Systemd) -> None:
+    systemd.unit("shop-timer-nightly@blue")
+    answer = systemd.do("started", processes=["scheduler"])
+    assert answer["failed"] and "declares no timer that can be read" in answer["msg"] and "to mend" in answer["msg"]

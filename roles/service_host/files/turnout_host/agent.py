@@ -12,7 +12,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from turnout_host import atomic, fence, home, lease, wanted, witness
+from turnout_host import atomic, fence, home, lease, timers, wanted, witness
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Ask = Callable[[Mapping[str, Any], Mapping[str, Mapping[str, Any]]], Any]
 
 UNITS_DIR = "etc/systemd/system"
-CONNECT_S, ASK_S = 3, 3.5  # of one request; three of them fit into lease.ROUNDS_S, with the wait before
+CONNECT_S, ASK_S = 4, 5.0  # of one request; three of them fit into lease.ROUNDS_S, with the wait before
 BEGIN_S = 5.0  # beyond a whole lease, for which a run waits until this host may start
 
 
@@ -41,15 +41,20 @@ def takes_over(config: Mapping[str, Any] | None) -> bool:
 
 def units(service: str, color: str = "*", root: str = "/") -> list[str]:
     """Return the units, of a color or both, that start what runs on one host: the scheduler, and timers."""
-    found = glob.glob(os.path.join(root, UNITS_DIR, f"{service}-*@{color}.*.d", "turnout.conf"))
-    name = re.compile(rf"{re.escape(service)}-(scheduler@(blue|green)\.service|timer-[a-z0-9-]+@(blue|green)\.timer)")
+    found = glob.glob(os.path.join(root, UNITS_DIR, f"{service}-*@{color}.service.d", "turnout.conf"))
+    name = re.compile(rf"{re.escape(service)}-({wanted.PROCESS})@(blue|green)\.service")
     names = [os.path.basename(os.path.dirname(path)).removesuffix(".d") for path in sorted(found)]
-    return [unit for unit in names if name.fullmatch(unit)]
+    kinds = {unit: found[1].partition("-")[0] for unit in names if (found := name.fullmatch(unit))}
+    return [
+        f"{unit.removesuffix('.service')}.timer" if kind == "timer" else unit
+        for unit, kind in kinds.items()
+        if kind in ("scheduler", "timer")
+    ]
 
 
 def with_jobs(names: list[str]) -> list[str]:
     """Return the units, and those that timers start."""
-    return [*names, *(f"{unit.removesuffix('.timer')}.service" for unit in names if unit.endswith(".timer"))]
+    return [*names, *(timers.job_of(unit) for unit in names if unit.endswith(".timer"))]
 
 
 def active(names: list[str]) -> list[str]:
@@ -137,9 +142,10 @@ def _keep(service: str, host: lease.Host, root: str) -> None:
     host.held = host.held or ([] if host.ends else None)  # an edge has heard of this host: now it may be taken over
     if durable.get("held") != host.held:
         taken = durable.get("taken")
+        since = durable.get("since")
         if host.has and record is not None and record.get("term"):
-            taken = home.rank(record)
-        text = json.dumps({"format": atomic.FORMAT, "held": host.held, "taken": taken})
+            taken, since = home.rank(record), time.time() - (clock() - host.heard_s)
+        text = json.dumps({"format": atomic.FORMAT, "held": host.held, "taken": taken, "since": since})
         atomic.replace(_durable(service, root), text.encode() + b"\n", 0o600)
     path = _volatile(service, root)
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -202,8 +208,10 @@ def follow(service: str, host: lease.Host, root: str = "/") -> None:
             known = home.read(service, root)
             if known is None or known["host"] == host.me:
                 return
-            _systemctl("disable", *names)
+            _systemctl("disable", *at_boot(names, root))
             end(names, f"the scheduler's home is {known['host']} since run {known['run']}", root=root)
+            for unit in names:
+                timers.remove(unit, root) if unit.endswith(".timer") else None
             _tell(service, root)
         return
     if host.until_s() <= clock():
@@ -216,6 +224,10 @@ def follow(service: str, host: lease.Host, root: str = "/") -> None:
         mine = units(service, str(known.get("color")), root)
         taken = durable.get("taken") == home.rank(known)
         if taken:
+            for unit in mine:
+                if unit.endswith(".timer"):
+                    timers.lay(unit, float(durable.get("since") or time.time()), root)
+            _systemctl("daemon-reload")
             _systemctl("enable", *mine)
             print(f"this host took the scheduler and the timers over: {' '.join(mine)}", file=sys.stderr)
         waiting = set(at_boot(mine, root)) - set(active(mine))
@@ -237,6 +249,22 @@ def _tell(service: str, root: str) -> None:
         wanted.tell(service, root)
     except OSError as error:
         print(f"{error.filename}: {error.strerror}", file=sys.stderr)
+
+
+def may_start(service: str, config: Mapping[str, Any], unit: str, root: str = "/") -> bool:
+    """Tell whether a unit may start here now. A timer's job asks the edges first, so that they know it began before
+    another host makes up for it; on the home it waits until they lease to it, as after a reboot.
+    """
+    if not timers.is_timers(unit):
+        return until_s(service, config, root) > clock()
+    asked_s = clock()
+    while True:
+        host = turn(service, config, root)
+        if host.renewed_s >= asked_s:
+            return True
+        if not host.at_home() or clock() - asked_s > float(config["takeover_s"]):
+            return False
+        time.sleep(1)
 
 
 class Guard:

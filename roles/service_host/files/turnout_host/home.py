@@ -200,7 +200,7 @@ def main(words: list[str], root: str = "/") -> int:
     try:
         config = config_of(service, root)
         if config is not None and agent.takes_over(config):
-            return START if agent.until_s(service, config, root) > agent.clock() else STAY
+            return START if agent.may_start(service, config, unit, root) else STAY
     except ConfigError as error:
         if not os.path.exists(seen_path(unit, root)):
             print(f"{unit}: {error}", file=sys.stderr)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Replies = Mapping[str, "tuple[float, dict[str, Any]]"]  # by edge: when it was asked, and what it said
     Requests = dict[str, dict[str, Any]]
 
-ROUNDS_S = 15.0  # of the stated time: to see that the lease is over, and to ask thrice
+ROUNDS_S = 20.0  # of the stated time: to see that the lease is over, and to ask thrice
 POLL_S = 4.0  # between two requests
 STAGGER_S = 3.0  # by which each further host waits longer, so that two do not split the edges
 DRIFT = 0.02  # by which clocks may run differently
@@ -80,6 +80,7 @@ def answer(state: dict[str, Any] | None, host: str, asked: Mapping[str, Any], no
         "record": state["record"],
         "holder": state["holder"] if over_s < 0 else "",
         "free_s": max(0.0, over_s),
+        "ago_s": now.now_s - (state["heard"] if state["boot"] == now.boot else 0.0),
         "spoke": state["spoke"],
         "serial": state["serial"],
         "for_s": now.for_s,
@@ -148,6 +149,10 @@ class Host:
     held: list[Any] | None = None
     ends: dict[str, float] = field(default_factory=dict)
     has: bool = False
+    renewed_s: float = (
+        0.0  # when the edges were asked that leased to it in this turn, so many that it may go on by them
+    )
+    heard_s: float = 0.0  # for a taker: no earlier than the last word of the home before, by this host's clock
 
     def at_home(self) -> bool:
         """Tell whether the newest record names this host."""
@@ -203,6 +208,8 @@ class Host:
         need = keep if self.has or before else take
         if sum(end > now_s for end in self.ends.values()) >= need:
             self.has, self.held = True, home.rank(self.record)
+        asked = sorted((asked_s for asked_s, reply in replies.values() if reply["granted"]), reverse=True)
+        self.renewed_s = asked[keep - 1] if self.has and len(asked) >= keep else 0.0
 
     def _take(self, replies: Replies, base: home.Record) -> Generator[Requests, Replies, None]:
         take = quorums(len(self.edges))[0]
@@ -215,6 +222,8 @@ class Host:
         }
         if len(free) < take:
             return
+        # One of these edges leased to the home whenever a job of its timers began.
+        self.heard_s = self.clock() - min(replies[edge][1]["ago_s"] for edge in free)
         replies = yield free
         self._learn(replies)
         if self.record != base or sum(reply["granted"] for _, reply in replies.values()) < take:

@@ -21,7 +21,7 @@ def tell(service: str, root: str = "/") -> None:
     if not os.path.isdir(figures):
         return
     wanted = os.path.join(root, WANTED_DIR)
-    unit = re.compile(rf"{re.escape(service)}-({PROCESS})@(blue|green)(-\d+)?\.service")
+    unit = re.compile(rf"{re.escape(service)}-({PROCESS})@(blue|green)(-\d+)?\.(?:service|timer)")
     names = [unit.fullmatch(name) for name in sorted(os.listdir(wanted) if os.path.isdir(wanted) else [])]
     lines = [
         "# HELP turnout_unit_at_boot Units of the service that start with the host, and ought to run.",
