@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-PROCESSES = ["api", "worker", "scheduler"]
+PROCESSES = ["api", "worker", "scheduler", "timer"]
 HOSTS = [0, 1]
 
 # Runs inside the unit, as a release would, and tells what it may do.

@@ -276,7 +276,7 @@ class Turnout:
         """Return the options of a playbook that change keys of the lab's service file, mappings key by key."""
         service = yaml.safe_load(SERVICE_FILE.read_text())["service"]
         for key, value in changes.items():
-            service[key] = {**service[key], **value} if isinstance(value, dict) else value
+            service[key] = {**service.get(key, {}), **value} if isinstance(value, dict) else value
         file = self.work / f"service-{time.monotonic_ns()}.json"
         file.write_text(json.dumps({"service": service}))
         return "-e", f"@{file}"

@@ -664,7 +664,7 @@ class Service(Part):
             )
         yield from self._growing()
         yield from self._port_clashes()
-        single = [*([self.scheduler] if self.scheduler is not None else []), *self.timers.values()]
+        single: list[Scheduler | Timer] = [*self.timers.values(), *filter(None, [self.scheduler])]
         least_s = _TAKEOVER_S + max((one.drain_s for one in single), default=0)
         if self.takeover_s is not None and self.takeover_s < least_s:
             expected = f"at least {least_s} s: {_TAKEOVER_S} s, and what a process has to stop in (drain_s)"

@@ -53,6 +53,14 @@ def test_a_worker_that_was_told_to_take_no_new_jobs_stays_down_and_nobody_else_d
     assert "ExecCondition" not in settings(rendered("api"))
 
 
+def test_a_timers_job_runs_once_and_asks_where_its_home_is() -> None:
+    unit = settings(rendered("timer"))
+    assert unit["Type"] == ["oneshot"]
+    assert unit["ExecCondition"] == ["+/usr/local/sbin/turnout-scheduler-home shop %n"]
+    assert not {"Restart", "RestartSec", "WantedBy"} & set(unit)
+    assert unit["CapabilityBoundingSet"] == settings(rendered("api"))["CapabilityBoundingSet"]
+
+
 def test_a_scheduler_asks_where_its_home_is() -> None:
     unit = settings(rendered("scheduler"))
     assert unit["ExecCondition"] == ["+/usr/local/sbin/turnout-scheduler-home shop %n"]
