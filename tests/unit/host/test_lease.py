@@ -336,3 +336,9 @@ def test_after_whatever_happened_one_runs_again_once_all_answer(seed: int) -> No
     world.late.clear()
     until_taken(world, 3 * FOR_S)
     world.look()
+
+
+@pytest.mark.parametrize("for_s", [25.0, 40.0, 300.0, 86_400.0])
+def test_a_host_stops_before_an_edge_leases_again_though_their_clocks_differ(for_s: float) -> None:
+    slow, fast = 0.99, 1.0099
+    assert lease.hold_s(for_s) / slow < for_s / fast

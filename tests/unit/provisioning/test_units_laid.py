@@ -78,7 +78,7 @@ needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reas
 
 
 @needs_systemd
-@pytest.mark.parametrize("process", ["api", "worker", "scheduler"])
+@pytest.mark.parametrize("process", ["api", "worker", "scheduler", "timer"])
 def test_systemd_finds_nothing_to_say_and_the_unit_little_exposed(process: str, tmp_path: Path) -> None:
     unit = tmp_path / f"shop-{process}@blue.service"
     unit.write_text(rendered(process))

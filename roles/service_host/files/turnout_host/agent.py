@@ -12,7 +12,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from turnout_host import atomic, fence, home, lease, timers, wanted, witness
+from turnout_host import atomic, fence, home, lease, timers, wanted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,9 +110,7 @@ def _load(path: str) -> dict[str, Any]:
 
 def load(service: str, config: Mapping[str, Any], root: str = "/") -> lease.Host:
     """Return this host as it was after its last turn."""
-    kept = _load(_volatile(service, root))
-    if kept.get("boot") != witness.boot_id():
-        kept = {}
+    kept = _load(_volatile(service, root))  # gone after a reboot, as the clock begins anew then
     names = tuple(config["edges"])
     ends = {edge: float(end_s) for edge, end_s in dict(kept.get("ends") or {}).items() if edge in names}
     workers = tuple(config.get("workers") or ())
@@ -149,7 +147,7 @@ def _keep(service: str, host: lease.Host, root: str) -> None:
         atomic.replace(_durable(service, root), text.encode() + b"\n", 0o600)
     path = _volatile(service, root)
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    text = json.dumps({"boot": witness.boot_id(), "ends": host.ends, "has": host.has})
+    text = json.dumps({"ends": host.ends, "has": host.has})
     with open(f"{path}.new", "w", encoding="ascii") as file:
         file.write(text)
     os.replace(f"{path}.new", path)
