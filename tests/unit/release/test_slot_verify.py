@@ -148,3 +148,15 @@ def test_an_images_program_is_looked_for_in_the_image_with_its_own_links(host: H
 def test_a_release_that_was_not_laid_because_of_check_mode_is_not_looked_at(host: Host) -> None:
     shutil.rmtree(host.release)
     assert host.verify()["verified"] == []
+
+
+def test_a_time_that_systemd_does_not_know_is_refused_with_its_key(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    (host.units / "shop-timer@.service").write_text(TEMPLATE.replace("Type=exec", "Type=oneshot"))
+    host.program("bin/report", "#!/bin/sh\n")
+    timer = {"command": "bin/report", "on_calendar": ["Mon..Fri 02:30 Europe/Berlin", "daily"]}
+    host.service["timers"] = {"nightly": timer}
+    assert "shop-timer-nightly@green.service" in host.verify()["verified"]
+    timer["on_calendar"] = ["daily", "Mon 25:00"]
+    said = host.refused()
+    assert "'Mon 25:00'" in said and "(service.timers.nightly.on_calendar)" in said

@@ -41,9 +41,9 @@ def takes_over(config: Mapping[str, Any] | None) -> bool:
 
 def units(service: str, color: str = "*", root: str = "/") -> list[str]:
     """Return the units, of a color or both, that start what runs on one host: the scheduler, and timers."""
-    found = glob.glob(os.path.join(root, UNITS_DIR, f"{service}-*@{color}.service.d", "turnout.conf"))
+    laid = glob.glob(os.path.join(root, UNITS_DIR, f"{service}-*@{color}.service.d", "turnout.conf"))
     name = re.compile(rf"{re.escape(service)}-({wanted.PROCESS})@(blue|green)\.service")
-    names = [os.path.basename(os.path.dirname(path)).removesuffix(".d") for path in sorted(found)]
+    names = [os.path.basename(os.path.dirname(path)).removesuffix(".d") for path in sorted(laid)]
     kinds = {unit: found[1].partition("-")[0] for unit in names if (found := name.fullmatch(unit))}
     return [
         f"{unit.removesuffix('.service')}.timer" if kind == "timer" else unit
