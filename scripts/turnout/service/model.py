@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import yaml
+
 from turnout.due import cron
 from turnout.keys import At, Key, Part, Wrong, key, plain
 from turnout.migrations.tools import TOOLS
@@ -192,10 +194,19 @@ class Ready(Part):
 
 
 class Worker(Part):
-    """The worker process, `instances` of it on every worker host."""
+    """One kind of worker, `instances` of it on each of its hosts; quiesced, drained and put back by itself."""
 
     command: str = values.command("bin/worker", "as `api.command`")
-    instances: int = key("processes of it on each `worker` host", 1, low=1, high=64, unit="processes on each host")
+    group: str | None = key(
+        "inventory group below `worker` whose hosts run it, and run no kind that names no group; `worker` for all of"
+        " them",
+        None,
+        pattern=r"[A-Za-z_][A-Za-z0-9_]*",
+        expected="the name of an inventory group",
+        example="mailers",
+        by_default="`worker`, without hosts of other kinds' groups",
+    )
+    instances: int = key("processes of it on each of its hosts", 1, low=1, high=64, unit="processes on each host")
     quiesce_signal: str | None = values.signal(
         "tells a worker to take no new jobs and finish what it holds (asynq: `SIGTSTP`)"
     )
@@ -213,7 +224,7 @@ class Worker(Part):
     )
     metrics_port: Mapping[str, int] | None = key(
         "a port for each color where Prometheus finds metrics, as `METRICS_PORT` in the environment; instance 2 has"
-        " the next one, and so on",
+        " the next one, and so on; no two kinds share one",
         None,
         form=MetricsPorts,
         read=asdict,
@@ -518,7 +529,15 @@ class Service(Part):
         example="[libpq5]",
         item=Key(pattern=r"[a-z0-9][a-z0-9+.-]+", expected="the name of a Debian package", example="libpq5"),
     )
-    worker: Worker | None = key("leave it out when there is none", None)
+    workers: Mapping[str, Worker] = key(
+        "your kinds of worker, each under a name; leave it out when there is none",
+        dict,
+        example="{jobs: {command: bin/worker}}",
+        names=Key(
+            check=values.process_name,
+            json={"type": "string", "pattern": "^[a-z][a-z0-9]*(-[a-z0-9]+)*$", "maxLength": 31},
+        ),
+    )
     scheduler: Scheduler | None = key("for a process that must run exactly once; leave it out when there is none", None)
     migrate: Migrate | None = key("commands of your migration tool; leave it out when there is none", None)
     environment: Environment = values.variables(
@@ -569,8 +588,24 @@ class Service(Part):
 
     def processes(self) -> tuple[Process, ...]:
         """Return the processes that this service has, the API first."""
-        optional = (("worker", self.worker), ("scheduler", self.scheduler))
-        return (Process("api", self.api), *(Process(kind, part) for kind, part in optional if part is not None))
+        return (
+            Process("api", self.api),
+            *(Process("worker", part, name) for name, part in self.workers.items()),
+            *([Process("scheduler", self.scheduler)] if self.scheduler is not None else []),
+        )
+
+    @classmethod
+    def gone(cls, name: str, value: object) -> str:
+        """Return what stands for `worker`, of which there was one."""
+        if name != "worker":
+            return ""
+        lines = yaml.safe_dump({"workers": {"jobs": value}}, default_flow_style=True, sort_keys=False, width=10_000)
+        return f"write in its place (jobs is a name of your choice): {lines.strip()[1:-1]}"
+
+    @classmethod
+    def written(cls, value: dict[Any, Any]) -> dict[Any, Any]:
+        """Return it without a `worker` that holds nothing."""
+        return {name: one for name, one in value.items() if name != "worker" or one is not None}
 
     def public(self) -> dict[str, Any]:
         """Return the service without any secret: names of variables and headers instead of their values."""
@@ -606,11 +641,11 @@ class Service(Part):
             )
         yield from self._growing()
         yield from self._port_clashes()
-        measured = self.worker is not None and self.worker.metrics_port is not None
+        measured = any(worker.metrics_port is not None for worker in self.workers.values())
         for name in self.environment:
             if name in (*RESERVED, *([METRICS_PORT] if measured else ())):
                 yield At(f".environment.{name}", *values.set_by_turnout(name, "service.environment"))
-        yield from self._unset_variables({METRICS_PORT} if measured else set())
+        yield from self._unset_variables()
 
     def _growing(self) -> Iterator[At]:
         steps = self.steps
@@ -626,10 +661,12 @@ class Service(Part):
     def _port_clashes(self) -> Iterator[At]:
         taken: dict[int, str] = {}
         uses = [(f"api.ports.{color}", port) for color, port in self.api.ports.items()]
-        if self.worker is not None:
-            uses += [
-                (f"worker.metrics_port.{color}", port) for color in COLORS for port in self.worker.metrics_ports(color)
-            ]
+        uses += [
+            (f"workers.{name}.metrics_port.{color}", port)
+            for name, worker in self.workers.items()
+            for color in COLORS
+            for port in worker.metrics_ports(color)
+        ]
         for where, port in uses:
             other = taken.setdefault(port, where)
             if other != where:
@@ -637,14 +674,15 @@ class Service(Part):
                 observed = f"port {port}, which service.{other} has too"
                 yield At(f".{where}", observed, expected, f"change {where} or {other}")
 
-    def _unset_variables(self, measured: set[str]) -> Iterator[At]:
+    def _unset_variables(self) -> Iterator[At]:
         """Tell variables that nobody sets (systemd would put nothing there) and those that look like secrets."""
         common = {*values.GIVEN_VARIABLES, *self.environment, *(name for name in RESERVED if name != "PORT")}
         rows = [("api.command", self.api.command, {*common, "PORT"})]
-        if self.worker is not None:
-            rows.append(("worker.command", self.worker.command, common | measured))
-            if self.worker.ready is not None and self.worker.ready.command is not None:
-                rows.append(("worker.ready.command", self.worker.ready.command, common | measured))
+        for kind, worker in self.workers.items():
+            known = common | ({METRICS_PORT} if worker.metrics_port is not None else set())
+            rows.append((f"workers.{kind}.command", worker.command, known))
+            if worker.ready is not None and worker.ready.command is not None:
+                rows.append((f"workers.{kind}.ready.command", worker.ready.command, known))
         if self.scheduler is not None:
             rows.append(("scheduler.command", self.scheduler.command, common))
         if self.migrate is not None:

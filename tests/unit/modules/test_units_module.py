@@ -567,3 +567,23 @@ def test_last_lines_of_a_process_with_a_name_hide_the_values_of_its_own_service(
     said = systemd.do("started", processes=["worker"])["msg"]
     assert "[SECRET_KEY]" in said
     assert "k3y-of-the-shop" not in said
+
+
+def test_one_kind_that_does_not_start_keeps_no_other_from_it(systemd: Systemd) -> None:
+    for name in ("worker-broken@blue", "worker-mails@blue"):
+        systemd.unit(f"shop-{name}")
+    answer = systemd.do("started", processes=["worker"], at_boot=True)
+    assert answer["failed"] and "shop-worker-broken@blue.service did not start" in answer["msg"]
+    assert "start shop-worker-mails@blue.service" in " ".join(systemd.told())
+
+
+def test_all_kinds_finish_at_the_same_time(systemd: Systemd) -> None:
+    names = [f"shop-worker-{name}@blue" for name in ("slow", "slow-b", "slow-c")]
+    for name in names:
+        systemd.runs(name, 60)
+    assert systemd.do("stopped", processes=["worker"])["changed"] is True
+    told = [line for line in systemd.told() if "stop" in line]
+    log = (systemd.folder / "log").read_text().splitlines()
+    last_order = max(index for index, line in enumerate(log) if line in told)
+    first_reset = min(index for index, line in enumerate(log) if line.startswith("reset-failed"))
+    assert len(told) == 3 and last_order < first_reset

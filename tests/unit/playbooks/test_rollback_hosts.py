@@ -98,7 +98,11 @@ class Hosts:
             }
             for group, names in groups.items()
         }
-        self.service = {"name": "shop", "api": {"drain_s": 7}, "worker": {"drain_s": 100, "instances": 2}}
+        self.service = {
+            "name": "shop",
+            "api": {"drain_s": 7},
+            "workers": {"mails": {"drain_s": 200}, "jobs": {"instances": 2}},
+        }
         (folder / "hosts.yml").write_text(json.dumps({**hosts, "all": {"vars": {"service": self.service}}}))
         (folder / "run.yml").write_text(PLAY.format(tasks=ROOT / "playbooks/tasks/rollback_processes.yml"))
 
