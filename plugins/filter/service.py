@@ -58,11 +58,51 @@ def migrate_env_text(value, color, version, inventory_dir="."):
     return environment.migrate_env_text(read, color, version) if read.migrate is not None else ""
 
 
-def drop_ins(value, color, manifest=None, inventory_dir="."):
-    """Return the drop-ins of a color's units: path below /etc/systemd/system to text."""
+def drop_ins(value, color, manifest=None, inventory_dir=".", *, host=None, groups=None):
+    """Return the drop-ins of a color's units: path below /etc/systemd/system to text.
+
+    With `host` and the inventory's `groups` only the kinds of worker that run on that host have any.
+    """
     read = _load(value, inventory_dir)
     laid = _manifest(manifest).layout(f"/opt/{read.name}/{color}") if manifest else None
-    return units.drop_ins(read, color, laid)
+    here = read.workers if host is None else worker_names(read.full(), host, groups)
+    return units.drop_ins(
+        read, color, laid, [one for one in read.processes() if one.kind != "worker" or one.name in here]
+    )
+
+
+def worker_names(value, host, groups):
+    """Return the names of the kinds of worker that a service (as written, or read) has on a host."""
+    return units.worker_names(value.get("workers") or {}, host, groups)
+
+
+def worker_jobs(value, groups):
+    """Return what Prometheus scrapes of a service's workers: a job for each kind that has a metrics port."""
+    workers = value.get("workers") or {}
+    return [
+        {
+            "job": f"{value['name']}-worker-{name}", "group": "worker", "ports": worker["metrics_port"],
+            "path": worker.get("metrics_path") or "/metrics", "instances": worker.get("instances") or 1,
+            "hosts": [host for host in groups.get("worker", ()) if name in worker_names(value, host, groups)],
+        }
+        for name, worker in workers.items()
+        if (worker or {}).get("metrics_port")
+    ]  # fmt: skip
+
+
+def worker_ports(value, host=None, groups=None):
+    """Return the metrics ports of a service's workers in both colors, of one host alone where it is given.
+
+    Instance k of a kind has the declared port + k - 1.
+    """
+    workers = value.get("workers") or {}
+    names = workers if host is None else worker_names(value, host, groups)
+    return [
+        int(port) + k
+        for name in names
+        for port in ((workers[name] or {}).get("metrics_port") or {}).values()
+        for k in range(int(workers[name].get("instances") or 1))
+    ]
 
 
 def layout(manifest, base):
@@ -96,6 +136,9 @@ class FilterModule:
             "migrate_env_text": migrate_env_text,
             "stand_in_tls": stand_in_tls,
             "drop_ins": drop_ins,
+            "worker_names": worker_names,
+            "worker_jobs": worker_jobs,
+            "worker_ports": worker_ports,
             "layout": layout,
             "argv": argv,
             "addresses": addresses,

@@ -43,7 +43,7 @@ options:
       - C(stopped) stops the unit, waits until it is seen stopped, and clears its failures. A unit that was stopped does
         not start with the host any more.
       - C(steady) is C(started), and waits until each unit has run for O(steady_s) seconds without a restart. A
-        worker first says that it is ready, where its release tells how it does (C(worker.ready)); the code is
+        worker first says that it is ready, where its release tells how it does (C(workers.NAME.ready)); the code is
         C(unit-unready) where it does not.
       - C(running) starts and changes nothing. It waits until each unit has run for O(steady_s) seconds on end, counted
         from its own start, and fails as soon as one ends; also where a worker or a scheduler was restarted since it was
@@ -217,6 +217,11 @@ class Unit:
         self.name = name
         self.dropin = dropin
         self._mark = os.path.join(QUIESCED_DIR, f"{name}.quiesced")
+
+    def key(self):
+        """Return where the service file has this process."""
+        named = re.search(r"-worker-(.+)$", self.name.partition("@")[0])
+        return f"service.workers.{named[1]}" if named else "service.worker"
 
     def is_single(self):
         """Tell whether this is a unit of which only one may run, on one host."""
@@ -449,19 +454,22 @@ def quiesce(unit, fence):
     return True
 
 
-def stop(unit, fence, home):
-    """Stop the unit and see it stopped; return True when it was running or had failed."""
+def begin_stop(unit, fence, home):
+    """Tell the unit to stop; return True when there was something to do, and None when it has to be seen stopped."""
     with fence.held():
         before = unit.show()
         home.forget_seen(unit.name, ROOT)
         disabled = unit.set_at_boot(False)
-        stopped = before["active"] == "inactive" and not before["busy"]
-        if stopped:
+        if before["active"] == "inactive" and not before["busy"]:
             unit.remember_quiesced(0)
-        else:
-            unit.order("stop")
-    if stopped:
-        return end_timer(unit, fence, home) or disabled if unit.is_timer() else disabled
+            job_runs = unit.is_timer() and unit.job().show()["active"] not in ("inactive", "failed")
+            return None if job_runs else disabled
+        unit.order("stop")
+    return None
+
+
+def see_stopped(unit, fence, home):
+    """Wait until a unit that was told to stop has, and a job of a timer; return True when something ran."""
     limit_s = int(unit.setting("X-Turnout-Drain") or 30) + 30
     after = unit.settled(fence, limit_s)
     with fence.held():
@@ -493,20 +501,14 @@ def lay_timer(unit, service):
 
 
 def end_timer(timer, fence, home):
-    """Remove a timer that is stopped; let the job that it has begun end within its time, or have it stopped and say so.
-
-    Return True where there was something to do.
-    """
+    """Remove a timer that is stopped; let the job that it has begun end within its time, or have it stopped and say so."""
     job = timer.job()
     home.forget_seen(job.name, ROOT)
-    there = importlib.import_module("turnout_host.timers").remove(timer.name, ROOT)
-    if there:
+    if importlib.import_module("turnout_host.timers").remove(timer.name, ROOT):
         run("systemctl", "daemon-reload")
     drain_s = int(job.setting("X-Turnout-Drain") or 0)
     deadline = time.monotonic() + drain_s
-    ran = False
     while job.show()["active"] not in ("inactive", "failed"):
-        ran = True
         fence.still()
         if time.monotonic() >= deadline:
             fence.notes.append(
@@ -516,9 +518,8 @@ def end_timer(timer, fence, home):
             with fence.held():
                 job.order("stop")
             job.settled(fence, 30)
-            break
+            return
         time.sleep(POLL_S)
-    return there or ran
 
 
 def wait_ready(units, fence):
@@ -539,9 +540,8 @@ def wait_ready(units, fence):
                 way = how.get("file") or (" ".join(how["argv"]) if how.get("argv") else "READY=1")
                 raise UnitError(
                     f"{unit.name} has not said within {how['timeout_s']} s that it is ready "
-                    f"(service.worker.ready: {way}); expected: its word before it goes on; to mend: a version that "
-                    "says so, or more time: "
-                    f"service.worker.ready.timeout_s; see: {unit.last_words()}",
+                    f"({unit.key()}.ready: {way}); expected: its word before it goes on; to mend: a version that "
+                    f"says so, or more time: {unit.key()}.ready.timeout_s; see: {unit.last_words()}",
                     UNREADY,
                 )
         time.sleep(READY_S if waiting else 0)
@@ -621,13 +621,29 @@ def would_change(options, unit, before):
     return state == "stopped" and (before["active"] != "inactive" or before["at_boot"])
 
 
-def act(unit, fence, home, options):
-    """Do what the state asks of one unit; return True when something was done."""
-    if options["state"] in ("started", "steady"):
-        return start(unit, fence, home, options)
-    if options["state"] == "running":
-        return False
-    return stop(unit, fence, home) if options["state"] == "stopped" else quiesce(unit, fence)
+def act(units, fence, home, options):
+    """Do what the state asks of the units of one kind; return whether something was done, and the faults of all.
+
+    Each is brought there by itself: what one does not do keeps no other from it. All finish at the same time.
+    """
+    state, done, faults = options["state"], {}, []
+    steps = {
+        "started": [lambda unit: start(unit, fence, home, options)],
+        "stopped": [
+            lambda unit: begin_stop(unit, fence, home),
+            lambda unit: see_stopped(unit, fence, home) if done[unit.name] is None else done[unit.name],
+        ],
+        "quiesced": [lambda unit: quiesce(unit, fence)],
+        "running": [],
+    }
+    for step in steps["started" if state == "steady" else state]:
+        for unit in list(units):
+            try:
+                done[unit.name] = step(unit)
+            except UnitError as error:
+                faults.append(error)
+                units = [one for one in units if one is not unit]
+    return any(done.values()), faults
 
 
 def settle_home(fence, home, options):
@@ -710,19 +726,22 @@ def perform(options, check_mode):
     try:
         # Also where there is nothing to do: from now on an older run is refused.
         fence.still() if check_mode else fence.check()
-        units = [unit for kind in options["processes"] for unit in units_of(options["service"], kind, options["color"])]
-        for unit in units:
-            before[unit.name] = unit.show()
-            if check_mode:
-                changed = would_change(options, unit, before[unit.name]) or changed
-            else:
-                changed = act(unit, fence, home, options) or changed
+        kinds = [units_of(options["service"], kind, options["color"]) for kind in options["processes"]]
+        units, faults = [unit for of_kind in kinds for unit in of_kind], []
+        before |= {unit.name: unit.show() for unit in units}
+        if check_mode:
+            changed = any(would_change(options, unit, before[unit.name]) for unit in units)
+        for of_kind in [] if check_mode else kinds:
+            done, failed = act(of_kind, fence, home, options)
+            changed, faults = changed or done, faults + failed
         if state == "stopped" and "scheduler" in options["processes"] and not check_mode:
             note_timers_end(options["service"])
         if state == "homed" and not check_mode:
             changed = settle_home(fence, home, options)
         if not check_mode and state in ("started", "steady", "stopped"):
             tell_figures(wanted, fence, options["service"])
+        if faults:
+            raise UnitError("; ".join(map(str, faults)), faults[0].code)
         if state == "steady" and not check_mode:
             wait_ready(units, fence)
             wait_steady(units, fence, options["steady_s"])

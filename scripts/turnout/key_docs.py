@@ -30,12 +30,9 @@ def rows(model: Any, prefix: str = "") -> Iterator[tuple[str, str, str]]:
     for name, place in Place(model, Key()).keys.items():
         path = f"{prefix}{name}"
         yield path, _default(place), place.key.means
-        if get_origin(place.kind) is tuple:
-            yield from rows(place.inside(0).kind, f"{path}[].")
-        else:
-            yield from rows(
-                (place.inside("") if place.key.names else place).kind, f"{path}{'.NAME' * bool(place.key.names)}."
-            )
+        is_list = get_origin(place.kind) is tuple
+        inner = place.inside(0 if is_list else "") if is_list or place.key.names else place
+        yield from rows(inner.kind, f"{path}{'[]' if is_list else '.NAME' if place.key.names else ''}.")
 
 
 def _default(place: Place) -> str:

@@ -405,7 +405,7 @@ class Turnout:
         return answer
 
     def units(self, host: str) -> set[str]:
-        """Return the units of the sample that run on a host, such as `worker@blue`."""
+        """Return the units of the sample that run on a host, such as `worker-jobs@blue`."""
         out = self.ssh(host, "systemctl list-units --no-legend --plain --state=active 'sample-*@*.service'")
         return {line.split()[0].removeprefix("sample-").removesuffix(".service") for line in out.splitlines() if line}
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import yaml
+
 from turnout.due import cron
 from turnout.keys import At, Key, Part, Wrong, key, plain
 from turnout.migrations.tools import TOOLS
@@ -26,6 +28,10 @@ __all__ = ["COLORS", "Environment", "Service"]
 _WHOLE_TRAFFIC_BP = 10_000
 _METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 _STEPS = "[{share_bp: 1000, hold_s: 5}, {share_bp: 10000, hold_s: 5}]"
+_NAMES = Key(
+    check=values.process_name,
+    json={"type": "string", "pattern": "^[a-z][a-z0-9]*(-[a-z0-9]+)*$", "maxLength": 31},
+)
 _TAKEOVER_S = 45  # seconds to miss an answer of the edges or two, to see it, and to ask for their leases
 _MIGRATE_USER_STEM = 24  # characters of the service's name: users' names have 32 at most
 
@@ -193,10 +199,19 @@ class Ready(Part):
 
 
 class Worker(Part):
-    """The worker process, `instances` of it on every worker host."""
+    """One kind of worker, `instances` of it on each of its hosts; quiesced, drained and put back by itself."""
 
     command: str = values.command("bin/worker", "as `api.command`")
-    instances: int = key("processes of it on each `worker` host", 1, low=1, high=64, unit="processes on each host")
+    group: str | None = key(
+        "inventory group below `worker` whose hosts run it, and run no kind that names no group; `worker` for all of"
+        " them",
+        None,
+        pattern=r"[A-Za-z_][A-Za-z0-9_]*",
+        expected="the name of an inventory group",
+        example="mailers",
+        by_default="`worker`, without hosts of other kinds' groups",
+    )
+    instances: int = key("processes of it on each of its hosts", 1, low=1, high=64, unit="processes on each host")
     quiesce_signal: str | None = values.signal(
         "tells a worker to take no new jobs and finish what it holds (asynq: `SIGTSTP`)"
     )
@@ -214,7 +229,7 @@ class Worker(Part):
     )
     metrics_port: Mapping[str, int] | None = key(
         "a port for each color where Prometheus finds metrics, as `METRICS_PORT` in the environment; instance 2 has"
-        " the next one, and so on",
+        " the next one, and so on; no two kinds share one",
         None,
         form=MetricsPorts,
         read=asdict,
@@ -281,15 +296,6 @@ class Scheduler(Part):
     )
     gap_s: float = values.seconds("seconds for which nothing may be due when it changes color", 15, 1, 3600)
     wait_s: float = values.seconds("seconds that a release waits for such a gap; a rollback never does", 120, 0, 3600)
-
-
-def _timer_name(name: str) -> str:
-    # No word of a name is a kind of process, so that no unit belongs to two services.
-    words = {"api", "web", "worker", "scheduler", "timer"}.intersection(name.split("-"))
-    if words or len(name) > 40:
-        observed = f"a name with the word {min(words)}" if words else "a name of more than 40 characters"
-        raise Wrong(observed, "another name: it stands in the names of units", "rename it, e.g. nightly")
-    return name
 
 
 def _calendar(value: Any) -> tuple[str, ...]:
@@ -557,17 +563,17 @@ class Service(Part):
         example="[libpq5]",
         item=Key(pattern=r"[a-z0-9][a-z0-9+.-]+", expected="the name of a Debian package", example="libpq5"),
     )
-    worker: Worker | None = key("leave it out when there is none", None)
+    workers: Mapping[str, Worker] = key(
+        "your kinds of worker, each under a name; leave it out when there is none",
+        dict,
+        example="{jobs: {command: bin/worker}}",
+        names=_NAMES,
+    )
     scheduler: Scheduler | None = key("for a process that must run exactly once; leave it out when there is none", None)
     timers: Mapping[str, Timer] = key(
         "commands that are started at given times, by name: in the color in service, on one host, the scheduler's",
         dict,
-        names=Key(
-            pattern="[a-z0-9]+(-[a-z0-9]+){0,7}",
-            check=_timer_name,
-            expected="lower-case letters, digits and inner dashes",
-            remedy="rename it, e.g. nightly",
-        ),
+        names=_NAMES,
         item=Key(expected="a mapping", example='{command: "bin/report", on_calendar: daily}'),
         example='{nightly: {command: "bin/report", on_calendar: daily}}',
     )
@@ -626,9 +632,25 @@ class Service(Part):
 
     def processes(self) -> tuple[Process, ...]:
         """Return the processes that this service has, the API first."""
-        optional = (("worker", self.worker), ("scheduler", self.scheduler))
-        single = (Process(kind, part) for kind, part in optional if part is not None)
-        return (Process("api", self.api), *single, *(Process("timer", one, name) for name, one in self.timers.items()))
+        return (
+            Process("api", self.api),
+            *(Process("worker", part, name) for name, part in self.workers.items()),
+            *([Process("scheduler", self.scheduler)] if self.scheduler is not None else []),
+            *(Process("timer", part, name) for name, part in self.timers.items()),
+        )
+
+    @classmethod
+    def gone(cls, name: str, value: object) -> str:
+        """Return what stands for `worker`, of which there was one."""
+        if name != "worker":
+            return ""
+        lines = yaml.safe_dump({"workers": {"jobs": value}}, default_flow_style=True, sort_keys=False, width=10_000)
+        return f"write in its place (jobs is a name of your choice): {lines.strip()[1:-1]}"
+
+    @classmethod
+    def written(cls, value: dict[Any, Any]) -> dict[Any, Any]:
+        """Return it without a `worker` that holds nothing."""
+        return {name: one for name, one in value.items() if name != "worker" or one is not None}
 
     def public(self) -> dict[str, Any]:
         """Return the service without any secret: names of variables and headers instead of their values."""
@@ -669,11 +691,11 @@ class Service(Part):
         if self.takeover_s is not None and self.takeover_s < least_s:
             expected = f"at least {least_s} s: {_TAKEOVER_S} s, and what a process has to stop in (drain_s)"
             yield At(".takeover_s", f"{self.takeover_s} s", expected, f"write takeover_s: {least_s}, or lower drain_s")
-        measured = self.worker is not None and self.worker.metrics_port is not None
+        measured = any(worker.metrics_port is not None for worker in self.workers.values())
         for name in self.environment:
             if name in (*RESERVED, *([METRICS_PORT] if measured else ())):
                 yield At(f".environment.{name}", *values.set_by_turnout(name, "service.environment"))
-        yield from self._unset_variables({METRICS_PORT} if measured else set())
+        yield from self._unset_variables()
 
     def _growing(self) -> Iterator[At]:
         steps = self.steps
@@ -689,10 +711,12 @@ class Service(Part):
     def _port_clashes(self) -> Iterator[At]:
         taken: dict[int, str] = {}
         uses = [(f"api.ports.{color}", port) for color, port in self.api.ports.items()]
-        if self.worker is not None:
-            uses += [
-                (f"worker.metrics_port.{color}", port) for color in COLORS for port in self.worker.metrics_ports(color)
-            ]
+        uses += [
+            (f"workers.{name}.metrics_port.{color}", port)
+            for name, worker in self.workers.items()
+            for color in COLORS
+            for port in worker.metrics_ports(color)
+        ]
         for where, port in uses:
             other = taken.setdefault(port, where)
             if other != where:
@@ -700,14 +724,15 @@ class Service(Part):
                 observed = f"port {port}, which service.{other} has too"
                 yield At(f".{where}", observed, expected, f"change {where} or {other}")
 
-    def _unset_variables(self, measured: set[str]) -> Iterator[At]:
+    def _unset_variables(self) -> Iterator[At]:
         """Tell variables that nobody sets (systemd would put nothing there) and those that look like secrets."""
         common = {*values.GIVEN_VARIABLES, *self.environment, *(name for name in RESERVED if name != "PORT")}
         rows = [("api.command", self.api.command, {*common, "PORT"})]
-        if self.worker is not None:
-            rows.append(("worker.command", self.worker.command, common | measured))
-            if self.worker.ready is not None and self.worker.ready.command is not None:
-                rows.append(("worker.ready.command", self.worker.ready.command, common | measured))
+        for kind, worker in self.workers.items():
+            known = common | ({METRICS_PORT} if worker.metrics_port is not None else set())
+            rows.append((f"workers.{kind}.command", worker.command, known))
+            if worker.ready is not None and worker.ready.command is not None:
+                rows.append((f"workers.{kind}.ready.command", worker.ready.command, known))
         if self.scheduler is not None:
             rows.append(("scheduler.command", self.scheduler.command, common))
         rows += [(f"timers.{name}.command", timer.command, common) for name, timer in self.timers.items()]

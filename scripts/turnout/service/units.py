@@ -8,7 +8,8 @@ goes back with it too.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from turnout.service.commands import argv, command_line
 from turnout.service.environment import METRICS_PORT, process_variables
@@ -24,6 +25,17 @@ def unit_names(service: Service, color: str, process: Process) -> list[str]:
     """Return the units of a process in a color; instance 1 is `@blue`, instance k is `@blue-k`."""
     first = f"{service.name}-{process.label}@{color}"
     return [f"{first}.service", *(f"{first}-{k}.service" for k in range(2, process.instances + 1))]
+
+
+def worker_names(workers: Mapping[str, Any], host: str, groups: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return which kinds of worker run on a host; `workers` as a service file has them, and `groups` the inventory's.
+
+    A kind that names no group runs on the hosts of `worker` that are in no other kind's group.
+    """
+    named = {name: (worker or {}).get("group") for name, worker in workers.items()}
+    apart = {one for group in named.values() if group and group != "worker" for one in groups.get(group, ())}
+    ordinary = host in groups.get("worker", ()) and host not in apart
+    return [name for name, group in named.items() if (host in groups.get(group, ()) if group else ordinary)]
 
 
 def drop_ins(

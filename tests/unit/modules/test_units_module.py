@@ -627,3 +627,23 @@ def test_a_timer_that_cannot_be_read_is_told_with_what_mends_it(systemd: Systemd
     systemd.unit("shop-timer-nightly@blue")
     answer = systemd.do("started", processes=["scheduler"])
     assert answer["failed"] and "declares no timer that can be read" in answer["msg"] and "to mend" in answer["msg"]
+
+
+def test_one_kind_that_does_not_start_keeps_no_other_from_it(systemd: Systemd) -> None:
+    for name in ("worker-broken@blue", "worker-mails@blue"):
+        systemd.unit(f"shop-{name}")
+    answer = systemd.do("started", processes=["worker"], at_boot=True)
+    assert answer["failed"] and "shop-worker-broken@blue.service did not start" in answer["msg"]
+    assert "start shop-worker-mails@blue.service" in " ".join(systemd.told())
+
+
+def test_all_kinds_finish_at_the_same_time(systemd: Systemd) -> None:
+    names = [f"shop-worker-{name}@blue" for name in ("slow", "slow-b", "slow-c")]
+    for name in names:
+        systemd.runs(name, 60)
+    assert systemd.do("stopped", processes=["worker"])["changed"] is True
+    told = [line for line in systemd.told() if "stop" in line]
+    log = (systemd.folder / "log").read_text().splitlines()
+    last_order = max(index for index, line in enumerate(log) if line in told)
+    first_reset = min(index for index, line in enumerate(log) if line.startswith("reset-failed"))
+    assert len(told) == 3 and last_order < first_reset

@@ -50,6 +50,7 @@ def test_a_process_that_ends_by_itself_comes_back_for_ever(process: str) -> None
 
 def test_a_worker_that_was_told_to_take_no_new_jobs_stays_down_and_nobody_else_does() -> None:
     assert settings(rendered("worker"))["ExecCondition"] == ["+/usr/bin/test ! -e /run/turnout/%n.quiesced"]
+    assert settings(rendered("worker-mails"))["ExecCondition"] == ["+/usr/bin/test ! -e /run/turnout/%n.quiesced"]
     assert "ExecCondition" not in settings(rendered("api"))
 
 

@@ -44,7 +44,7 @@ class Host:
         self.service: dict[str, Any] = {
             "name": "shop", "releases": {"source": "/releases", "allowed_signers": "signers"},
             "api": {"command": "bin/api --port ${PORT}", "ports": {"blue": 8001, "green": 8002}},
-            "worker": {"command": "bin/worker"},
+            "workers": {"jobs": {"command": "bin/worker"}},
         }  # fmt: skip
         for name in ("api", "worker"):
             self.program(f"bin/{name}", "#!/bin/sh\n")
@@ -80,7 +80,7 @@ def host(tmp_path: Path) -> Host:
 
 
 def test_what_systemd_would_start_passes_and_a_hosts_own_settings_stop_no_release(host: Host) -> None:
-    assert host.verify() == {"changed": False, "verified": ["shop-api@green.service", "shop-worker@green.service"]}
+    assert host.verify() == {"changed": False, "verified": ["shop-api@green.service", "shop-worker-jobs@green.service"]}
 
 
 @pytest.mark.parametrize(
@@ -93,11 +93,11 @@ def test_what_systemd_would_start_passes_and_a_hosts_own_settings_stop_no_releas
     ],
 )
 def test_what_systemd_refuses_is_told_in_its_own_line_with_the_key(host: Host, line: str, told: str) -> None:
-    said = host.refused(**{"shop-worker": line})
+    said = host.refused(**{"shop-worker-jobs": line})
     assert told in said
-    assert "/etc/systemd/system/shop-worker@green.service.d/turnout.conf:" in said
-    assert {"KillSignal": "(service.worker.stop_signal)", "ExecStart": "(service.worker.command)"}.get(
-        line.partition("=")[0], "(service.worker: NoSuch)"
+    assert "/etc/systemd/system/shop-worker-jobs@green.service.d/turnout.conf:" in said
+    assert {"KillSignal": "(service.workers.jobs.stop_signal)", "ExecStart": "(service.workers.jobs.command)"}.get(
+        line.partition("=")[0], "(service.workers.jobs: NoSuch)"
     ) in said
     assert "shop-api" not in said
 
@@ -123,8 +123,8 @@ def test_a_program_that_cannot_be_started_is_told(host: Host, command: str, told
 
 @pytest.mark.parametrize("command", ["/bin/sh -c 'exec true'", "sh -c true", "bin/env", "bin/binary"])
 def test_programs_of_the_host_scripts_and_binaries_pass(host: Host, command: str) -> None:
-    (host.units / "shop-worker@.service").write_text(TEMPLATE + f"ExecSearchPath={host.release}/bin\n")
-    host.service["worker"]["command"] = "worker"
+    (host.units / "shop-worker-jobs@.service").write_text(TEMPLATE + f"ExecSearchPath={host.release}/bin\n")
+    host.service["workers"]["jobs"]["command"] = "worker"
     host.program("bin/env", "#! /usr/bin/env python9\n")  # what env finds is the environment's affair
     host.program("bin/binary", "\x7fELF")
     host.service["api"]["command"] = command
@@ -139,10 +139,10 @@ def test_an_images_program_is_looked_for_in_the_image_with_its_own_links(host: H
     (root / "usr/bin").mkdir()
     (root / "usr/bin/python").symlink_to("/usr/local/bin/python3")
     host.service["api"]["command"] = "./serve"
-    host.service["worker"]["command"] = "python -m worker"
+    host.service["workers"]["jobs"]["command"] = "python -m worker"
     assert host.verify(layout)["verified"]
-    host.service["worker"]["command"] = "/bin/bash -c worker"  # the host has one, the image has none
-    assert "there is no program /bin/bash in the image (service.worker.command)" in host.refused(layout)
+    host.service["workers"]["jobs"]["command"] = "/bin/bash -c worker"  # the host has one, the image has none
+    assert "there is no program /bin/bash in the image (service.workers.jobs.command)" in host.refused(layout)
 
 
 def test_a_release_that_was_not_laid_because_of_check_mode_is_not_looked_at(host: Host) -> None:
