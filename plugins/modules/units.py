@@ -501,7 +501,7 @@ def lay_timer(unit, service):
 
 
 def end_timer(timer, fence, home):
-    """Remove a timer that is stopped; let the job that it has begun end within its time, or have it stopped and say so."""
+    """Remove a stopped timer; let the job that it has begun end within its time, or have it stopped and say so."""
     job = timer.job()
     home.forget_seen(job.name, ROOT)
     if importlib.import_module("turnout_host.timers").remove(timer.name, ROOT):
