@@ -295,8 +295,6 @@ def plain(value: Any, *, secrets: bool) -> Any:
     if isinstance(value, Part):
         kept = (one for one in fields(cast("Any", value)) if secrets or one.repr)
         return {one.name: plain(getattr(value, one.name), secrets=secrets) for one in kept}
-    if isinstance(value, Mapping):
-        return {name: plain(one, secrets=secrets) for name, one in value.items()}
     if isinstance(value, tuple):
         return [plain(item, secrets=secrets) for item in value]
     if isinstance(value, dict):
@@ -377,8 +375,6 @@ def _disagreements(value: Any) -> Iterator[At]:
     if isinstance(value, Part):
         yield from value.disagreements()
         inner = ((f".{one.name}", getattr(value, one.name)) for one in fields(cast("Any", value)))
-    elif isinstance(value, Mapping):
-        inner = ((f".{name}", one) for name, one in value.items())
     elif isinstance(value, tuple):
         inner = ((f"[{index}]", item) for index, item in enumerate(value))
     elif isinstance(value, dict):
