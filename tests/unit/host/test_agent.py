@@ -233,3 +233,15 @@ def test_a_taker_makes_up_for_what_was_due_since_the_last_word_of_the_home(bed: 
     stamp = bed.root / "app2/var/lib/systemd/timers/stamp-shop-timer-nightly@blue.timer"
     assert spoke - 500 <= stamp.stat().st_mtime + 1 <= time.time() - 498
     assert (bed.root / "runs/shop-timer-nightly@blue.timer").exists()
+
+
+def test_switched_off_and_on_again_it_goes_on_as_when_it_was_new(bed: Bed) -> None:
+    bed.turn("app1")
+    (bed.root / "runs" / UNIT).touch()
+    config, root = bed.on("app1")
+    assert agent.knew_leases("shop", root)
+    agent.forget("shop", root)
+    agent.forget("shop", root)
+    bed.now_s += 1000
+    agent.Guard("shop", root).look(config)
+    assert bed.runs()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import glob
 import json
@@ -33,7 +34,7 @@ def clock() -> float:
 
 def takes_over(config: Mapping[str, Any] | None) -> bool:
     """Tell whether another host takes over by itself."""
-    return bool(config and config.get("takeover_s"))
+    return config is not None and float(config.get("takeover_s") or 0) > 0
 
 
 # What runs on one host --------------------------------------------------------------------------------------------
@@ -123,6 +124,13 @@ def load(service: str, config: Mapping[str, Any], root: str = "/") -> lease.Host
 def knew_leases(service: str, root: str = "/") -> bool:
     """Tell whether an edge has ever leased to this host."""
     return _load(_durable(service, root)).get("held") is not None
+
+
+def forget(service: str, root: str = "/") -> None:
+    """Forget what was leased, where nobody takes over any more: once it is switched on again, what runs goes on."""
+    for path in (_durable(service, root), _volatile(service, root)):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
 
 
 def until_s(service: str, config: Mapping[str, Any], root: str = "/") -> float:

@@ -109,6 +109,7 @@ def main(service: str, root: str = "/") -> None:
                     asked = now
             elif now - seen > STOOD_STILL_S or now - asked >= ASK_EVERY_S:
                 asked = now
+                agent.forget(service, root)
                 look(service, root)
                 asked = now = time.clock_gettime(time.CLOCK_BOOTTIME)
         except Exception as error:  # what nobody foresaw keeps nobody from looking again either
