@@ -71,14 +71,25 @@ def drop_ins(value, color, manifest=None, inventory_dir=".", *, host=None, group
     )
 
 
+def _workers(value):
+    """Return a service's kinds of worker. A file of an earlier version is refused: its worker would be forgotten."""
+    if value.get("worker"):
+        remedy = service.Service.gone("worker", plain(value["worker"]))
+        raise AnsibleFilterError(
+            "error[service-invalid]: service.worker, a key of an earlier version; expected: service.workers, by name; "
+            f"to mend: {remedy}"
+        )
+    return value.get("workers") or {}
+
+
 def worker_names(value, host, groups):
     """Return the names of the kinds of worker that a service (as written, or read) has on a host."""
-    return units.worker_names(value.get("workers") or {}, host, groups)
+    return units.worker_names(_workers(value), host, groups)
 
 
 def worker_jobs(value, groups):
     """Return what Prometheus scrapes of a service's workers: a job for each kind that has a metrics port."""
-    workers = value.get("workers") or {}
+    workers = _workers(value)
     return [
         {
             "job": f"{value['name']}-worker-{name}", "group": "worker", "ports": worker["metrics_port"],
@@ -95,7 +106,7 @@ def worker_ports(value, host=None, groups=None):
 
     Instance k of a kind has the declared port + k - 1.
     """
-    workers = value.get("workers") or {}
+    workers = _workers(value)
     names = workers if host is None else worker_names(value, host, groups)
     return [
         int(port) + k

@@ -94,7 +94,7 @@ units:
   description: State of each unit that the color has, after the action.
   returned: always
   type: dict
-  sample: {"sample-worker@blue.service": {"active": "active", "sub": "running", "main_pid": 812, "restarts": 0,
+  sample: {"sample-worker-jobs@blue.service": {"active": "active", "sub": "running", "main_pid": 812, "restarts": 0,
     "at_boot": true}}
 youngest_s:
   description: Seconds that the unit has run which was started last.

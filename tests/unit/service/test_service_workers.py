@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.errors import AnsibleFilterError
 from ansible_collections.turnout.ops.plugins.filter import service as filters
 from service_examples import full, small
 from turnout.faults import Fault, FaultsError
@@ -49,6 +50,9 @@ def test_the_worker_of_an_earlier_version_is_refused_with_the_line_to_write():
     line = fault.remedy.partition("): ")[2]
     assert yaml.safe_load(line) == {"workers": {"jobs": value["worker"]}}
     assert load({**small(), "worker": None}, base_dir=BASE).workers == {}
+    for asked in (filters.worker_ports, lambda one: filters.worker_jobs(one, {})):  # as turnout.ops.site asks
+        with pytest.raises(AnsibleFilterError, match=r"write in its place .*workers: \{jobs: \{command: bin/worker"):
+            asked(value)
 
 
 @pytest.mark.parametrize("name", ["Mails", "mails_2", "-mails", "mails-", "api", "big-web", "worker", "2nd", "a" * 32])
