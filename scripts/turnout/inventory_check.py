@@ -98,7 +98,8 @@ def _declared(service: object) -> list[str]:
     if isinstance(service, Mapping):
         workers = service.get("workers")
         named = [f"workers.{name}" for name in workers] if isinstance(workers, Mapping) else []
-        return [*named, *(name for name in ("scheduler", "timers") if service.get(name))]
+        single = ["scheduler"] if service.get("scheduler") is not None else []
+        return [*named, *single, *(["timers"] if service.get("timers") else [])]
     return []
 
 

@@ -50,6 +50,8 @@ def test_workers_are_needed_only_where_the_service_has_them():
 def test_an_unchecked_service_is_looked_at_too():
     groups = {name: hosts for name, hosts in GROUPS.items() if name != "worker"}
     assert paths(groups, service={"scheduler": {}}) == ["groups.worker"]
+    assert paths(groups, service={"timers": {"nightly": {}}}) == ["groups.worker"]
+    assert paths(groups, service={"timers": {}}) == []
     assert paths(groups, service="no mapping") == []
 
 
