@@ -44,8 +44,8 @@ def test_the_service_is_a_target_in_both_colors_on_every_host(lab) -> None:
         if target["labels"]["job"].startswith(f"{lab.service}-")
     }
     expected = {
-        (f"{lab.service}-{group}", host, color)
-        for group in ("api", "worker")
+        (f"{lab.service}-{process}", host, color)
+        for process, group in (("api", "api"), ("worker-jobs", "worker"))
         for host in lab.groups[group]
         for color in ("blue", "green")
     }

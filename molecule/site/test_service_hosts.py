@@ -47,7 +47,7 @@ print(json.dumps({
 
 
 @pytest.mark.parametrize("index", HOSTS)
-@pytest.mark.parametrize("process", PROCESSES)
+@pytest.mark.parametrize("process", [*PROCESSES, "timer"])
 def test_systemd_finds_no_fault_in_the_units(lab, index, process) -> None:
     unit = f"{lab.service}-{process}@blue.service"
     answer = lab.ssh(lab.groups["worker"][index], f"systemd-analyze verify {unit}")

@@ -16,6 +16,7 @@ class ActionModule(ControllerAction):
         "answers": {"type": "dict", "required": True},
         "word": {"type": "str", "default": ""},
         "named": {"type": "str", "default": ""},
+        "takeover_s": {"type": "int", "default": 0},
     }
 
     def perform(self, params):
@@ -24,5 +25,7 @@ class ActionModule(ControllerAction):
             name: None if not said or said.get("failed") or said.get("unreachable") or "units" not in said else said
             for name, said in params["answers"].items()
         }
-        decision = choose(params["workers"], answers, word=params["word"], named=params["named"])
+        decision = choose(
+            params["workers"], answers, word=params["word"], named=params["named"], takeover_s=params["takeover_s"]
+        )
         return {"home": decision.as_dict()}

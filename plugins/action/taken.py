@@ -6,23 +6,24 @@ import json
 import time
 
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.turnout.ops.plugins.action.look import situation_of
 from turnout.checklist.checks import redis
-from turnout.checklist.taken import Watched
+from turnout.checklist.taken import Watched, idle_s_of, kinds_of
 from turnout.errors import TurnoutError
 
 PAUSE_S = 1.0  # between two looks, beside the time that each takes
 
 
 class ActionModule(ActionBase):
-    """Look at the queues of the checklist from this host until jobs are seen taken from each, or time is up."""
+    """Look at the queues from this host until jobs are seen taken from each, or time is up."""
 
     TRANSFERS_FILES = False
-    _VALID_ARGS = frozenset({"service", "checklist", "manifest", "groups", "inventory_dir", "idle_s"})
+    _VALID_ARGS = frozenset({"service", "checklist", "manifest", "groups", "inventory_dir", "first"})
 
     def run(self, tmp=None, task_vars=None):
-        """Return what was seen of each queue; failed where jobs wait and none was taken for `idle_s` seconds."""
+        """Return what was seen of each queue; failed where jobs wait and none was taken for `idle_s` of its workers."""
         result = super().run(tmp, task_vars)
         args = self._task.args
         if self._play_context.check_mode:
@@ -31,10 +32,14 @@ class ActionModule(ActionBase):
             config, situation = situation_of(args)
         except TurnoutError as error:
             raise AnsibleActionFail(str(error)) from None
-        probes = [probe for _, probe in redis.probes(config, situation) if probe.kind == "queue"]
-        watched, idle_s = Watched(), float(args["idle_s"])
+        limits_s = {
+            redis.queue_probe(queue): idle_s_of(queue, situation.service, first=boolean(args["first"]))
+            for queue in config.queues
+        }
+        probes = [probe for _, probe in redis.probes(config, situation) if limits_s.get(probe.id) is not None]
+        kinds = {queue.name: kinds_of(queue, situation.service) for queue in config.queues}
+        watched = Watched()
         began = time.monotonic()
-        waiting = []
         while probes:
             answers = self._execute_module(
                 module_name="turnout.ops.probe",
@@ -44,9 +49,12 @@ class ActionModule(ActionBase):
             looks = {probe.id.partition(":")[2]: (answers.get(probe.id) or {}).get("data") for probe in probes}
             waiting = watched.add(looks)
             probes = [probe for probe in probes if probe.id.partition(":")[2] in waiting]
-            if time.monotonic() - began >= idle_s:
-                break
+            over = [probe.id for probe in probes if time.monotonic() - began >= limits_s[probe.id]]
+            if over:
+                waiting = [probe.partition(":")[2] for probe in over]
+                limit_s = max(limits_s[probe] for probe in over)
+                named = tuple(dict.fromkeys(kind for name in waiting for kind in kinds[name]))
+                told = watched.fault(waiting, limit_s, named)
+                return {**result, "failed": True, "changed": False, "msg": told}
             time.sleep(PAUSE_S if probes else 0)
-        if waiting:
-            return {**result, "failed": True, "changed": False, "msg": watched.fault(waiting, idle_s)}
         return {**result, "changed": False, "queues": watched.told}

@@ -51,11 +51,6 @@ def _row(door, ports, groups, hostvars, besides):
     }
 
 
-def worker_ports(metrics_port, instances):
-    """Return the ports of all instances of a worker in both colors: instance k has the declared port + k - 1."""
-    return [int(port) + k for port in metrics_port.values() for k in range(int(instances))]
-
-
 def table(rows_by_host):
     """Return the doors of an inventory as the lines of a table: the same row of several hosts is one."""
     found = {}
@@ -74,4 +69,4 @@ class FilterModule:
 
     def filters(self):
         """Return the filters by name."""
-        return {"doors": doors, "doors_table": table, "worker_ports": worker_ports}
+        return {"doors": doors, "doors_table": table}

@@ -70,11 +70,62 @@ def migrate_env_text(value, color, version, inventory_dir="."):
     return environment.migrate_env_text(read, color, version) if read.migrate is not None else ""
 
 
-def drop_ins(value, color, manifest=None, inventory_dir="."):
-    """Return the drop-ins of a color's units: path below /etc/systemd/system to text."""
+def drop_ins(value, color, manifest=None, inventory_dir=".", *, host=None, groups=None):
+    """Return the drop-ins of a color's units: path below /etc/systemd/system to text.
+
+    With `host` and the inventory's `groups` only the kinds of worker that run on that host have any.
+    """
     read = _load(value, inventory_dir)
     laid = _manifest(manifest).layout(f"/opt/{read.name}/{color}") if manifest else None
-    return units.drop_ins(read, color, laid)
+    here = read.workers if host is None else worker_names(read.full(), host, groups)
+    return units.drop_ins(
+        read, color, laid, [one for one in read.processes() if one.kind != "worker" or one.name in here]
+    )
+
+
+def _workers(value):
+    """Return a service's kinds of worker. A file of an earlier version is refused: its worker would be forgotten."""
+    if value.get("worker"):
+        remedy = service.Service.gone("worker", plain(value["worker"]))
+        raise AnsibleFilterError(
+            "error[service-invalid]: service.worker, a key of an earlier version; expected: service.workers, by name; "
+            f"to mend: {remedy}"
+        )
+    return value.get("workers") or {}
+
+
+def worker_names(value, host, groups):
+    """Return the names of the kinds of worker that a service (as written, or read) has on a host."""
+    return units.worker_names(_workers(value), host, groups)
+
+
+def worker_jobs(value, groups):
+    """Return what Prometheus scrapes of a service's workers: a job for each kind that has a metrics port."""
+    workers = _workers(value)
+    return [
+        {
+            "job": f"{value['name']}-worker-{name}", "group": "worker", "ports": worker["metrics_port"],
+            "path": worker.get("metrics_path") or "/metrics", "instances": worker.get("instances") or 1,
+            "hosts": [host for host in groups.get("worker", ()) if name in worker_names(value, host, groups)],
+        }
+        for name, worker in workers.items()
+        if (worker or {}).get("metrics_port")
+    ]  # fmt: skip
+
+
+def worker_ports(value, host=None, groups=None):
+    """Return the metrics ports of a service's workers in both colors, of one host alone where it is given.
+
+    Instance k of a kind has the declared port + k - 1.
+    """
+    workers = _workers(value)
+    names = workers if host is None else worker_names(value, host, groups)
+    return [
+        int(port) + k
+        for name in names
+        for port in ((workers[name] or {}).get("metrics_port") or {}).values()
+        for k in range(int(workers[name].get("instances") or 1))
+    ]
 
 
 def command_lines(service, base, manifest):
@@ -148,6 +199,9 @@ class FilterModule:
             "configuration": released,
             "configuration_id": configuration_id,
             "drop_ins": drop_ins,
+            "worker_names": worker_names,
+            "worker_jobs": worker_jobs,
+            "worker_ports": worker_ports,
             "layout": layout,
             "shared": shared,
             "command_lines": command_lines,

@@ -35,6 +35,7 @@ from ansible_collections.turnout.ops.plugins.module_utils.slot_files import (
     run,
     switch_link,
     sync_folder,
+    template_of,
     write_file,
 )
 
@@ -233,6 +234,19 @@ def wanted_slot(places: Places, params: dict) -> Slot:
     return slot
 
 
+def lay_templates(places: Places, slot: Slot) -> None:
+    """Give each process with a name a template where it has none, a copy of its kind's.
+
+    A name is new to a host that was set up before it, or by a Turnout that knew none; the copy is the host's own
+    hardening. It stays: a rollback may need it.
+    """
+    for name in slot.files:
+        unit = Path(name).parent.name
+        own, found = places.units / f"{unit.partition('@')[0]}@.service", template_of(places, unit)
+        if unit.endswith(".service.d") and found not in (None, own):
+            write_file(own, found.read_bytes(), 0o644)
+
+
 def activate(places: Places, params: dict, *, check: bool) -> dict:
     """Stand a release in a color, keeping aside what stood there."""
     color, release_id = params["color"], params["release_id"]
@@ -254,6 +268,7 @@ def activate(places: Places, params: dict, *, check: bool) -> dict:
             # An earlier run did not end: what it displaced is still what a failure of this one has to restore.
             record |= candidate
             write_file(places.displaced(color) / "slot.json", json.dumps(record).encode(), 0o600)
+        lay_templates(places, after)
         apply_slot(places, color, before, after)
     reloaded = reload_if_wanted(places)
     displaced = (kept_record(places, color) or {}).get("release_id")

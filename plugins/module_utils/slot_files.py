@@ -25,6 +25,8 @@ TEMPORARY = ".turnout-new"
 LIBRARY = "usr/local/lib/turnout-host"  # laid by the role service_host
 LOCK_WAIT_S = 120
 SYSTEMCTL_TIMEOUT_S = 60
+# Kind and name of a process. No word of a name is a kind: `shop-worker-api@blue` is the API of a service `shop-worker`.
+PROCESS = r"(?:api|web|worker|scheduler|timer)(?:-(?!(?:api|web|worker|scheduler|timer)\b)[a-z0-9]+)*"
 RELEASE_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}-[0-9a-f]{12}")
 
 
@@ -141,7 +143,16 @@ def remove_temporaries(places: Places) -> None:
 
 def is_own_unit(places: Places, folder: str, color: str = "|".join(COLORS)) -> bool:
     """Tell whether a drop-in folder belongs to a unit of this service (not to one whose name begins alike)."""
-    return re.fullmatch(rf"{re.escape(places.service)}-[a-z]+@({color})(-\d+)?\.service\.d", folder) is not None
+    return re.fullmatch(rf"{re.escape(places.service)}-{PROCESS}@({color})(-\d+)?\.service\.d", folder) is not None
+
+
+def template_of(places: Places, unit: str) -> Path | None:
+    """Return the template of a unit, or its kind's, from which one with a name is made; None where there is neither."""
+    own, kind = f"{unit.partition('@')[0]}@.service", re.match(rf"{re.escape(places.service)}-[a-z]+", unit)
+    for name in (own, f"{kind[0]}@.service" if kind else own):
+        if (places.units / name).is_file():
+            return places.units / name
+    return None
 
 
 def sync_folder(path: Path) -> None:

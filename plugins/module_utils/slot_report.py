@@ -25,6 +25,7 @@ from ansible_collections.turnout.ops.plugins.module_utils.slot_files import (
     commands_in,
     fence_library,
     is_complete,
+    is_own_unit,
     last_line,
     read_marker,
     run,
@@ -132,10 +133,15 @@ def color_info(places: Places, color: str, params: dict) -> dict:
 
 
 def told_units(places: Places, names: list[str]) -> dict[str, dict]:
-    """Return the state of units and of their further instances; where one fails also how, and its last lines."""
-    laid = sorted(path.name.removesuffix(".d") for path in places.units.glob(f"{places.service}-*@*-*.service.d"))
-    names = [*names, *(unit for unit in laid if re.sub(r"-\d+\.service$", ".service", unit) in names)]
-    states = unit_states(names)
+    """Return the state of units, and of all that have a name or a number; where one fails also how, and its last lines.
+
+    Units with a name are found where a release was laid, so that those of an older release are seen as well.
+    """
+    laid = sorted(path.parent.name for path in places.units.glob(f"{places.service}-*@*.service.d/turnout.conf"))
+    more = [unit.removesuffix(".d") for unit in laid if is_own_unit(places, unit)]
+    # A timer is there only where it runs.
+    more += [name for unit in more if (places.units / (name := f"{unit.removesuffix('.service')}.timer")).exists()]
+    states = unit_states([*names, *(unit for unit in more if unit not in names)] if names else [])
     for name, state in states.items():
         state["at_boot"] = os.path.lexists(places.units / BOOT / name)
         quiesced = (places.root / "run/turnout" / f"{name}.quiesced").exists()  # such a worker may end, and stays down

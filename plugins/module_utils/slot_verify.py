@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -16,6 +17,7 @@ from ansible_collections.turnout.ops.plugins.module_utils.slot_files import (
     SlotError,
     is_complete,
     run,
+    template_of,
 )
 
 # Where a key of the service file goes in a drop-in (scripts/turnout/service/units.py).
@@ -23,8 +25,9 @@ KEYS = {
     "ExecStart": "command", "KillSignal": "stop_signal", "TimeoutStopSec": "drain_s", "X-Turnout-Drain": "drain_s",
     "X-Turnout-Quiesce": "quiesce_signal", "X-Turnout-Resume": "resume_signal", "Environment": "ports",
     "X-Turnout-Ready": "ready", "Type": "ready.notify", "NotifyAccess": "ready.notify",
-    "TimeoutStartSec": "ready.timeout_s",
+    "TimeoutStartSec": "ready.timeout_s", "X-Turnout-Timer": "on_calendar",
 }  # fmt: skip
+TIMER = "X-Turnout-Timer"
 SEARCHED = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # systemd.service(5), ExecStart
 MOST_LINKS = 40  # as the kernel (path_resolution(7))
 
@@ -44,6 +47,7 @@ def verify(places: Places, params: dict) -> dict:
             if "is not executable" not in line:  # systemd looks on the host, and knows no RootDirectory: see below
                 faults.append(fault(places, folder, texts, line))
     for name, text in texts.items():
+        faults += [f"{unit_of(name)}: {line} ({key_of(places, name, TIMER)})" for line in wrong_times(text)]
         lacks = missing_program(whole[name] + text)
         if lacks:
             faults.append(f"{unit_of(name)}: {lacks} ({key_of(places, name, 'ExecStart')})")
@@ -79,6 +83,17 @@ def covered(path: str) -> str:
     return f"{', '.join(names[:3])}{' ...' if names[3:] else ''} in it" if names else ""
 
 
+def wrong_times(text: str) -> list[str]:
+    """Return what systemd says of the times of a timer's drop-in that it cannot read; none for other drop-ins."""
+    declared = next((line.partition("=")[2] for line in text.splitlines() if line.startswith(f"{TIMER}=")), None)
+    faults = []
+    for time in json.loads(declared)["on_calendar"] if declared else ():
+        done = run(["systemd-analyze", "calendar", "--", time], timeout_s=SYSTEMCTL_TIMEOUT_S)
+        if done.returncode:
+            faults.append(done.stderr.decode(errors="replace").strip().splitlines()[0] if done.stderr else time)
+    return faults
+
+
 def unit_of(name: str) -> str:
     """Return the unit of a drop-in."""
     return name.partition(".d/")[0]
@@ -87,10 +102,10 @@ def unit_of(name: str) -> str:
 def lay(places: Places, folder: Path, name: str, text: str) -> str:
     """Write a unit with its drop-in into a folder; return its template's text, '' where the host has none."""
     unit = unit_of(name)
-    try:
-        template = (places.units / f"{unit.partition('@')[0]}@.service").read_text()
-    except OSError:
+    path = template_of(places, unit)
+    if path is None:
         return ""  # the preflight tells it
+    template = path.read_text()
     (folder / unit).write_text(template)
     (folder / f"{unit}.d").mkdir()
     (folder / name).write_text(text)
@@ -131,7 +146,8 @@ def fault(places: Places, folder: str, texts: dict, line: str) -> str:
 
 def key_of(places: Places, name: str, directive: str) -> str:
     """Return the key of the service file behind a directive of a drop-in."""
-    process = unit_of(name).removeprefix(f"{places.service}-").partition("@")[0]
+    kind, _, named = unit_of(name).removeprefix(f"{places.service}-").partition("@")[0].partition("-")
+    process = f"{kind}s.{named}" if named else kind  # as in the service file
     return f"service.{process}.{KEYS[directive]}" if directive in KEYS else f"service.{process}: {directive}"
 
 

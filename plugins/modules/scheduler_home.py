@@ -18,6 +18,7 @@ options:
     required: true
   word: {description: "A person's reason, with which O(named) becomes the home.", type: str, default: ""}
   named: {description: The host that a person named., type: str, default: ""}
+  takeover_s: {description: "Seconds until another host takes over by itself; 0 for never.", type: int, default: 0}
 author: [The Turnout authors (!UNKNOWN)]
 """
 

@@ -9,6 +9,7 @@ short_description: See that a release's workers take jobs
 description:
   - Looks at the queues of the checklist from this host until jobs are seen taken from each, or nothing waits in it. To
     be asked once the old workers were told to take no new jobs.
+  - How long jobs may wait of which none is taken is C(idle_s) of the kinds of worker that serve the queue.
   - A queue whose layout does not tell, or which cannot be looked at, holds nothing up and is told as not known.
 extends_documentation_fragment:
   - turnout.ops.service
@@ -17,9 +18,11 @@ extends_documentation_fragment:
 options:
   manifest: {description: The release's manifest., type: dict, required: true}
   groups: {description: The inventory's groups., type: dict, required: true}
-  idle_s:
-    description: Seconds for which jobs may wait of which none is taken.
-    type: float
+  first:
+    description:
+      - Whether this is the first release. Else queues are left alone that are served by a kind of worker without a
+        quiesce signal, of which old ones still take jobs.
+    type: bool
     required: true
 author: [The Turnout authors (!UNKNOWN)]
 """
@@ -32,7 +35,7 @@ EXAMPLES = r"""
     manifest: "{{ release_manifest }}"
     groups: "{{ groups }}"
     inventory_dir: "{{ inventory_dir }}"
-    idle_s: 60
+    first: false
 """
 
 RETURN = r"""

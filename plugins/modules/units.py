@@ -7,9 +7,10 @@ DOCUMENTATION = r"""
 module: units
 short_description: Drive the systemd units of one color of a service
 description:
-  - Starts, quiesces, resumes, stops or looks at the units C(<service>-<process>@<color>.service) of this host.
+  - Starts, quiesces, resumes, stops or looks at the units C(<service>-<process>@<color>.service) of this host, where
+    C(<process>) is C(<kind>) or C(<kind>-<name>).
   - A color has a process when its drop-in was laid with the release
-    (C(/etc/systemd/system/<service>-<process>@<color>.service.d/turnout.conf)); a process that the color does
+    (C(/etc/systemd/system/<service>-<process>@<color>.service.d/turnout.conf)); a kind that the color does
     not have is passed over. Signals and time limits come from that drop-in too, so that a rollback uses those
     of the release it returns to and needs no service file.
   - Every state carries O(run) and O(fence). A run that was overtaken by a newer one changes nothing here any more
@@ -27,7 +28,10 @@ options:
     type: str
     choices: [blue, green]
   processes:
-    description: Which processes to act on; required but for C(fenced) and C(homed).
+    description:
+      - Which kinds of process to act on, under whatever name; required but for C(fenced) and C(homed).
+      - C(scheduler) is what runs in one color on one host - the scheduler, and the timers
+        C(<service>-timer-<name>@<color>.timer). A job that a stopped timer has begun is let end within its drain time.
     type: list
     elements: str
     choices: [api, worker, scheduler]
@@ -39,17 +43,23 @@ options:
       - C(stopped) stops the unit, waits until it is seen stopped, and clears its failures. A unit that was stopped does
         not start with the host any more.
       - C(steady) is C(started), and waits until each unit has run for O(steady_s) seconds without a restart. A
-        worker first says that it is ready, where its release tells how it does (C(worker.ready)); the code is
+        worker first says that it is ready, where its release tells how it does (C(workers.NAME.ready)); the code is
         C(unit-unready) where it does not.
       - C(running) starts and changes nothing. It waits until each unit has run for O(steady_s) seconds on end, counted
         from its own start, and fails as soon as one ends; also where a worker or a scheduler was restarted since it was
         started, however long ago. Failures have the code C(unit-ended), and the unit's last lines without secrets.
       - C(fenced) only records the run, so that older ones are refused from now on.
-      - C(homed) records O(home) as the one host that may run the scheduler, on worker hosts and on edges.
+      - C(homed) records O(home) as the one host that may run the scheduler, on worker hosts and on edges, and O(color)
+        as that which it runs there. Where another host takes over by itself (C(service.takeover_s)), a host that is not
+        the home stops what it runs of it, and gives its lease back.
     type: str
     choices: [started, quiesced, stopped, steady, running, fenced, homed]
     required: true
   home: {description: "For C(homed): the inventory's name of the host that may run the scheduler.", type: str}
+  by_word:
+    description: For C(homed), a person said that the last home is gone; the new one then needs fewer edges' leases.
+    type: bool
+    default: false
   at_boot:
     description:
       - For C(started) and C(steady), lets the units start with the host from now on.
@@ -84,7 +94,7 @@ units:
   description: State of each unit that the color has, after the action.
   returned: always
   type: dict
-  sample: {"sample-worker@blue.service": {"active": "active", "sub": "running", "main_pid": 812, "restarts": 0,
+  sample: {"sample-worker-jobs@blue.service": {"active": "active", "sub": "running", "main_pid": 812, "restarts": 0,
     "at_boot": true}}
 youngest_s:
   description: Seconds that the unit has run which was started last.
@@ -94,6 +104,10 @@ home:
   description: The newest record of the scheduler's home on this host - C(host), C(fence) and C(run); null for none.
   returned: success
   type: dict
+takeover_s:
+  description: Seconds after which another host takes over by itself, as this host was told; 0 for never.
+  returned: success
+  type: int
 fenced_by:
   description: The newest run that changed this host, as C(run) and C(fence); null where none is known.
   returned: success, and where an older run is refused
@@ -104,6 +118,7 @@ code:
   type: str
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -115,7 +130,9 @@ import time
 GIVEN = r"""<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>"""  # Ansible puts the options here before it sends this file
 
 COLORS = ("blue", "green")
-PROCESSES = ("api", "worker", "scheduler")
+KINDS = ("api", "worker", "scheduler")
+# No word of a name is a kind (turnout.service.values.PROCESS_NAME): `shop-worker-api@blue` is another service's API.
+NAME = r"(?:-(?!(?:api|web|worker|scheduler|timer)\b)[a-z0-9]+)*"
 STATES = ("started", "quiesced", "stopped", "steady", "running", "fenced", "homed")
 RECORDS = ("fenced", "homed")  # states that are about no unit
 ROOT = "/"
@@ -172,9 +189,18 @@ def run(*argv, timeout_s=60):
     return done.returncode, (done.stdout + done.stderr).strip()
 
 
-def units_of(service, process, color, system_dir=SYSTEM_DIR):
-    """Return the units that the release laid in this color has for a process: `@blue`, `@blue-2` and so on."""
-    name = re.compile(rf"{re.escape(service)}-{process}@{color}(-\d+)?\.service")
+def units_of(service, kind, color, system_dir=SYSTEM_DIR):
+    """Return the units of a kind in this color; with the scheduler come the timers, which run where it does."""
+    if kind != "scheduler":
+        return units_of_kind(service, kind, color, system_dir)
+    jobs = units_of_kind(service, "timer", color, system_dir)
+    timers = [Unit(f"{job.name.removesuffix('.service')}.timer", job.dropin) for job in jobs]
+    return [*units_of_kind(service, kind, color, system_dir), *timers]
+
+
+def units_of_kind(service, kind, color, system_dir=SYSTEM_DIR):
+    """Return the units that the release laid in this color has of a kind: of each name `@blue`, `@blue-2` and so on."""
+    name = re.compile(rf"{re.escape(service)}-{kind}{NAME}@{color}(-\d+)?\.service")
     found = []
     for folder in sorted(os.listdir(system_dir)):
         unit = folder.removesuffix(".d")
@@ -192,9 +218,22 @@ class Unit:
         self.dropin = dropin
         self._mark = os.path.join(QUIESCED_DIR, f"{name}.quiesced")
 
-    def is_scheduler(self):
+    def key(self):
+        """Return where the service file has this process."""
+        named = re.search(r"-worker-(.+)$", self.name.partition("@")[0])
+        return f"service.workers.{named[1]}" if named else "service.worker"
+
+    def is_single(self):
         """Tell whether this is a unit of which only one may run, on one host."""
-        return "-scheduler@" in self.name
+        return "-scheduler@" in self.name or self.is_timer()
+
+    def is_timer(self):
+        """Tell whether this is a timer, whose unit is there only where it runs."""
+        return self.name.endswith(".timer")
+
+    def job(self):
+        """Return the unit that a timer starts."""
+        return Unit(f"{self.name.removesuffix('.timer')}.service", self.dropin)
 
     def setting(self, key):
         """Return an `X-Turnout-…` setting of the drop-in, or None. systemd ignores keys that start with X-."""
@@ -334,8 +373,28 @@ class Unit:
         return f"journalctl -u {self.name} -n 50{told}"
 
 
+def agent_of_host():
+    """Return the module of the host's part of the lease; None on a host of an older Turnout, which knows none."""
+    try:
+        return importlib.import_module("turnout_host.agent")
+    except ImportError:
+        return None
+
+
+def takeover_s(home, service):
+    """Return after how many seconds another host takes over by itself, as this host was told."""
+    try:
+        return int((home.config_of(service, ROOT) or {}).get("takeover_s") or 0)
+    except (home.ConfigError, ValueError, TypeError):
+        return 0
+
+
 def start(unit, fence, home, options):
     """Start the unit, or make a quiesced one take jobs again; return True when something was done."""
+    agent = agent_of_host() if unit.is_single() else None
+    why = agent.begin(options["service"], ROOT) if agent else ""
+    if why:
+        raise UnitError(f"{unit.name} was not started: {why}")
     ready = unit.ready()
     timeout_s = options["start_timeout_s"]
     apart = bool(ready.get("notify")) and options["state"] != "steady"  # a rollback waits for nobody's word
@@ -343,7 +402,8 @@ def start(unit, fence, home, options):
         timeout_s = max(timeout_s, ready["timeout_s"] + 5)
     with fence.held():
         before = unit.show()
-        enabled = options["at_boot"] and unit.set_at_boot(True)
+        there = not unit.is_timer() or before["active"] == "active"
+        enabled = there and options["at_boot"] and unit.set_at_boot(True)
         if before["active"] == "active" and not before["busy"]:
             if not before["quiesced"]:
                 return enabled
@@ -354,8 +414,13 @@ def start(unit, fence, home, options):
                 return True
         verb = "restart" if before["active"] == "active" and before["quiesced"] else "start"
         unit.remember_quiesced(0)
-        if unit.is_scheduler():
-            home.mark_seen(unit.name, ROOT)  # the run has seen to it that none runs elsewhere: the unit need not ask
+        if unit.is_timer() and before["active"] != "active":
+            lay_timer(unit, options["service"])
+            enabled = options["at_boot"] and unit.set_at_boot(True)
+        if unit.is_single():
+            home.mark_seen(
+                unit.job().name if unit.is_timer() else unit.name, ROOT
+            )  # the run has seen to it that none runs elsewhere: the unit need not ask
         run("systemctl", "reset-failed", unit.name)
         unit.order(verb)
     # A process that still finishes what it holds, which may take its whole drain time, is waited for first.
@@ -389,16 +454,22 @@ def quiesce(unit, fence):
     return True
 
 
-def stop(unit, fence, home):
-    """Stop the unit and see it stopped; return True when it was running or had failed."""
+def begin_stop(unit, fence, home):
+    """Tell the unit to stop; return True when there was something to do, and None when it has to be seen stopped."""
     with fence.held():
         before = unit.show()
         home.forget_seen(unit.name, ROOT)
         disabled = unit.set_at_boot(False)
         if before["active"] == "inactive" and not before["busy"]:
             unit.remember_quiesced(0)
-            return disabled
+            job_runs = unit.is_timer() and unit.job().show()["active"] not in ("inactive", "failed")
+            return None if job_runs else disabled
         unit.order("stop")
+    return None
+
+
+def see_stopped(unit, fence, home):
+    """Wait until a unit that was told to stop has, and a job of a timer; return True when something ran."""
     limit_s = int(unit.setting("X-Turnout-Drain") or 30) + 30
     after = unit.settled(fence, limit_s)
     with fence.held():
@@ -409,7 +480,46 @@ def stop(unit, fence, home):
             f"{unit.name} is {after['active']} after systemctl stop; "
             f"expected it stopped within {limit_s} s; see: {unit.last_words()}"
         )
+    if unit.is_timer():
+        end_timer(unit, fence, home)
     return True
+
+
+def lay_timer(unit, service):
+    """Lay a timer's unit, which makes up for what was due since a run ended the timers of the other color."""
+    timers = importlib.import_module("turnout_host.timers")
+    try:
+        timers.lay(unit.name, timers.since(service, ROOT), ROOT)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UnitError(
+            f"{unit.dropin} declares no timer that can be read ({error}); expected: X-Turnout-Timer=, as a release "
+            "writes it; to mend: ansible-playbook turnout.ops.deploy of a release, which lays it anew"
+        ) from None
+    code, text = run("systemctl", "daemon-reload")
+    if code:
+        raise UnitError(f"systemctl daemon-reload said: {text}; expected exit code 0; see: journalctl -b -u init.scope")
+
+
+def end_timer(timer, fence, home):
+    """Remove a stopped timer; let the job that it has begun end within its time, or have it stopped and say so."""
+    job = timer.job()
+    home.forget_seen(job.name, ROOT)
+    if importlib.import_module("turnout_host.timers").remove(timer.name, ROOT):
+        run("systemctl", "daemon-reload")
+    drain_s = int(job.setting("X-Turnout-Drain") or 0)
+    deadline = time.monotonic() + drain_s
+    while job.show()["active"] not in ("inactive", "failed"):
+        fence.still()
+        if time.monotonic() >= deadline:
+            fence.notes.append(
+                f"{job.name} still ran {drain_s} s after its timer was stopped (drain_s of service.timers), and was "
+                "told to end"
+            )
+            with fence.held():
+                job.order("stop")
+            job.settled(fence, 30)
+            return
+        time.sleep(POLL_S)
 
 
 def wait_ready(units, fence):
@@ -430,9 +540,8 @@ def wait_ready(units, fence):
                 way = how.get("file") or (" ".join(how["argv"]) if how.get("argv") else "READY=1")
                 raise UnitError(
                     f"{unit.name} has not said within {how['timeout_s']} s that it is ready "
-                    f"(service.worker.ready: {way}); expected: its word before it goes on; to mend: a version that "
-                    "says so, or more time: "
-                    f"service.worker.ready.timeout_s; see: {unit.last_words()}",
+                    f"({unit.key()}.ready: {way}); expected: its word before it goes on; to mend: a version that "
+                    f"says so, or more time: {unit.key()}.ready.timeout_s; see: {unit.last_words()}",
                     UNREADY,
                 )
         time.sleep(READY_S if waiting else 0)
@@ -512,20 +621,49 @@ def would_change(options, unit, before):
     return state == "stopped" and (before["active"] != "inactive" or before["at_boot"])
 
 
-def act(unit, fence, home, options):
-    """Do what the state asks of one unit; return True when something was done."""
-    if options["state"] in ("started", "steady"):
-        return start(unit, fence, home, options)
-    if options["state"] == "running":
-        return False
-    return stop(unit, fence, home) if options["state"] == "stopped" else quiesce(unit, fence)
+def act(units, fence, home, options):
+    """Do what the state asks of the units of one kind; return whether something was done, and the faults of all.
+
+    Each is brought there by itself: what one does not do keeps no other from it. All finish at the same time.
+    """
+    state, done, faults = options["state"], {}, []
+    steps = {
+        "started": [lambda unit: start(unit, fence, home, options)],
+        "stopped": [
+            lambda unit: begin_stop(unit, fence, home),
+            lambda unit: see_stopped(unit, fence, home) if done[unit.name] is None else done[unit.name],
+        ],
+        "quiesced": [lambda unit: quiesce(unit, fence)],
+        "running": [],
+    }
+    for step in steps["started" if state == "steady" else state]:
+        for unit in list(units):
+            try:
+                done[unit.name] = step(unit)
+            except UnitError as error:
+                faults.append(error)
+                units = [one for one in units if one is not unit]
+    return any(done.values()), faults
 
 
 def settle_home(fence, home, options):
     """Record the scheduler's home; return True when it was another one, or a newer run says it."""
     record = {"host": options["home"], "fence": options["fence"], "run": options["run"]}
+    record |= {"color": options["color"]} if options.get("color") else {}
+    record |= {"by_word": True} if options["by_word"] else {}
     with fence.held():
-        return home.write(options["service"], record, ROOT)
+        changed = home.write(options["service"], record, ROOT)
+    agent = agent_of_host()
+    left = agent.leave(options["service"], options["start_timeout_s"], ROOT) if agent else ""
+    if left:
+        raise UnitError(left)
+    return changed
+
+
+def note_timers_end(service):
+    """Note that no timer runs from now on."""
+    with contextlib.suppress(ImportError, OSError):  # of an older Turnout; without a note nothing is made up for
+        importlib.import_module("turnout_host.timers").note_end(service, ROOT)
 
 
 def tell_figures(wanted, fence, service):
@@ -545,7 +683,8 @@ def options_of(given):
     names = ["service", "run", "state"]
     names += {"fenced": [], "homed": ["home"]}.get(options.get("state"), ["color", "processes"])
     known = {
-        "service", "run", "fence", "state", "color", "processes", "home", "at_boot", "steady_s", "start_timeout_s",
+        "service", "run", "fence", "state", "color", "processes", "home", "by_word", "at_boot", "steady_s",
+        "start_timeout_s",
     }  # fmt: skip
     if set(options) - known or not all(options.get(name) for name in names) or options.get("fence") is None:
         raise UnitError(f"options {', '.join(sorted(options))}; expected: those of ansible-doc turnout.ops.units")
@@ -553,7 +692,7 @@ def options_of(given):
     processes = processes.split(",") if isinstance(processes, str) else list(processes)
     for name, value, known in (
         ("color", [options["color"]] if options.get("color") else [], COLORS),
-        ("processes", processes, PROCESSES),
+        ("processes", processes, KINDS),
         ("state", [options["state"]], STATES),
     ):
         if not set(value) <= set(known):
@@ -566,8 +705,10 @@ def options_of(given):
         }
     except (TypeError, ValueError) as fault:
         raise UnitError(f"{fault}; expected: fence, steady_s and start_timeout_s as numbers") from None
-    at_boot = str(options.get("at_boot", False)).lower() in ("true", "yes", "1", "on")
-    return {**options, "processes": processes, "at_boot": at_boot, **numbers}
+    truths = {
+        name: str(options.get(name, False)).lower() in ("true", "yes", "1", "on") for name in ("at_boot", "by_word")
+    }
+    return {**options, "processes": processes, **truths, **numbers}
 
 
 def perform(options, check_mode):
@@ -585,19 +726,22 @@ def perform(options, check_mode):
     try:
         # Also where there is nothing to do: from now on an older run is refused.
         fence.still() if check_mode else fence.check()
-        units = [
-            unit for process in options["processes"] for unit in units_of(options["service"], process, options["color"])
-        ]
-        for unit in units:
-            before[unit.name] = unit.show()
-            if check_mode:
-                changed = would_change(options, unit, before[unit.name]) or changed
-            else:
-                changed = act(unit, fence, home, options) or changed
+        kinds = [units_of(options["service"], kind, options["color"]) for kind in options["processes"]]
+        units, faults = [unit for of_kind in kinds for unit in of_kind], []
+        before |= {unit.name: unit.show() for unit in units}
+        if check_mode:
+            changed = any(would_change(options, unit, before[unit.name]) for unit in units)
+        for of_kind in [] if check_mode else kinds:
+            done, failed = act(of_kind, fence, home, options)
+            changed, faults = changed or done, faults + failed
+        if state == "stopped" and "scheduler" in options["processes"] and not check_mode:
+            note_timers_end(options["service"])
         if state == "homed" and not check_mode:
             changed = settle_home(fence, home, options)
         if not check_mode and state in ("started", "steady", "stopped"):
             tell_figures(wanted, fence, options["service"])
+        if faults:
+            raise UnitError("; ".join(map(str, faults)), faults[0].code)
         if state == "steady" and not check_mode:
             wait_ready(units, fence)
             wait_steady(units, fence, options["steady_s"])
@@ -609,11 +753,12 @@ def perform(options, check_mode):
             "failed": True, "msg": refused.message(), **refused.fields, "changed": changed, "warnings": fence.notes,
             "fenced_by": library.recorded(options["service"], ROOT),
         }  # fmt: skip
-    except (UnitError, OSError) as error:
+    except (UnitError, OSError, home.ConfigError) as error:
         code = {"code": error.code} if getattr(error, "code", None) else {}
         return {"failed": True, "msg": str(error), **code, "changed": changed, "warnings": fence.notes}
     return {
         "changed": changed, "units": after, "home": home.read(options["service"], ROOT),
+        "takeover_s": takeover_s(home, options["service"]),
         "fenced_by": library.recorded(options["service"], ROOT),
         "diff": {"before": before, "after": after}, "warnings": fence.notes, **more,
     }  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any
 from turnout.faults import Fault, nearest
 from turnout.service.directories import source
 from turnout.service.model import Service
+from turnout.service.units import worker_names
 
 REQUIRED_GROUPS = {"edge": "hosts that run HAProxy", "api": "hosts that run the API"}
 # The groups that Turnout gives a meaning to; a group that is almost called like one is a typing error.
@@ -27,7 +28,7 @@ def check(
     `groups` maps a group's name to its hosts, as Ansible's `groups`; `hostvars` maps a host to at least its
     `ADDRESS_VARIABLES`. `service` may also be the unchecked mapping, so that both can be told together.
     """
-    faults = [*_missing_groups(groups, service), *_likely_misspelt(groups)]
+    faults = [*_missing_groups(groups, service), *_worker_groups(groups, service), *_likely_misspelt(groups)]
     if isinstance(service, Service):
         faults += _directories(groups, service)
     return [*faults, *_addresses(groups, hostvars)]
@@ -66,12 +67,57 @@ def _directories(groups: Mapping[str, Sequence[str]], service: Service) -> Itera
             )
 
 
+def _worker_groups(groups: Mapping[str, Sequence[str]], service: object) -> Iterable[Fault]:
+    """Yield what is wrong with the groups that kinds of worker name: each has hosts, all of them in `worker`."""
+    if not isinstance(service, Service) or not groups.get("worker"):
+        return
+    below = "worker: {children: {%s: }}"
+    for name, worker in service.workers.items():
+        hosts, group = groups.get(worker.group or "worker", ()), worker.group
+        if group and not hosts:
+            yield Fault(
+                f"service.workers.{name}.group",
+                f"{group}, a group without hosts" if group in groups else f"{group}, no such group",
+                "an inventory group below worker, whose hosts run this kind",
+                f"add its hosts to the inventory: {below % group}",
+            )
+        away = [host for host in hosts if host not in groups["worker"]]
+        if group and away:
+            yield Fault(
+                f"groups.{group}",
+                f"{', '.join(away)} of it, named by service.workers.{name}, not in group worker",
+                "hosts that are in group worker as well",
+                f"put it below worker in the inventory: {below % group}",
+            )
+        if not group and not any(name in worker_names(service.full()["workers"], host, groups) for host in hosts):
+            yield Fault(
+                f"service.workers.{name}",
+                "no host: every host of group worker is in another kind's group",
+                "a host of group worker that is in no other kind's group, or a group",
+                f"add a host to group worker, or name a group: workers: {{{name}: {{group: worker}}}}",
+            )
+    first = groups["worker"][0]
+    named = {worker.group for worker in service.workers.values()} - {None, "worker"}
+    apart = {host for group in named for host in groups.get(str(group), ())}
+    ordinary = [host for host in groups["worker"] if host not in apart]
+    if service.scheduler is not None and ordinary and first not in ordinary:
+        yield Fault(
+            "groups.worker",
+            f"{first} first, where the scheduler runs, and it is in the group of one kind of worker alone",
+            f"a host first that runs every kind without a group, such as {ordinary[0]}",
+            f"list {ordinary[0]} first in group worker",
+        )
+
+
 def _declared(service: object) -> list[str]:
     """Return which of the processes that run on worker hosts the service has."""
     if isinstance(service, Service):
-        return [process for process in service.processes() if process != "api"]
+        return [process.key for process in service.processes() if process.kind != "api"]
     if isinstance(service, Mapping):
-        return [process for process in ("worker", "scheduler") if service.get(process) is not None]
+        workers = service.get("workers")
+        named = [f"workers.{name}" for name in workers] if isinstance(workers, Mapping) else []
+        single = ["scheduler"] if service.get("scheduler") is not None else []
+        return [*named, *single, *(["timers"] if service.get("timers") else [])]
     return []
 
 

@@ -31,7 +31,8 @@ def rows(model: Any, prefix: str = "") -> Iterator[tuple[str, str, str]]:
         path = f"{prefix}{name}"
         yield path, _default(place), place.key.means
         is_list = get_origin(place.kind) is tuple
-        yield from rows((place.inside(0) if is_list else place).kind, f"{path}[]." if is_list else f"{path}.")
+        inner = place.inside(0 if is_list else "") if is_list or place.key.names else place
+        yield from rows(inner.kind, f"{path}{'[]' if is_list else '.NAME' if place.key.names else ''}.")
 
 
 def _default(place: Place) -> str:

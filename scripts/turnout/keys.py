@@ -103,6 +103,11 @@ class Part:
         dataclass(frozen=True)(cls)
 
     @classmethod
+    def gone(cls, name: str, value: object) -> str:  # noqa: ARG003 - a part that had other keys says more
+        """Return what to write in place of a key that was there in an earlier version, empty for none."""
+        return ""
+
+    @classmethod
     def written(cls, value: dict[Any, Any]) -> dict[Any, Any]:
         """Return what stands in the file as it is to be read, where a shorter form is allowed."""
         return value
@@ -295,6 +300,8 @@ def plain(value: Any, *, secrets: bool) -> Any:
         return {one.name: plain(getattr(value, one.name), secrets=secrets) for one in kept}
     if isinstance(value, tuple):
         return [plain(item, secrets=secrets) for item in value]
+    if isinstance(value, dict):
+        return {name: plain(one, secrets=secrets) for name, one in value.items()}
     return str(value) if isinstance(value, Path) else value
 
 
@@ -308,7 +315,7 @@ def _fault(place: Place, path: str, value: Any, error: Any) -> Fault:
     for step in parents:
         path, value, place = _joined(path, step), _inside(value, step), place.inside(step)
     if error["type"] in ("extra_forbidden", "invalid_key"):
-        return _unknown(path, last, place)
+        return _unknown(path, last, place, error["input"])
     here = place.inside(last, name=is_name)
     key, where = here.key, path if last is None else _joined(path, last)
     if error["type"] == "missing":
@@ -339,7 +346,10 @@ def _quotes(place: Place, value: object) -> str:
     return " (no quotes; from a template: `| int`)" if digits else ""
 
 
-def _unknown(path: str, name: object, part: Place) -> Fault:
+def _unknown(path: str, name: object, part: Place, value: object) -> Fault:
+    now = part.kind.gone(name, value) if part.keys else ""
+    if now:
+        return Fault(f"{path}.{name}", "a key of an earlier version", "what stands in its place now", now)
     likely = nearest(str(name), part.keys)
     remedy = f"rename it to `{likely}`, or remove it" if likely else f"remove it from {path}"
     known = f"one of: {', '.join(sorted(part.keys))}"
@@ -370,6 +380,8 @@ def _disagreements(value: Any) -> Iterator[At]:
         inner = ((f".{one.name}", getattr(value, one.name)) for one in fields(cast("Any", value)))
     elif isinstance(value, tuple):
         inner = ((f"[{index}]", item) for index, item in enumerate(value))
+    elif isinstance(value, dict):
+        inner = ((f".{name}", item) for name, item in value.items())
     for where, one in inner:
         yield from (at._replace(where=where + at.where) for at in _disagreements(one))
 

@@ -512,11 +512,12 @@ def _room(name: str, host: Facts, manifest: Manifest, limits: Limits) -> list[Fa
 
 def _ports_free(name: str, host: Facts, service: Facts, candidate: str) -> list[Fault]:
     faults = []
-    wanted = {}
-    for process, key in (("api", "ports"), ("worker", "metrics_port")):
-        ports = (service.get(process) or {}).get(key) or {}
-        if candidate in ports:
-            wanted[str(ports[candidate])] = f"{service['name']}-{process}@{candidate}.service"
+    wanted = {str(service["api"]["ports"][candidate]): f"{service['name']}-api@{candidate}.service"}
+    for kind, worker in (service.get("workers") or {}).items():
+        first = int((worker.get("metrics_port") or {}).get(candidate) or 0)
+        for index in range(int(worker.get("instances") or 1) if first else 0):
+            unit = f"{service['name']}-worker-{kind}@{candidate}{f'-{index + 1}' if index else ''}.service"
+            wanted[str(first + index)] = unit
     for port, unit in wanted.items():
         seen = (host.get("ports") or {}).get(port) or {}
         if seen.get("listening") and seen.get("unit") != unit:

@@ -19,27 +19,36 @@ Facts = Mapping[str, Any]
 @dataclass(frozen=True)
 class Home:
     """`host` is where it may start ("" for nowhere), `moved` whether that is another one than before, `why` for a
-    person what was not started and what to type.
+    person what was not started and what to type. `record` is the host that counts as its home, "" where none is known.
     """
 
     host: str
     moved: bool
     why: str = ""
+    record: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the decision as a task's result."""
         return asdict(self)
 
 
-def choose(workers: Sequence[str], answers: Mapping[str, Facts | None], *, word: str = "", named: str = "") -> Home:
+def choose(
+    workers: Sequence[str],
+    answers: Mapping[str, Facts | None],
+    *,
+    word: str = "",
+    named: str = "",
+    takeover_s: int = 0,
+) -> Home:
     """Decide. `workers` are the hosts of the group in their order; `answers` what worker hosts and edges said: their
     record as `home`, and None for one that did not answer. A worker host that answered has no scheduler running.
 
-    `word` is a person's reason, with which `named` becomes the home whatever the last one does.
+    `word` is a person's reason, with which `named` becomes the home whatever the last one does. After `takeover_s`
+    another host takes over from a silent home by itself; 0 for never.
     """
     stopped = [name for name in workers if answers.get(name) is not None]
     records = [answer["home"] for answer in answers.values() if answer and answer.get("home")]
-    last = max(records, key=lambda record: (record["fence"], record["run"]), default=None)
+    last = max(records, key=lambda one: (one["fence"], one["run"], one.get("term", 0)), default=None)
     if named:
         return _by_word(stopped, last, word, named)
     silent = [name for name in workers if name not in stopped]
@@ -48,11 +57,13 @@ def choose(workers: Sequence[str], answers: Mapping[str, Facts | None], *, word:
     elif last is not None:
         silent = []
     if silent:
-        return Home("", moved=False, why=_none_started(silent, stopped))
+        return Home(
+            "", moved=False, why=_none_started(silent, stopped, takeover_s), record=last["host"] if last else ""
+        )
     if not stopped:
         return Home("", moved=False)
     host = last["host"] if last is not None and last["host"] in stopped else stopped[0]
-    return Home(host, moved=last is None or last["host"] != host)
+    return Home(host, moved=last is None or last["host"] != host, record=host)
 
 
 def _by_word(stopped: Sequence[str], last: Facts | None, word: str, named: str) -> Home:
@@ -70,12 +81,14 @@ def _by_word(stopped: Sequence[str], last: Facts | None, word: str, named: str) 
             expected=f"one of: {', '.join(stopped) or 'none answered'}",
             remedy="name one of these",
         )
-    return Home(named, moved=last is None or last["host"] != named)
+    return Home(named, moved=last is None or last["host"] != named, record=named)
 
 
-def _none_started(silent: Sequence[str], stopped: Sequence[str]) -> str:
+def _none_started(silent: Sequence[str], stopped: Sequence[str], takeover_s: int) -> str:
     names = ", ".join(silent)
     text = f"no scheduler was started: {names} did not answer and counts as running it; run this again once it does"
+    if takeover_s and stopped:
+        text += f", or another host takes over by itself within {takeover_s} s of its last word (service.takeover_s)"
     if stopped:
         text += (
             f"; if it is switched off for good: ansible-playbook turnout.ops.rollback -e scheduler_home={stopped[0]} "

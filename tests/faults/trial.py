@@ -89,11 +89,15 @@ class Watcher:
         other = "green" if color == "blue" else "blue"
         for number, host in enumerate(APPS):
             stop = [
-                f"sample-worker@{other}",
+                f"sample-worker-jobs@{other}",
                 f"sample-scheduler@{other}",
                 *([f"sample-scheduler@{color}"] * (number > 0)),
             ]
-            start = [f"sample-api@{color}", f"sample-worker@{color}", *([f"sample-scheduler@{color}"] * (number == 0))]
+            start = [
+                f"sample-api@{color}",
+                f"sample-worker-jobs@{color}",
+                *([f"sample-scheduler@{color}"] * (number == 0)),
+            ]
             turnout.ssh(
                 host, f"systemctl stop {' '.join(stop)}; systemctl reset-failed; systemctl start {' '.join(start)}"
             )

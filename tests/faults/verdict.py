@@ -248,8 +248,8 @@ def judge_mended(
     for host, found in sorted(units.items()):
         running = set(found)
         schedulers += [f"{host}:{unit.partition('@')[2]}" for unit in running if unit.startswith("scheduler@")]
-        missing = {f"api@{color}", f"worker@{color}"} - running if host in workers else {f"api@{color}"} - running
-        stray = {unit for unit in running if unit.startswith("worker@")} - {f"worker@{color}"}
+        missing = {f"api@{color}", f"worker-jobs@{color}"} - running if host in workers else {f"api@{color}"} - running
+        stray = {unit for unit in running if unit.startswith("worker-jobs@")} - {f"worker-jobs@{color}"}
         if missing:
             seen.wrong(f"after rollback.yml {', '.join(sorted(missing))} does not run on {host}")
         if stray:

@@ -276,7 +276,7 @@ class Turnout:
         """Return the options of a playbook that change keys of the lab's service file, mappings key by key."""
         service = yaml.safe_load(SERVICE_FILE.read_text())["service"]
         for key, value in changes.items():
-            service[key] = {**service[key], **value} if isinstance(value, dict) else value
+            service[key] = {**service.get(key, {}), **value} if isinstance(value, dict) else value
         file = self.work / f"service-{time.monotonic_ns()}.json"
         file.write_text(json.dumps({"service": service}))
         return "-e", f"@{file}"
@@ -405,7 +405,7 @@ class Turnout:
         return answer
 
     def units(self, host: str) -> set[str]:
-        """Return the units of the sample that run on a host, such as `worker@blue`."""
+        """Return the units of the sample that run on a host, such as `worker-jobs@blue`."""
         out = self.ssh(host, "systemctl list-units --no-legend --plain --state=active 'sample-*@*.service'")
         return {line.split()[0].removeprefix("sample-").removesuffix(".service") for line in out.splitlines() if line}
 

@@ -23,7 +23,7 @@ def test_a_release_under_load_and_its_rollback_lose_no_request(on_1_0_0: Turnout
             assert {unit for unit in on_1_0_0.units(host) if not unit.startswith("scheduler")} == {
                 "api@blue",
                 "api@green",
-                f"worker@{color}",
+                f"worker-jobs@{color}",
             }
         assert on_1_0_0.schedulers() == [f"app1:{color}"]
         run = on_1_0_0.rollback()

@@ -74,7 +74,7 @@ def test_an_edge_that_ssh_does_not_reach_while_it_serves_loses_no_request(on_1_1
             assert f"{left} stays up" in run.out, run.tail
             assert "edge2" in run.out
             for host in ("app1", "app2"):
-                assert {f"api@{left}", f"worker@{left}"} <= on_1_1_0.units(host)
+                assert {f"api@{left}", f"worker-jobs@{left}"} <= on_1_1_0.units(host)
         finally:
             hosts.heal(host_named("edge2"))
         time.sleep(3)
@@ -83,7 +83,7 @@ def test_an_edge_that_ssh_does_not_reach_while_it_serves_loses_no_request(on_1_1
     assert load.report["failed"] == 0, load.report
     assert on_1_1_0.in_service() == "1.0.0"
     for host in ("app1", "app2"):
-        assert on_1_1_0.units(host).isdisjoint({f"api@{left}", f"worker@{left}"})
+        assert on_1_1_0.units(host).isdisjoint({f"api@{left}", f"worker-jobs@{left}"})
 
 
 def test_an_application_host_that_is_gone_is_named_and_the_rest_goes_on(on_1_1_0: Turnout, hosts: Hosts) -> None:
@@ -99,8 +99,8 @@ def test_an_application_host_that_is_gone_is_named_and_the_rest_goes_on(on_1_1_0
     again = on_1_1_0.rollback()
     assert again.rc == 0, again.tail
     stable = on_1_1_0.edge("edge1")["stable"]
-    assert f"worker@{stable}" in on_1_1_0.units("app2")
-    assert on_1_1_0.units("app2").isdisjoint({f"worker@{color}" for color in ("blue", "green") if color != stable})
+    assert f"worker-jobs@{stable}" in on_1_1_0.units("app2")
+    assert on_1_1_0.units("app2").isdisjoint({f"worker-jobs@{color}" for color in ("blue", "green") if color != stable})
 
 
 def test_a_target_that_is_down_is_refused_until_somebody_takes_the_blame(on_1_1_0: Turnout) -> None:

@@ -24,7 +24,7 @@ def _in_service(turnout: Turnout) -> dict[str, set[str]]:
     """Return the units that each host ought to run: what is in service, and the API that is the way back, if any."""
     edge = turnout.edge("edge1")
     color = edge["stable"]
-    both = {f"api@{color}", f"worker@{color}"} | ({f"api@{edge['previous']}"} if edge["previous"] else set())
+    both = {f"api@{color}", f"worker-jobs@{color}"} | ({f"api@{edge['previous']}"} if edge["previous"] else set())
     return {"app1": {*both, f"scheduler@{color}"}, "app2": both}
 
 
@@ -79,7 +79,9 @@ def test_a_deploy_of_what_is_in_service_starts_what_does_not_run(with_a_way_back
     turnout = with_a_way_back
     wanted = _in_service(turnout)
     color = turnout.edge("edge1")["stable"]
-    turnout.ssh("app1", f"systemctl disable --now sample-api@{color} sample-worker@{color} sample-scheduler@{color}")
+    turnout.ssh(
+        "app1", f"systemctl disable --now sample-api@{color} sample-worker-jobs@{color} sample-scheduler@{color}"
+    )
     turnout.ssh("app2", f"systemctl disable --now sample-api@{OTHER[color]}")
     run = turnout.deploy("1.1.0")
     assert run.rc == 0, run.tail
@@ -96,14 +98,14 @@ def test_an_api_outlasts_any_number_of_crashes_and_a_quiesced_worker_stays_down(
     for _ in range(7):
         turnout.ssh("app2", f"systemctl kill --signal=KILL sample-api@{color}; sleep 1.2")
     _until(lambda: f"api@{color}" in turnout.units("app2"), True)
-    unit = f"sample-worker@{color}.service"
+    unit = f"sample-worker-jobs@{color}.service"
     pid = turnout.ssh("app2", f"systemctl show -P MainPID {unit}").strip()
     turnout.ssh("app2", f"mkdir -p /run/turnout; echo {pid} > /run/turnout/{unit}.quiesced; kill {pid}")
     _until(lambda: turnout.ssh("app2", f"systemctl is-active {unit}", check=False).strip(), "inactive")
     time.sleep(3)
     assert turnout.ssh("app2", f"systemctl is-active {unit}", check=False).strip() == "inactive"
     assert turnout.deploy("1.1.0").rc == 0
-    assert f"worker@{color}" in turnout.units("app2")
+    assert f"worker-jobs@{color}" in turnout.units("app2")
 
 
 def test_a_run_that_was_overtaken_stops_nothing_on_an_application_host(with_a_way_back: Turnout) -> None:

@@ -73,7 +73,10 @@ def test_calls_of_the_restored_service_to_the_outside_are_blocked_and_counted(be
         "    except OSError: pass\n"
         "time.sleep(60)"
     )
-    service = {**bed.plan["service"], "worker": {"argv": ["/usr/bin/python3", "-c", program], "variables": {}}}
+    service = {
+        **bed.plan["service"],
+        "workers": {"mail": {"argv": ["/usr/bin/python3", "-c", program], "variables": {}}},
+    }
     measured = bed.drill(service=service, worker_settle_s=3.0)
     assert told(measured) == ""
     assert measured["egress_blocked"] >= 2

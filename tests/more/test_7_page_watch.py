@@ -125,7 +125,7 @@ def test_a_page_takes_the_release_back_on_every_edge_once_and_losing_no_request(
     run = guarded.rollback()
     assert run.rc == 0, run.tail
     color = guarded.edge("edge1")["stable"]
-    assert all(f"worker@{color}" in guarded.units(host) for host in APPS)
+    assert all(f"worker-jobs@{color}" in guarded.units(host) for host in APPS)
 
 
 def test_without_the_key_the_guard_is_gone(turnout: Turnout) -> None:

@@ -17,7 +17,7 @@ def little_memory(turnout: Turnout) -> Iterator[None]:
 
     By address space, not by MemoryMax: cgroups of version 1 give containers no memory controller.
     """
-    folder = "/etc/systemd/system/sample-worker@.service.d"
+    folder = "/etc/systemd/system/sample-worker-jobs@.service.d"
     lines = r"[Service]\nLimitAS=200M\n"
     for host in APPS:
         turnout.ssh(host, f"mkdir -p {folder} && printf '{lines}' > {folder}/test.conf && systemctl daemon-reload")
@@ -29,7 +29,7 @@ def little_memory(turnout: Turnout) -> Iterator[None]:
 def test_workers_that_crash_after_30_s_never_go_into_service(on_1_0_0: Turnout) -> None:
     on_1_0_0.publish("2.4.1", "worker-ends=30")
     run = on_1_0_0.deploy("2.4.1", "-e", "lab_steady_s=45")
-    refused(run, "sample-worker@", "service.steady_s")
+    refused(run, "sample-worker-jobs@", "service.steady_s")
     assert on_1_0_0.in_service() == "1.0.0"
 
 
@@ -37,7 +37,7 @@ def test_workers_that_crash_after_30_s_never_go_into_service(on_1_0_0: Turnout) 
 def test_workers_that_eat_memory_never_go_into_service(on_1_0_0: Turnout) -> None:
     on_1_0_0.publish("2.4.2", "worker-eats=10")
     run = on_1_0_0.deploy("2.4.2", "-e", "lab_steady_s=45")
-    refused(run, "sample-worker@", "service.steady_s")
+    refused(run, "sample-worker-jobs@", "service.steady_s")
     assert on_1_0_0.in_service() == "1.0.0"
 
 

@@ -64,9 +64,9 @@ def test_an_image_goes_into_service_over_files_and_back(images: Turnout) -> None
         assert turnout.in_service() == "1.1.71"
         color = turnout.edge("edge1")["stable"]
         for host in APPS:
-            for process in ("api", "worker"):
+            for process in ("api", "worker-jobs"):
                 seen = in_its_root(turnout, host, f"sample-{process}@{color}.service").split()
-                assert process in seen
+                assert process.partition("-")[0] in seen
                 assert "GREETING=hello" in seen
                 assert "TURNOUT_RELEASE=1.1.71" in seen
         # The folder of the image is nothing on the host, and no file in it belongs to a user of the host.

@@ -146,7 +146,8 @@ class Team:
         def service(content: dict[str, Any]) -> None:
             own = content["service"]
             own |= {key: lab[key] for key in ("packages", "bucket", "smoke")}
-            own["worker"] |= {key: lab["worker"][key] for key in ("quiesce_signal", "resume_signal")}
+            worker = own["worker"] if "worker" in own else own["workers"]["jobs"]  # what an older Turnout wrote
+            worker |= {key: lab["workers"]["jobs"][key] for key in ("quiesce_signal", "resume_signal")}
             # The application's own name for the address of its migrations.
             owner = own["migrate"]["environment"]
             owner["MIGRATE_DATABASE_URL"] = owner.pop("DATABASE_URL")

@@ -15,6 +15,7 @@ import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -69,6 +70,27 @@ def go_by(team: Team, venv: Path) -> None:
     team.venv = venv
 
 
+def name_the_workers(team: Team) -> None:
+    """Write what the refusal of today's Turnout says, as a person does."""
+
+    def named(content: dict[str, Any]) -> None:
+        content["service"]["workers"] = {"jobs": content["service"].pop("worker")}
+
+    refused = subprocess.run(
+        [team.venv / "bin/ansible-playbook", "turnout.ops.check"],
+        cwd=team.ops, env=team.env, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert refused.returncode and "workers: {jobs: {command: bin/worker" in " ".join(refused.stdout.split())
+    team.change("service.yml", named)
+
+
+def units_of_workers(team: Team) -> set[str]:
+    """Return the units of workers that run on any host, without their color."""
+    words = "systemctl list-units --no-legend --plain --state=active 'sample-worker*'"
+    lines = [line for host in HOSTS["worker"] for line in team.machines.ssh(host, words).splitlines()]
+    return {line.split()[0].partition("@")[0] for line in lines if line}
+
+
 def test_both_wheels_are_of_their_versions(tmp_path: Path) -> None:
     """What can be seen without a host."""
     today = yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"]
@@ -101,6 +123,7 @@ def test_an_upgrade_under_load_loses_nothing_and_the_way_back_leads_to_what_the_
         assert f"of before {today}" in before or OLD_VERSION in before, before
         assert "ansible-playbook turnout.ops.site --tags edge,service_host brings them up" in before, before
 
+        name_the_workers(team)
         team.playbook("site", told="site of the new")
         after = team.playbook("status", told="status after the upgrade")
         assert f"programs    all of Turnout {today}" in after, after
@@ -109,9 +132,11 @@ def test_an_upgrade_under_load_loses_nothing_and_the_way_back_leads_to_what_the_
 
         team.playbook("rollback", told="rollback by the new")
         assert team.serves() == {"1.0.0"}
+        assert units_of_workers(team) == {"sample-worker"}
         time.sleep(HISTORY_S)
         team.playbook("deploy", "-e", "release=1.2.0", told="deploy 1.2.0 by the new")
         assert team.serves() == {"1.2.0"}
+        assert units_of_workers(team) == {"sample-worker-jobs"}
         again = team.playbook("site", told="site of the new again")
         assert [line for line in again.splitlines() if line.rstrip().endswith("changed")] == []
     finally:
@@ -138,12 +163,15 @@ def test_hosts_without_the_new_programs_are_released_to_and_rolled_back_all_the_
     load = Load(team.machines, 40, 1800, {"new_connections": "0.3", "mix": SHORT_ANSWERS})
     try:
         go_by(team, new)
+        name_the_workers(team)
         told = team.playbook("deploy", "-e", "release=1.1.0", "-e", "canary=off", told="deploy 1.1.0 by the new")
         assert "ansible-playbook turnout.ops.site --tags edge,service_host brings them up" in told, told
         assert team.serves() == {"1.1.0"}
+        assert units_of_workers(team) == {"sample-worker-jobs"}
         told = team.playbook("rollback", told="rollback by the new")
         assert "ansible-playbook turnout.ops.site --tags edge,service_host brings them up" in told, told
         assert team.serves() == {"1.0.0"}
+        assert units_of_workers(team) == {"sample-worker"}
     finally:
         load.stop()
     assert load.report["failed"] == 0, (load.report["failures"], load.report["samples"])

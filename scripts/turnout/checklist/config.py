@@ -234,6 +234,12 @@ class Queue(Part):
         by_default="`3600` (celery), `600` (stream)",
     )
     queries: Mapping[str, str] = key("prometheus: queries that return one number", dict, form=Queries, read=_given)
+    workers: tuple[str, ...] = _texts(
+        "the kinds of `service.workers` that serve it, by default all: once the old of these are quiesced, jobs must be"
+        " taken",
+        (),
+        "[mails]",
+    )
     max_depth: int = _jobs("jobs that wait", 1000)
     max_oldest_s: float | None = seconds("age of the oldest", None, high=_YEAR_S)
     max_retry: int | None = _jobs("jobs that wait for another try")
@@ -480,6 +486,17 @@ def load(value: object, *, service: Service, base_dir: Path) -> Checklist:
     config = read(Checklist, value or {}, "checklist", faults, base_dir=base_dir)
     if config is not None:
         faults += _unknown_variables(value, config, service)
+        faults += [
+            Fault(
+                f"checklist.queues[{index}].workers[{number}]",
+                f"{name}, no kind of worker of the service",
+                f"one of: {', '.join(service.workers) or '(the service has no worker)'}",
+                f"write workers: [{', '.join(service.workers)}], or remove the key",
+            )
+            for index, queue in enumerate(config.queues)
+            for number, name in enumerate(queue.workers)
+            if name not in service.workers
+        ]
     if faults or config is None:
         raise FaultsError("checklist-invalid", "the variable `checklist`", placed(faults, base_dir))
     return replace(config, postgres=_postgres(config.postgres, service), redis=_redis(config.redis, service))

@@ -5,9 +5,11 @@ Pure: figures as the probe `queue` tells them come in.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from turnout.checklist.config import Queue
 from turnout.checklist.model import Facts
+from turnout.service.model import Service
 
 _SAME_S = 0.05  # between two times of one job: they come from the same stamp by way of its age
 
@@ -56,14 +58,32 @@ class Watched:
                 waiting.append(name)
         return waiting
 
-    def fault(self, waiting: list[str], idle_s: float) -> str:
-        """Return what a person is told of queues that nobody takes jobs from."""
+    def fault(self, waiting: list[str], idle_s: float, kinds: Sequence[str]) -> str:
+        """Return what a person is told of queues that no worker of these kinds takes jobs from."""
         depths = ", ".join(
             f"{name} ({self.first[name]['depth']} waited, now {self.last[name]['depth']})" for name in waiting
         )
+        keys = ", ".join(f"service.workers.{kind}.idle_s" for kind in kinds)
         return (
-            f"error[worker-idle]: the new workers have taken no job for {idle_s:g} s from {depths}, while the old ones "
-            "were told to take none; expected: workers that take jobs from the queues of checklist.queues; to mend: "
-            "release a version whose workers take jobs (see: journalctl -u on a worker host), or, where all may "
-            "be busy with jobs that are longer, raise service.worker.idle_s"
+            f"error[worker-idle]: the new workers ({', '.join(kinds)}) have taken no job for {idle_s:g} s from "
+            f"{depths}, while the old ones were told to take none; expected: workers that take jobs from the queues of "
+            "checklist.queues that they serve; to mend: release a version whose workers take jobs (see: journalctl -u "
+            f"on a worker host), or, where all may be busy with jobs that are longer, raise {keys}"
         )
+
+
+def kinds_of(queue: Queue, service: Service) -> tuple[str, ...]:
+    """Return the kinds of worker that serve a queue."""
+    return queue.workers or tuple(service.workers)
+
+
+def idle_s_of(queue: Queue, service: Service, *, first: bool) -> float | None:
+    """Return for how long jobs may wait in a queue, None where only new workers cannot be told from old ones.
+
+    That is so where one of the kinds that serve it has no signal by which the old ones take no new jobs, unless this
+    is the first release, with `first`.
+    """
+    kinds = [service.workers[name] for name in kinds_of(queue, service)]
+    if not kinds or (not first and any(kind.quiesce_signal is None for kind in kinds)):
+        return None
+    return max(kind.idle_s for kind in kinds)

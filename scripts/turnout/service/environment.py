@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from turnout.service.model import Service
+    from turnout.service.model import Process, Service
 
 # Set by Turnout for every process; a service file may not set them.
 RESERVED = ("PORT", "TURNOUT_COLOR", "TURNOUT_RELEASE", "TURNOUT_SERVICE")
@@ -22,21 +22,21 @@ _ESCAPED = re.compile(r'(["\\`$])')
 
 
 def environment(service: Service, color: str, version: str, process: str) -> dict[str, str]:
-    """Return the whole environment of a process (`api`, `worker`, `scheduler` or `migrate`), secrets included."""
+    """Return the whole environment of a process (its label, or `migrate`), secrets included."""
     result = {**_common(service, color, version), **service.environment}
-    result.update(process_variables(service, color, process))
+    for one in service.processes():
+        result.update(process_variables(service, color, one) if one.label == process else {})
     if process == "migrate" and service.migrate is not None:
         result.update(service.migrate.environment)
     return result
 
 
-def process_variables(service: Service, color: str, process: str) -> dict[str, str]:
-    """Return the variables that only this kind of process has; none of them is a secret."""
-    if process == "api":
+def process_variables(service: Service, color: str, process: Process) -> dict[str, str]:
+    """Return the variables that only this process has; none of them is a secret."""
+    if process.kind == "api":
         return {"PORT": str(service.api.ports[color])}
-    if process == "worker" and service.worker is not None and service.worker.metrics_port is not None:
-        return {METRICS_PORT: str(service.worker.metrics_port[color])}
-    return {}
+    ports = getattr(process.part, "metrics_port", None)
+    return {METRICS_PORT: str(ports[color])} if ports else {}
 
 
 def env_text(service: Service, color: str, version: str) -> str:

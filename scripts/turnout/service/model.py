@@ -9,10 +9,12 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import yaml
 
 from turnout.due import cron
 from turnout.faults import shown
@@ -27,6 +29,11 @@ __all__ = ["COLORS", "Environment", "Service"]
 _WHOLE_TRAFFIC_BP = 10_000
 _METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 _STEPS = "[{share_bp: 1000, hold_s: 5}, {share_bp: 10000, hold_s: 5}]"
+_NAMES = Key(
+    check=values.process_name,
+    json={"type": "string", "pattern": "^[a-z][a-z0-9]*(-[a-z0-9]+)*$", "maxLength": 31},
+)
+_TAKEOVER_S = 45  # seconds to miss an answer of the edges or two, to see it, and to ask for their leases
 _MIGRATE_USER_STEM = 24  # characters of the service's name: users' names have 32 at most
 
 
@@ -202,11 +209,21 @@ class Ready(Part):
 
 
 class Worker(Part):
-    """The worker process, `instances` of it on every worker host."""
+    """One kind of worker, `instances` of it on each of its hosts; quiesced, drained and put back by itself."""
 
     command: str = values.command("bin/worker", "as `api.command`", released=True)
+    group: str | None = key(
+        "inventory group below `worker` whose hosts run it, and run no kind that names no group; `worker` for all of"
+        " them",
+        None,
+        pattern=r"[A-Za-z_][A-Za-z0-9_]*",
+        expected="the name of an inventory group",
+        example="mailers",
+        by_default="`worker`, without hosts of other kinds' groups",
+        released=True,
+    )
     instances: int = key(
-        "processes of it on each `worker` host", 1, low=1, high=64, unit="processes on each host", released=True
+        "processes of it on each of its hosts", 1, low=1, high=64, unit="processes on each host", released=True
     )
     quiesce_signal: str | None = values.signal(
         "tells a worker to take no new jobs and finish what it holds (asynq: `SIGTSTP`)",
@@ -232,7 +249,7 @@ class Worker(Part):
     )
     metrics_port: Mapping[str, int] | None = key(
         "a port for each color where Prometheus finds metrics, as `METRICS_PORT` in the environment; instance 2 has"
-        " the next one, and so on",
+        " the next one, and so on; no two kinds share one",
         None,
         form=MetricsPorts,
         read=asdict,
@@ -309,6 +326,73 @@ class Scheduler(Part):
     wait_s: float = values.seconds(
         "seconds that a release waits for such a gap; a rollback never does", 120, 0, 3600, released=False
     )
+
+
+def _calendar(value: Any) -> tuple[str, ...]:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not texts or not all(isinstance(one, str) and one.strip() for one in texts):
+        raise Wrong("no time", "a time as in systemd.time(7), or a list of them", "write on_calendar: daily")
+    for one in texts:
+        if "\n" in one or "%" in one or not one.isprintable():
+            raise Wrong(f"{one!r:.60}", "a time of one line, without %", "write on_calendar: daily")
+    return tuple(one.strip() for one in texts)
+
+
+class Timer(Part):
+    """A command that systemd starts at given times, in exactly one color on one host."""
+
+    command: str = values.command("bin/manage clearsessions", "as `api.command`; it runs and ends", released=True)
+    on_calendar: tuple[str, ...] = key(
+        "when it starts, as in systemd.time(7), a time or a list of them; a release asks `systemd-analyze calendar` on"
+        " its hosts",
+        expected="a time as in systemd.time(7)",
+        example='"Mon..Fri 09:00 Europe/Berlin"',
+        read=_calendar,
+        json={"type": ["string", "array"], "items": {"type": "string"}},
+        released=True,
+    )
+    persistent: bool = key(
+        "with true it is started once for what was due while no timer ran, as at a switch", False, released=True
+    )
+    timeout_s: int = values.seconds(
+        "seconds after which it is ended and counts as failed", 3600, 1, 30 * DAY_S, released=True
+    )
+    random_delay_s: int = values.seconds(
+        "seconds by which each start may be put off, so that not all come at once", 0, released=True
+    )
+    stop_signal: str = values.signal("how it is told to end", "SIGTERM", released=True)
+    drain_s: int = values.seconds(
+        "seconds that one which runs at a switch is waited for, before it is told to end", 10, released=True
+    )
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process of a service: its kind (`api`, `worker`, …), its name where its kind has several, how it runs."""
+
+    kind: str
+    part: Api | Worker | Scheduler | Timer
+    name: str = ""
+
+    @property
+    def label(self) -> str:
+        """What stands in the names of its units: `worker-mails`, or the kind alone."""
+        return f"{self.kind}-{self.name}" if self.name else self.kind
+
+    @property
+    def key(self) -> str:
+        """Where it stands in the service file."""
+        return f"{self.kind}s.{self.name}" if self.name else self.kind
+
+    @property
+    def instances(self) -> int:
+        """How many of it run on each of its hosts."""
+        return getattr(self.part, "instances", 1)
+
+    @property
+    def group(self) -> str | None:
+        """The inventory group that its declaration names."""
+        return getattr(self.part, "group", None)
 
 
 class Migrate(Part):
@@ -588,8 +672,27 @@ class Service(Part):
         item=Key(pattern=r"[a-z0-9][a-z0-9+.-]+", expected="the name of a Debian package", example="libpq5"),
         released=False,
     )
-    worker: Worker | None = key("leave it out when there is none", None)
+    workers: Mapping[str, Worker] = key(
+        "your kinds of worker, each under a name; leave it out when there is none",
+        dict,
+        example="{jobs: {command: bin/worker}}",
+        names=_NAMES,
+    )
     scheduler: Scheduler | None = key("for a process that must run exactly once; leave it out when there is none", None)
+    timers: Mapping[str, Timer] = key(
+        "commands that are started at given times, by name: in the color in service, on one host, the scheduler's",
+        dict,
+        names=_NAMES,
+        item=Key(expected="a mapping", example='{command: "bin/report", on_calendar: daily}'),
+        example='{nightly: {command: "bin/report", on_calendar: daily}}',
+    )
+    takeover_s: int | None = values.seconds(
+        "seconds from the last word of the host that runs scheduler and timers until another `worker` host takes them"
+        " over by itself; at least their `drain_s` and 45. Without it a person says that the host is gone",
+        None,
+        45,
+        released=False,
+    )
     migrate: Migrate | None = key("commands of your migration tool; leave it out when there is none", None)
     environment: Environment = values.variables(
         "variables of every process. Values are secrets: use Ansible Vault, they are never shown",
@@ -656,10 +759,27 @@ class Service(Part):
     )
     watch: Watch = key("what guards the release in service", Watch, released=False)
 
-    def processes(self) -> tuple[str, ...]:
-        """Return the kinds of process that this service has, the API first."""
-        optional = (("worker", self.worker), ("scheduler", self.scheduler))
-        return ("api", *(name for name, value in optional if value is not None))
+    def processes(self) -> tuple[Process, ...]:
+        """Return the processes that this service has, the API first."""
+        return (
+            Process("api", self.api),
+            *(Process("worker", part, name) for name, part in self.workers.items()),
+            *([Process("scheduler", self.scheduler)] if self.scheduler is not None else []),
+            *(Process("timer", part, name) for name, part in self.timers.items()),
+        )
+
+    @classmethod
+    def gone(cls, name: str, value: object) -> str:
+        """Return what stands for `worker`, of which there was one."""
+        if name != "worker":
+            return ""
+        lines = yaml.safe_dump({"workers": {"jobs": value}}, default_flow_style=True, sort_keys=False, width=10_000)
+        return f"write in its place (jobs is a name of your choice): {lines.strip()[1:-1]}"
+
+    @classmethod
+    def written(cls, value: dict[Any, Any]) -> dict[Any, Any]:
+        """Return it without a `worker` that holds nothing."""
+        return {name: one for name, one in value.items() if name != "worker" or one is not None}
 
     def public(self) -> dict[str, Any]:
         """Return the service without any secret: names of variables and headers instead of their values."""
@@ -695,11 +815,16 @@ class Service(Part):
             )
         yield from self._growing()
         yield from self._port_clashes()
-        measured = self.worker is not None and self.worker.metrics_port is not None
+        single: list[Scheduler | Timer] = [*self.timers.values(), *filter(None, [self.scheduler])]
+        least_s = _TAKEOVER_S + max((one.drain_s for one in single), default=0)
+        if self.takeover_s is not None and self.takeover_s < least_s:
+            expected = f"at least {least_s} s: {_TAKEOVER_S} s, and what a process has to stop in (drain_s)"
+            yield At(".takeover_s", f"{self.takeover_s} s", expected, f"write takeover_s: {least_s}, or lower drain_s")
+        measured = any(worker.metrics_port is not None for worker in self.workers.values())
         for name in self.environment:
             if name in (*RESERVED, *([METRICS_PORT] if measured else ())):
                 yield At(f".environment.{name}", *values.set_by_turnout(name, "service.environment"))
-        yield from self._unset_variables({METRICS_PORT} if measured else set())
+        yield from self._unset_variables()
         names = [command.name for command in self.commands]
         for index, name in enumerate(names):
             if name in names[:index]:
@@ -720,10 +845,12 @@ class Service(Part):
     def _port_clashes(self) -> Iterator[At]:
         taken: dict[int, str] = {}
         uses = [(f"api.ports.{color}", port) for color, port in self.api.ports.items()]
-        if self.worker is not None:
-            uses += [
-                (f"worker.metrics_port.{color}", port) for color in COLORS for port in self.worker.metrics_ports(color)
-            ]
+        uses += [
+            (f"workers.{name}.metrics_port.{color}", port)
+            for name, worker in self.workers.items()
+            for color in COLORS
+            for port in worker.metrics_ports(color)
+        ]
         for where, port in uses:
             other = taken.setdefault(port, where)
             if other != where:
@@ -731,19 +858,21 @@ class Service(Part):
                 observed = f"port {port}, which service.{other} has too"
                 yield At(f".{where}", observed, expected, f"change {where} or {other}")
 
-    def _unset_variables(self, measured: set[str]) -> Iterator[At]:
+    def _unset_variables(self) -> Iterator[At]:
         """Tell variables that nobody sets (systemd would put nothing there) and those that look like secrets."""
         common = {*values.GIVEN_VARIABLES, *self.environment, *(name for name in RESERVED if name != "PORT")}
         rows = [("api.command", self.api.command, {*common, "PORT"})]
         for index, one in enumerate(self.commands):
             texts = {"run": one.run, "undo": one.undo}
             rows += [(f"commands[{index}].{name}", text, {*common, "PORT"}) for name, text in texts.items() if text]
-        if self.worker is not None:
-            rows.append(("worker.command", self.worker.command, common | measured))
-            if self.worker.ready is not None and self.worker.ready.command is not None:
-                rows.append(("worker.ready.command", self.worker.ready.command, common | measured))
+        for kind, worker in self.workers.items():
+            known = common | ({METRICS_PORT} if worker.metrics_port is not None else set())
+            rows.append((f"workers.{kind}.command", worker.command, known))
+            if worker.ready is not None and worker.ready.command is not None:
+                rows.append((f"workers.{kind}.ready.command", worker.ready.command, known))
         if self.scheduler is not None:
             rows.append(("scheduler.command", self.scheduler.command, common))
+        rows += [(f"timers.{name}.command", timer.command, common) for name, timer in self.timers.items()]
         if self.migrate is not None:
             known = common | set(self.migrate.environment)
             migrations = (("up", self.migrate.up), ("down", self.migrate.down), ("version", self.migrate.version))

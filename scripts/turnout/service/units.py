@@ -8,51 +8,73 @@ goes back with it too.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from turnout.service.commands import argv, command_line
 from turnout.service.directories import binds
 from turnout.service.environment import METRICS_PORT, process_variables
 from turnout.service.layout import Layout
-from turnout.service.model import Ready, Service
+from turnout.service.model import Process, Ready, Service, Timer, Worker
 
 # Seconds that systemd waits beyond the drain time before it kills a process: the answer that was begun in the
 # last moment of the drain still has to be sent.
 STOP_GRACE_S = 5
 
 
-def unit_names(service: Service, color: str, process: str) -> list[str]:
+def unit_names(service: Service, color: str, process: Process) -> list[str]:
     """Return the units of a process in a color; instance 1 is `@blue`, instance k is `@blue-k`."""
-    count = service.worker.instances if process == "worker" and service.worker is not None else 1
-    first = f"{service.name}-{process}@{color}.service"
-    return [first, *(f"{service.name}-{process}@{color}-{k}.service" for k in range(2, count + 1))]
+    first = f"{service.name}-{process.label}@{color}"
+    return [f"{first}.service", *(f"{first}-{k}.service" for k in range(2, process.instances + 1))]
 
 
-def drop_ins(service: Service, color: str, layout: Layout | None = None) -> dict[str, str]:
+def worker_names(workers: Mapping[str, Any], host: str, groups: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return which kinds of worker run on a host; `workers` as a service file has them, and `groups` the inventory's.
+
+    A kind that names no group runs on the hosts of `worker` that are in no other kind's group.
+    """
+    named = {name: (worker or {}).get("group") for name, worker in workers.items()}
+    apart = {one for group in named.values() if group and group != "worker" for one in groups.get(group, ())}
+    ordinary = host in groups.get("worker", ()) and host not in apart
+    return [name for name, group in named.items() if (host in groups.get(group, ()) if group else ordinary)]
+
+
+def drop_ins(
+    service: Service, color: str, layout: Layout | None = None, processes: Iterable[Process] | None = None
+) -> dict[str, str]:
     """Return the drop-ins of a color: path relative to `/etc/systemd/system`, and text. No secret is in them.
 
-    Without a `layout` the release is files in the color's folder.
+    Without a `layout` the release is files in the color's folder; without `processes` it is all of the service's.
     """
     layout = layout or Layout(f"/opt/{service.name}/{color}")
     return {
         f"{unit}.d/turnout.conf": _drop_in(service, color, process, index, layout)
-        for process in service.processes()
+        for process in (service.processes() if processes is None else processes)
         for index, unit in enumerate(unit_names(service, color, process))
     }
 
 
-def _drop_in(service: Service, color: str, process: str, index: int, layout: Layout) -> str:
-    command, stop_signal, drain_s = _how_it_runs(service, process)
-    handover = {"X-Turnout-Drain": str(drain_s)}
-    if process == "worker" and service.worker is not None:
-        handover["X-Turnout-Quiesce"] = service.worker.quiesce_signal or ""
-        handover["X-Turnout-Resume"] = service.worker.resume_signal or ""
-        handover["X-Turnout-Ready"] = _ready(service.worker.ready, layout)
+def _drop_in(service: Service, color: str, process: Process, index: int, layout: Layout) -> str:
+    part = process.part
+    handover = {"X-Turnout-Drain": str(part.drain_s)}
+    ready = None
+    if isinstance(part, Worker):
+        ready = part.ready
+        handover["X-Turnout-Quiesce"] = part.quiesce_signal or ""
+        handover["X-Turnout-Resume"] = part.resume_signal or ""
+        handover["X-Turnout-Ready"] = _ready(ready, layout)
+    if isinstance(part, Timer):  # the host makes the timer of it where it runs
+        when = {"on_calendar": part.on_calendar, "persistent": part.persistent, "random_delay_s": part.random_delay_s}
+        handover["X-Turnout-Timer"] = json.dumps(when)
     variables = process_variables(service, color, process)
     if METRICS_PORT in variables:
         variables[METRICS_PORT] = str(int(variables[METRICS_PORT]) + index)
     lines = [
         "# Laid by Turnout with the release; the next release replaces it.",
+        # The template of a process with a name may be a copy of its kind's.
+        *(["[Unit]", f"Description={service.name} {process.label} (%i)"] if process.name else []),
         "[Service]",
+        *([f"SyslogIdentifier={service.name}-{process.label}-%i"] if process.name else []),
         *(f"{name}={value}" for name, value in layout.properties.items()),
         *(f"BindPaths={there}:{seen}" for there, seen in binds(service.name, _paths(service), layout.folder)),
         f"WorkingDirectory={layout.folder}",
@@ -61,10 +83,11 @@ def _drop_in(service: Service, color: str, process: str, index: int, layout: Lay
         *(f"Environment={_assignment(key, value)}" for key, value in layout.environment.items()),
         *(f"Environment={key}={value}" for key, value in variables.items()),
         "ExecStart=",
-        f"ExecStart={command_line(command, layout.folder)}",
-        *_notifies(service, process),
-        f"KillSignal={stop_signal}",
-        f"TimeoutStopSec={drain_s + STOP_GRACE_S}",
+        f"ExecStart={command_line(part.command, layout.folder)}",
+        *_notifies(ready),
+        *([f"TimeoutStartSec={part.timeout_s}"] if isinstance(part, Timer) else []),
+        f"KillSignal={part.stop_signal}",
+        f"TimeoutStopSec={part.drain_s + STOP_GRACE_S}",
         # systemd passes over keys that start with X-; `turnout.ops.units` reads them on the host, so that a rollback
         # uses the signals of the release that it returns to and needs no service file for them.
         *(f"{key}={value}" for key, value in handover.items() if value),
@@ -86,9 +109,8 @@ def _ready(ready: Ready | None, layout: Layout) -> str:
     return json.dumps({**how, "timeout_s": ready.timeout_s})
 
 
-def _notifies(service: Service, process: str) -> list[str]:
+def _notifies(ready: Ready | None) -> list[str]:
     """Return what lets systemd wait for a worker's own word."""
-    ready = service.worker.ready if process == "worker" and service.worker is not None else None
     if ready is None or not ready.notify:
         return []
     # A worker behind a wrapper is no less ready.
@@ -98,9 +120,3 @@ def _notifies(service: Service, process: str) -> list[str]:
 def _assignment(key: str, value: str) -> str:
     escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{key}={escaped}"'
-
-
-def _how_it_runs(service: Service, process: str) -> tuple[str, str, int]:
-    part = {"api": service.api, "worker": service.worker, "scheduler": service.scheduler}[process]
-    assert part is not None  # noqa: S101 - `processes` lists only those that are there
-    return part.command, part.stop_signal, part.drain_s

@@ -18,6 +18,8 @@ from turnout.service.environment_file import SYNTAXES
 COLORS = ("blue", "green")
 DAY_S = 86_400
 NAME = r"[a-z]([a-z0-9-]{0,29}[a-z0-9])?"
+KINDS = frozenset({"api", "web", "worker", "scheduler", "timer"})
+"""Kinds of process. No word of a process's name is one: `shop-worker-api@blue` would be two services' unit."""
 ENDPOINT = r"https?://[^@\s?#]+"
 HEADER_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,80}"  # a header's or cookie's name, RFC 9110
 
@@ -35,6 +37,18 @@ GIVEN_VARIABLES = frozenset(
 _SECRET_NAME = re.compile(
     r"PASSWORD|PASSWD|SECRET|TOKEN|CREDENTIAL|PRIVATE|API_?KEY|ACCESS_?KEY|DSN|DATABASE_URL|REDIS_URL"
 )
+
+
+def process_name(name: str) -> str:
+    """Return the name of a process within its kind; raises Wrong where it is none."""
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or len(name) > 31 or KINDS & set(name.split("-")):
+        raise Wrong(
+            shown(name),
+            f"1 to 31 lower-case letters, digits and inner hyphens, a letter first, and no word that is one of "
+            f"{', '.join(sorted(KINDS))}: systemd's units are named after it",
+            "rename it, to e.g. mails",
+        )
+    return name
 
 
 class Environment(Mapping[str, str]):

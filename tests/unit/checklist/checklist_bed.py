@@ -22,7 +22,7 @@ SERVICE: dict[str, Any] = {
     "name": "shop",
     "releases": {"source": "/srv/releases", "allowed_signers": "signers"},
     "api": {"command": "bin/api", "ports": {"blue": 8001, "green": 8002}},
-    "worker": {"command": "bin/worker"},
+    "workers": {"jobs": {"command": "bin/worker"}},
     "migrate": {"up": "bin/migrate up", "version": "bin/migrate version"},
     "environment": {
         "DATABASE_URL": "postgresql://shop_app:s3cret-db@10.0.0.3/shop",

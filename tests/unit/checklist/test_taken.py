@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from turnout.checklist.taken import Watched, taken
+from checklist_bed import SERVICE
+from turnout.checklist.config import Queue
+from turnout.checklist.config import load as load_checklist
+from turnout.checklist.taken import Watched, idle_s_of, kinds_of, taken
+from turnout.faults import FaultsError
+from turnout.service import Service, load
 
 OLD = {"depth": 5, "net_per_s": 1.0}
 
@@ -36,12 +42,44 @@ def test_a_queue_that_fills_and_of_which_nothing_is_taken_waits_and_is_told() ->
     assert watched.add({"jobs": {"depth": 3, "head": "a"}, "mails": {"depth": 1, "head": "a"}}) == ["jobs", "mails"]
     assert watched.add({"jobs": {"depth": 9, "head": "a"}, "mails": {"depth": 2, "head": "b"}}) == ["jobs"]
     assert watched.told == {"mails": "jobs are taken"}
-    fault = watched.fault(["jobs"], 60)
+    fault = watched.fault(["jobs"], 60, ["bulk", "rare"])
     assert "error[worker-idle]" in fault and "60 s from jobs (3 waited, now 9)" in fault and "mails" not in fault
-    assert "service.worker.idle_s" in fault and "expected" in fault
+    assert (
+        "workers (bulk, rare) have" in fault
+        and "service.workers.bulk.idle_s, service.workers.rare.idle_s" in fault
+        and "expected" in fault
+    )
 
 
 def test_what_cannot_be_known_holds_nothing_up() -> None:
     watched = Watched()
     assert watched.add({"away": None, "gone": {"missing": ["x"]}, "dumb": {"depth": 3}}) == []
     assert all(told.startswith("not known") for told in watched.told.values()) and len(watched.told) == 3
+
+
+def service(**workers: dict[str, Any]) -> Service:
+    given = {name: {"command": "bin/worker", **one} for name, one in workers.items()}
+    return load({**SERVICE, "workers": given}, base_dir=Path("/inventory"))
+
+
+def test_how_long_a_queue_may_wait_is_said_by_the_kinds_that_serve_it() -> None:
+    kinds = service(
+        bulk={"quiesce_signal": "SIGTSTP", "idle_s": 90}, mails={"quiesce_signal": "SIGTSTP", "idle_s": 5}, rare={}
+    )
+    mails, both, every = (
+        Queue("m", "asynq", workers=("mails",)),
+        Queue("b", "asynq", workers=("mails", "bulk")),
+        Queue("e", "asynq"),
+    )
+    assert [idle_s_of(queue, kinds, first=False) for queue in (mails, both, every)] == [5, 90, None]
+    assert idle_s_of(every, kinds, first=True) == 90
+    assert idle_s_of(every, service(), first=True) is None
+    assert kinds_of(every, kinds) == ("bulk", "mails", "rare")
+
+
+def test_a_queue_names_kinds_that_there_are() -> None:
+    queues = [{"name": "m", "layout": "asynq", "workers": ["mial"]}]
+    with pytest.raises(FaultsError) as caught:
+        load_checklist({"queues": queues}, service=service(mails={}), base_dir=Path("/inventory"))
+    (fault,) = caught.value.faults
+    assert (fault.path, fault.remedy) == ("checklist.queues[0].workers[0]", "write workers: [mails], or remove the key")

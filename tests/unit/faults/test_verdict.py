@@ -43,8 +43,8 @@ def look(edge: str = "edge1", **changes: Any) -> Look:
 
 
 UNITS = {
-    "app1": {"api@blue", "worker@blue", "scheduler@blue", "api@green"},
-    "app2": {"api@blue", "worker@blue", "api@green"},
+    "app1": {"api@blue", "worker-jobs@blue", "scheduler@blue", "api@green"},
+    "app2": {"api@blue", "worker-jobs@blue", "api@green"},
 }
 LOOKS = {"edge1": look(), "edge2": look("edge2")}
 
@@ -215,9 +215,9 @@ def test_another_release_than_the_old_one_is_told() -> None:
         ("app1", UNITS["app1"] - {"scheduler@blue"}, "no place"),
         ("app2", UNITS["app2"] | {"scheduler@blue"}, "not one in blue"),
         ("app1", UNITS["app1"] - {"scheduler@blue"} | {"scheduler@green"}, "not one in blue"),
-        ("app2", UNITS["app2"] - {"worker@blue"}, "worker@blue does not run on app2"),
+        ("app2", UNITS["app2"] - {"worker-jobs@blue"}, "worker-jobs@blue does not run on app2"),
         ("app2", UNITS["app2"] - {"api@blue"}, "api@blue does not run on app2"),
-        ("app2", UNITS["app2"] | {"worker@green"}, "worker@green still runs on app2"),
+        ("app2", UNITS["app2"] | {"worker-jobs@green"}, "worker-jobs@green still runs on app2"),
     ],
 )
 def test_whatever_runs_or_does_not_run_on_a_host_is_told(host: str, units: set[str], told: str) -> None:

@@ -244,7 +244,7 @@ def test_a_host_whose_list_of_edges_is_damaged_asks_again_and_says_what_mends_it
     assert home.main(["shop", "shop-scheduler@blue.service"], str(tmp_path)) == ASK_AGAIN
     said = capsys.readouterr().err
     assert str(path) in said and "turnout.ops.site --tags service_host" in said and "Traceback" not in said
-    monkeypatch.setattr(watch, "running", lambda _: ["shop-scheduler@blue.service"])
+    monkeypatch.setattr(watch, "running", lambda *_: ["shop-scheduler@blue.service"])
     with pytest.raises(home.ConfigError, match="expected: the edges"):
         watch.look("shop", str(tmp_path))
 
@@ -299,6 +299,21 @@ def test_without_a_record_every_worker_host_has_to_answer() -> None:
     assert choose(["app1", "app2"], {"app1": said(None), "app2": said(None)}).host == "app1"
     decision = choose(["app1", "app2"], {"app1": said(None), "app2": None})
     assert decision.host == "" and "app2 did not answer" in decision.why
+
+
+def test_a_silent_home_is_told_to_be_taken_over_where_that_is_so_and_its_record_stays() -> None:
+    answers = {"app1": None, "app2": said(record("app1")), "edge1": said(record("app1"))}
+    decision = choose(["app1", "app2"], answers, takeover_s=60)
+    assert (decision.host, decision.record) == ("", "app1")
+    assert "another host takes over by itself within 60 s" in decision.why
+    assert "takes over" not in choose(["app1", "app2"], answers).why
+
+
+def test_a_host_that_took_over_is_the_home_until_the_next_run() -> None:
+    answers = {"app1": said(record("app1")), "app2": said({**record("app2"), "term": 1}), "edge1": said(None)}
+    assert choose(["app1", "app2"], answers).host == "app2"
+    answers["edge1"] = said(record("app1", 2))
+    assert choose(["app1", "app2"], answers).host == "app1"
 
 
 def test_the_newest_record_counts_whoever_has_it() -> None:

@@ -460,7 +460,7 @@ def test_on_a_terminal_it_asks_few_questions_and_asks_again_after_a_wrong_answer
     assert service["name"] == "shop"
     assert service["api"]["command"] == "bin/api"
     assert service["releases"]["source"] == "/srv/releases"
-    assert "worker" not in service
+    assert "workers" not in service
     ansible(folder, "ansible-playbook", "turnout.ops.check")
 
 

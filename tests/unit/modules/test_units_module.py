@@ -536,3 +536,114 @@ def test_a_start_waits_for_the_word_of_a_worker_that_notifies_and_a_rollback_doe
     assert time.monotonic() - began < 1.9
     assert "failed" not in systemd.do("steady", processes=["worker"])
     assert time.monotonic() - began >= 1.9
+
+
+def test_a_kind_of_process_is_every_name_of_it_and_no_other_service(systemd: Systemd) -> None:
+    for name in (
+        "worker@blue",
+        "worker-mails@blue",
+        "worker-mails@blue-2",
+        "worker-big-jobs@blue",
+        "worker-mails@green",
+    ):
+        systemd.unit(f"shop-{name}")
+    systemd.unit("shop-worker-api@blue")  # of a service shop-worker
+    systemd.unit("shop-worker-scheduler@blue")
+    started = systemd.do("started", processes=["worker"], at_boot=True)
+    names = ["worker-big-jobs@blue", "worker-mails@blue", "worker-mails@blue-2", "worker@blue"]
+    assert sorted(started["units"]) == sorted(f"shop-{name}.service" for name in names)
+    assert systemd.do("started", processes=["api", "scheduler"])["units"] == {}
+    figures = (systemd.folder / "figures/turnout-units-shop.prom").read_text()
+    assert 'name="shop-worker-mails@blue-2.service",service="shop",process="worker-mails",color="blue"} 1' in figures
+
+
+def test_last_lines_of_a_process_with_a_name_hide_the_values_of_its_own_service(systemd: Systemd) -> None:
+    systemd.journal("key k3y-of-the-shop\n")
+    for service in ("shop", "shop-worker"):
+        place = systemd.folder / f"root/etc/{service}"
+        place.mkdir(parents=True)
+        (place / "blue.env").write_text('SECRET_KEY="k3y-of-the-shop"\n' if service == "shop" else "")
+    systemd.unit("shop-worker-broken@blue")
+    said = systemd.do("started", processes=["worker"])["msg"]
+    assert "[SECRET_KEY]" in said
+    assert "k3y-of-the-shop" not in said
+
+
+# Timers ---------------------------------------------------------------------------------------------------------------
+
+TIMER = """[Service]
+X-Turnout-Drain={drain}
+X-Turnout-Timer={{"on_calendar": ["daily"], "persistent": true, "random_delay_s": 0}}
+"""
+
+
+def test_timers_start_and_stop_with_the_scheduler_in_one_color(systemd: Systemd) -> None:
+    systemd.unit("shop-scheduler@blue")
+    systemd.unit("shop-timer-nightly@blue", TIMER.format(drain=1))
+    answer = systemd.do("started", processes=["scheduler"], at_boot=True)
+    assert answer["units"]["shop-timer-nightly@blue.timer"]["active"] == "active", answer
+    assert systemd.at_boot() == ["shop-scheduler@blue.service", "shop-timer-nightly@blue.timer"]
+    laid = systemd.folder / "system/shop-timer-nightly@blue.timer"
+    assert "OnCalendar=daily" in laid.read_text()
+    figures = (systemd.folder / "figures/turnout-units-shop.prom").read_text()
+    assert 'name="shop-timer-nightly@blue.timer",service="shop",process="timer-nightly"' in figures
+    assert systemd.do("started", processes=["scheduler"], at_boot=True)["changed"] is False
+    assert systemd.do("stopped", processes=["scheduler"])["changed"] is True
+    assert (systemd.at_boot(), laid.exists()) == ([], False)
+    assert systemd.do("stopped", processes=["scheduler"])["changed"] is False
+
+
+def test_a_service_of_timers_alone_needs_no_scheduler(systemd: Systemd) -> None:
+    systemd.unit("shop-timer-nightly@blue", TIMER.format(drain=1))
+    answer = systemd.do("steady", processes=["scheduler"])
+    assert list(answer["units"]) == ["shop-timer-nightly@blue.timer"], answer
+
+
+def test_a_timer_makes_up_for_what_was_due_since_the_other_color_ended(systemd: Systemd) -> None:
+    systemd.unit("shop-timer-nightly@blue", TIMER.format(drain=1))
+    before = time.time()
+    systemd.do("stopped", processes=["scheduler"], color="green")
+    time.sleep(0.3)
+    systemd.do("started", processes=["scheduler"])
+    stamp = systemd.folder / "root/var/lib/systemd/timers/stamp-shop-timer-nightly@blue.timer"
+    assert before <= stamp.stat().st_mtime < time.time() - 0.2
+
+
+def test_a_job_that_runs_at_a_switch_is_let_end_or_told(systemd: Systemd) -> None:
+    systemd.unit("shop-timer-nightly@blue", TIMER.format(drain=1))
+    systemd.do("started", processes=["scheduler"])
+    job = systemd.folder / "units/shop-timer-nightly@blue.service"
+    job.write_text(json.dumps({"ActiveState": "activating", "until": time.time() + 0.5, "then": "inactive"}))
+    answer = systemd.do("stopped", processes=["scheduler"])
+    assert not answer["warnings"], answer
+    systemd.do("started", processes=["scheduler"])
+    job.write_text(json.dumps({"ActiveState": "activating", "until": 0}))
+    answer = systemd.do("stopped", processes=["scheduler"])
+    assert "shop-timer-nightly@blue.service still ran 1 s" in answer["warnings"][0]
+    assert "stop shop-timer-nightly@blue.service" in "\n".join(systemd.told())
+
+
+def test_a_timer_that_cannot_be_read_is_told_with_what_mends_it(systemd: Systemd) -> None:
+    systemd.unit("shop-timer-nightly@blue")
+    answer = systemd.do("started", processes=["scheduler"])
+    assert answer["failed"] and "declares no timer that can be read" in answer["msg"] and "to mend" in answer["msg"]
+
+
+def test_one_kind_that_does_not_start_keeps_no_other_from_it(systemd: Systemd) -> None:
+    for name in ("worker-broken@blue", "worker-mails@blue"):
+        systemd.unit(f"shop-{name}")
+    answer = systemd.do("started", processes=["worker"], at_boot=True)
+    assert answer["failed"] and "shop-worker-broken@blue.service did not start" in answer["msg"]
+    assert "start shop-worker-mails@blue.service" in " ".join(systemd.told())
+
+
+def test_all_kinds_finish_at_the_same_time(systemd: Systemd) -> None:
+    names = [f"shop-worker-{name}@blue" for name in ("slow", "slow-b", "slow-c")]
+    for name in names:
+        systemd.runs(name, 60)
+    assert systemd.do("stopped", processes=["worker"])["changed"] is True
+    told = [line for line in systemd.told() if "stop" in line]
+    log = (systemd.folder / "log").read_text().splitlines()
+    last_order = max(index for index, line in enumerate(log) if line in told)
+    first_reset = min(index for index, line in enumerate(log) if line.startswith("reset-failed"))
+    assert len(told) == 3 and last_order < first_reset

@@ -100,7 +100,11 @@ class Hosts:
             }
             for group, names in groups.items()
         }
-        self.service = {"name": "shop", "api": {"drain_s": 7}, "worker": {"drain_s": 100, "instances": 2}}
+        self.service = {
+            "name": "shop",
+            "api": {"drain_s": 7},
+            "workers": {"mails": {"drain_s": 200}, "jobs": {"instances": 2}},
+        }
         (folder / "hosts.yml").write_text(json.dumps({**hosts, "all": {"vars": {"service": self.service}}}))
         (folder / "run.yml").write_text(PLAY.format(tasks=ROOT / "playbooks/tasks/rollback_processes.yml"))
 
@@ -209,7 +213,7 @@ def test_its_lock_lives_as_long_as_the_service_may_drain(hosts: Hosts) -> None:
     hosts.rollback()
     asked = json.loads((hosts.folder / "edge1/edge.json").read_text())["asked"]
     (beat,) = (one for one in asked if one["command"] == "lock_beat")
-    assert float(beat["ttl_s"]) == 60 + 2 * 7 + 2 * 2 * 100 + 10
+    assert float(beat["ttl_s"]) == 60 + 2 * 7 + 2 * 200 + 10  # all kinds drain at the same time
     assert int(beat["fence"]) == 2, "an edge that is not behind keeps its number"
 
 

@@ -65,11 +65,6 @@ def test_a_source_of_a_door_that_there_is_not_is_refused(filters) -> None:
         filters.doors(DOORS, "app1", GROUPS, HOSTVARS, {"prometeus": ["10.0.0.1"]})
 
 
-def test_every_instance_of_a_worker_has_its_ports(filters) -> None:
-    assert filters.worker_ports({"blue": 9101, "green": 9201}, 2) == [9101, 9102, 9201, 9202]
-    assert filters.worker_ports({}, 3) == []
-
-
 def test_the_table_has_each_door_once(filters) -> None:
     rows = {name: filters.doors(DOORS, name, GROUPS, HOSTVARS, {}) for name in ("edge1", "edge2", "app1")}
     lines = filters.table(rows)

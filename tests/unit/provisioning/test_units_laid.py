@@ -50,7 +50,16 @@ def test_a_process_that_ends_by_itself_comes_back_for_ever(process: str) -> None
 
 def test_a_worker_that_was_told_to_take_no_new_jobs_stays_down_and_nobody_else_does() -> None:
     assert settings(rendered("worker"))["ExecCondition"] == ["+/usr/bin/test ! -e /run/turnout/%n.quiesced"]
+    assert settings(rendered("worker-mails"))["ExecCondition"] == ["+/usr/bin/test ! -e /run/turnout/%n.quiesced"]
     assert "ExecCondition" not in settings(rendered("api"))
+
+
+def test_a_timers_job_runs_once_and_asks_where_its_home_is() -> None:
+    unit = settings(rendered("timer"))
+    assert unit["Type"] == ["oneshot"]
+    assert unit["ExecCondition"] == ["+/usr/local/sbin/turnout-scheduler-home shop %n"]
+    assert not {"Restart", "RestartSec", "WantedBy"} & set(unit)
+    assert unit["CapabilityBoundingSet"] == settings(rendered("api"))["CapabilityBoundingSet"]
 
 
 def test_a_scheduler_asks_where_its_home_is() -> None:
@@ -70,7 +79,7 @@ needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reas
 
 
 @needs_systemd
-@pytest.mark.parametrize("process", ["api", "worker", "scheduler"])
+@pytest.mark.parametrize("process", ["api", "worker", "scheduler", "timer"])
 def test_systemd_finds_nothing_to_say_and_the_unit_little_exposed(process: str, tmp_path: Path) -> None:
     unit = tmp_path / f"shop-{process}@blue.service"
     unit.write_text(rendered(process))

@@ -931,17 +931,38 @@ def test_info_tells_a_unit_that_fails_in_any_way_and_its_last_lines(host, tmp_pa
 
 
 def test_info_tells_of_every_instance_of_a_worker(host, tmp_path):
-    (host.root / "etc/systemd/system").joinpath("shop-worker@blue-2.service.d").mkdir(parents=True)
-    (host.root / "etc/systemd/system").joinpath("shop-worker-x@blue-2.service.d").mkdir(parents=True)
+    for unit in ("shop-worker@blue-2", "shop-worker-mails@blue-2", "shop-two-worker@blue-2", "shop-worker-api@blue-2"):
+        place = host.root / f"etc/systemd/system/{unit}.service.d"
+        place.mkdir(parents=True)
+        (place / "turnout.conf").write_text("[Service]\n")
     (tmp_path / "programs/systemctl").write_text(
         """#!/bin/sh
-printf 'Id=a\\nActiveState=active\\n\\nId=b\\nActiveState=failed\\n'
+printf 'Id=a\\nActiveState=active\\n\\nId=b\\nActiveState=inactive\\n\\nId=c\\nActiveState=failed\\n'
 """
     )
     units = host.do("info", unit_names=["shop-worker@blue.service"])["units"]
     assert {name: state["active"] for name, state in units.items()} == {
-        "shop-worker@blue.service": "active", "shop-worker@blue-2.service": "failed",
+        "shop-worker@blue.service": "active", "shop-worker-mails@blue-2.service": "inactive",
+        "shop-worker@blue-2.service": "failed",
     }  # fmt: skip
+
+
+def test_a_process_with_a_name_gets_the_template_of_its_kind_where_it_has_none(host):
+    old, new = host.lay("1.0.0"), host.lay("1.1.0")
+    units = host.root / "etc/systemd/system"
+    units.mkdir(parents=True, exist_ok=True)
+    (units / "shop-worker@.service").write_text("[Service]\nUser=shop\n")
+    (units / "shop-worker-own@.service").write_text("[Service]\nUser=other\n")
+    (units / "shop-two-worker@.service").write_text("[Service]\nUser=two\n")
+    names = ["shop-worker-mails@green", "shop-worker-mails@green-2", "shop-worker-own@green", "shop-worker@green"]
+    host.activate(old, drop_ins={"shop-worker@green.service.d/turnout.conf": "[Service]\n"})
+    host.do("settled", color="green")
+    host.activate(new, drop_ins={f"{name}.service.d/turnout.conf": "[Service]\n" for name in names})
+    assert (units / "shop-worker-mails@.service").read_text() == "[Service]\nUser=shop\n"
+    assert (units / "shop-worker-own@.service").read_text() == "[Service]\nUser=other\n"
+    host.do("restored", color="green")
+    assert (units / "shop-worker@green.service.d/turnout.conf").exists()
+    assert not (units / "shop-worker-mails@green.service.d").exists()
 
 
 # As a module ----------------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ class Host:
         self.service: dict[str, Any] = {
             "name": "shop", "releases": {"source": "/releases", "allowed_signers": "signers"},
             "api": {"command": "bin/api --port ${PORT}", "ports": {"blue": 8001, "green": 8002}},
-            "worker": {"command": "bin/worker"},
+            "workers": {"jobs": {"command": "bin/worker"}},
         }  # fmt: skip
         for name in ("api", "worker"):
             self.program(f"bin/{name}", "#!/bin/sh\n")
@@ -83,7 +83,7 @@ def host(tmp_path: Path) -> Host:
 
 
 def test_what_systemd_would_start_passes_and_a_hosts_own_settings_stop_no_release(host: Host) -> None:
-    assert host.verify() == {"changed": False, "verified": ["shop-api@green.service", "shop-worker@green.service"]}
+    assert host.verify() == {"changed": False, "verified": ["shop-api@green.service", "shop-worker-jobs@green.service"]}
 
 
 @pytest.mark.parametrize(
@@ -98,15 +98,15 @@ def test_what_systemd_would_start_passes_and_a_hosts_own_settings_stop_no_releas
     ],
 )
 def test_what_systemd_refuses_is_told_in_its_own_line_with_the_key(host: Host, line: str, told: str) -> None:
-    said = host.refused(**{"shop-worker": line})
+    said = host.refused(**{"shop-worker-jobs": line})
     assert told in said
-    assert "/etc/systemd/system/shop-worker@green.service.d/turnout.conf:" in said
+    assert "/etc/systemd/system/shop-worker-jobs@green.service.d/turnout.conf:" in said
     keys = {
         "KillSignal": "stop_signal", "ExecStart": "command", "TimeoutStartSec": "ready.timeout_s",
         "Type": "ready.notify",
     }  # fmt: skip
     key = keys.get(line.partition("=")[0])
-    assert (f"(service.worker.{key})" if key else "(service.worker: NoSuch)") in said
+    assert (f"(service.workers.jobs.{key})" if key else "(service.workers.jobs: NoSuch)") in said
     assert "shop-api" not in said
 
 
@@ -131,8 +131,8 @@ def test_a_program_that_cannot_be_started_is_told(host: Host, command: str, told
 
 @pytest.mark.parametrize("command", ["/bin/sh -c 'exec true'", "sh -c true", "bin/env", "bin/binary"])
 def test_programs_of_the_host_scripts_and_binaries_pass(host: Host, command: str) -> None:
-    (host.units / "shop-worker@.service").write_text(TEMPLATE + f"ExecSearchPath={host.release}/bin\n")
-    host.service["worker"]["command"] = "worker"
+    (host.units / "shop-worker-jobs@.service").write_text(TEMPLATE + f"ExecSearchPath={host.release}/bin\n")
+    host.service["workers"]["jobs"]["command"] = "worker"
     host.program("bin/env", "#! /usr/bin/env python9\n")  # what env finds is the environment's affair
     host.program("bin/binary", "\x7fELF")
     host.service["api"]["command"] = command
@@ -147,10 +147,10 @@ def test_an_images_program_is_looked_for_in_the_image_with_its_own_links(host: H
     (root / "usr/bin").mkdir()
     (root / "usr/bin/python").symlink_to("/usr/local/bin/python3")
     host.service["api"]["command"] = "./serve"
-    host.service["worker"]["command"] = "python -m worker"
+    host.service["workers"]["jobs"]["command"] = "python -m worker"
     assert host.verify(layout)["verified"]
-    host.service["worker"]["command"] = "/bin/bash -c worker"  # the host has one, the image has none
-    assert "there is no program /bin/bash in the image (service.worker.command)" in host.refused(layout)
+    host.service["workers"]["jobs"]["command"] = "/bin/bash -c worker"  # the host has one, the image has none
+    assert "there is no program /bin/bash in the image (service.workers.jobs.command)" in host.refused(layout)
 
 
 def test_a_release_that_was_not_laid_because_of_check_mode_is_not_looked_at(host: Host) -> None:
@@ -180,3 +180,15 @@ def test_files_of_the_release_are_not_covered_by_a_directory_that_stays(host: Ho
     shutil.rmtree(host.release / "media")
     (host.release / "media").touch()
     assert "media of the release has a file of that name" in host.refused(directories=[media])
+
+
+def test_a_time_that_systemd_does_not_know_is_refused_with_its_key(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    (host.units / "shop-timer@.service").write_text(TEMPLATE.replace("Type=exec", "Type=oneshot"))
+    host.program("bin/report", "#!/bin/sh\n")
+    timer = {"command": "bin/report", "on_calendar": ["Mon..Fri 02:30 Europe/Berlin", "daily"]}
+    host.service["timers"] = {"nightly": timer}
+    assert "shop-timer-nightly@green.service" in host.verify()["verified"]
+    timer["on_calendar"] = ["daily", "Mon 25:00"]
+    said = host.refused()
+    assert "'Mon 25:00'" in said and "(service.timers.nightly.on_calendar)" in said

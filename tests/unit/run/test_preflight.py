@@ -17,7 +17,7 @@ from turnout.release.schema import SchemaState, runs_on, state_after
 SERVICE = {
     "name": "sample",
     "api": {"ports": {"blue": 8001, "green": 8002}},
-    "worker": {"metrics_port": {"blue": 9101, "green": 9102}},
+    "workers": {"jobs": {"metrics_port": {"blue": 9101, "green": 9102}}},
 }
 LIMITS = Limits(disk_reserve_bytes=1_000, clock_skew_s=5)
 

@@ -28,14 +28,16 @@ _FULL: dict[str, Any] = {
         "stop_signal": "SIGINT",
         "drain_s": 20,
     },
-    "worker": {
-        "command": "bin/worker --queue default",
-        "instances": 2,
-        "quiesce_signal": "SIGUSR1",
-        "resume_signal": "SIGUSR2",
-        "stop_signal": "SIGTERM",
-        "drain_s": 60,
-        "metrics_port": {"blue": 9101, "green": 9111},
+    "workers": {
+        "jobs": {
+            "command": "bin/worker --queue default",
+            "instances": 2,
+            "quiesce_signal": "SIGUSR1",
+            "resume_signal": "SIGUSR2",
+            "stop_signal": "SIGTERM",
+            "drain_s": 60,
+            "metrics_port": {"blue": 9101, "green": 9111},
+        },
     },
     "scheduler": {"command": "bin/scheduler", "stop_signal": "SIGTERM", "drain_s": 5},
     "migrate": {

@@ -7,6 +7,7 @@ import pytest
 from service_examples import full, small
 from turnout.inventory_check import check
 from turnout.service import load
+from turnout.service.units import worker_names
 
 BASE = Path("/inventory")
 GROUPS = {
@@ -49,6 +50,8 @@ def test_workers_are_needed_only_where_the_service_has_them():
 def test_an_unchecked_service_is_looked_at_too():
     groups = {name: hosts for name, hosts in GROUPS.items() if name != "worker"}
     assert paths(groups, service={"scheduler": {}}) == ["groups.worker"]
+    assert paths(groups, service={"timers": {"nightly": {}}}) == ["groups.worker"]
+    assert paths(groups, service={"timers": {}}) == []
     assert paths(groups, service="no mapping") == []
 
 
@@ -93,3 +96,54 @@ def test_all_faults_come_together():
         "hosts.edge2.ansible_host",
         "hosts.data1.ansible_host",
     ]
+
+
+APART = {**GROUPS, "worker": ["app1", "app2", "data1"], "mailers": ["data1"]}
+
+
+def kinds(groups_of: dict[str, str | None], *, scheduler: bool = True) -> Any:
+    value = full()
+    value["workers"] = {
+        name: {"command": "bin/worker", **({"group": group} if group else {})} for name, group in groups_of.items()
+    }
+    if not scheduler:
+        del value["scheduler"]
+    return load(value, base_dir=BASE)
+
+
+def test_a_kind_of_worker_runs_on_its_own_group_and_others_do_not():
+    workers = kinds({"jobs": None, "mails": "mailers", "all": "worker"}).full()["workers"]
+    assert {host: worker_names(workers, host, APART) for host in ("app1", "data1", "edge1")} == {
+        "app1": ["jobs", "all"], "data1": ["mails", "all"], "edge1": [],
+    }  # fmt: skip
+    assert paths(APART, service=kinds({"jobs": None, "mails": "mailers", "all": "worker"})) == []
+
+
+@pytest.mark.parametrize(
+    ("groups", "workers", "where", "told"),
+    [
+        ({}, {"jobs": None, "mails": "posters"}, "service.workers.mails.group", "worker: {children: {posters: }}"),
+        (
+            {"mailers": ["data1"], "worker": ["app1"]},
+            {"jobs": None, "mails": "mailers"},
+            "groups.mailers",
+            "put it below worker in the inventory: worker: {children: {mailers: }}",
+        ),
+        (
+            {"mailers": ["app1", "app2", "data1"]},
+            {"jobs": None, "mails": "mailers"},
+            "service.workers.jobs",
+            "workers: {jobs: {group: worker}}",
+        ),
+        (
+            {"worker": ["data1", "app1"]},
+            {"jobs": None, "mails": "mailers"},
+            "groups.worker",
+            "list app1 first in group worker",
+        ),
+    ],
+)
+def test_a_group_of_one_kind_that_cannot_be_is_told_with_the_lines_to_write(groups, workers, where, told):
+    (fault,) = check({**APART, **groups}, HOSTS, kinds(workers))
+    assert fault.path == where
+    assert told in fault.remedy

@@ -1,6 +1,8 @@
 """Commands of the service file: what only a shell does is refused, and what systemd reads as it is meant is taken."""
 
 import ctypes
+import functools
+import operator
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,13 @@ from turnout.faults import Fault, FaultsError
 from turnout.service import commands, load
 from turnout.service.commands import CommandError, check_program
 
-COMMANDS = ("api.command", "worker.command", "scheduler.command", "migrate.up", "migrate.version", "migrate.down")
+COMMANDS = ("api.command", "workers.jobs.command", "scheduler.command", "migrate.up", "migrate.version", "migrate.down")
 
 
 def faults(path: str, command: str) -> list[Fault]:
     value: dict[str, Any] = full()
-    part, key = path.split(".")
-    value[part][key] = command
+    *parts, key = path.split(".")
+    functools.reduce(operator.getitem, parts, value)[key] = command
     try:
         load(value, base_dir=Path("/inventory"))
     except FaultsError as error:

@@ -35,7 +35,7 @@ def test_every_process_is_told_what_it_is():
     api = environment(service, "green", "1.1.0", "api")
     assert api["PORT"] == "8002"
     assert (api["TURNOUT_COLOR"], api["TURNOUT_RELEASE"], api["TURNOUT_SERVICE"]) == ("green", "1.1.0", "shop")
-    worker = environment(service, "green", "1.1.0", "worker")
+    worker = environment(service, "green", "1.1.0", "worker-jobs")
     assert worker["METRICS_PORT"] == "9111"
     assert "PORT" not in worker
 

@@ -59,12 +59,11 @@ def test_a_whole_service_is_read():
     assert service.name == "shop"
     assert service.releases.allowed_signers == Path("/inventory/allowed_signers")
     assert service.releases.s3.ca_file == Path("/inventory/ca.pem")
-    assert service.processes() == ("api", "worker", "scheduler")
+    assert [one.label for one in service.processes()] == ["api", "worker-jobs", "scheduler"]
     assert service.steps == (Step(1000, 2), Step(10000, 0.5))
     assert service.judge == Judge("http://10.0.0.41:9090", Path("/inventory/objectives"), 900, 600, 300, 2.5)
     assert service.public()["judge"]["slos"] == "/inventory/objectives"
-    assert service.worker is not None
-    assert service.worker.metrics_ports("green") == (9111, 9112)
+    assert service.workers["jobs"].metrics_ports("green") == (9111, 9112)
 
 
 def test_environment_values_become_texts_as_a_person_expects():
@@ -87,7 +86,7 @@ def test_a_json_body_is_sent_as_json():
 def test_the_smallest_service_gets_the_documented_defaults():
     service = loaded(small())
     assert service.user == "shop"
-    assert service.worker is None
+    assert service.workers == {}
     assert service.scheduler is None
     assert service.migrate is None
     assert service.smoke == (SmokeTest(path="/", headers=Environment({"Host": "localhost"})),)
@@ -190,13 +189,13 @@ def test_the_full_view_reads_back_as_the_same_service():
 def test_all_faults_are_told_at_once():
     value = full()
     value["api"]["ports"]["green"] = "8002"
-    value["worker"]["drain_s"] = -1
+    value["workers"]["jobs"]["drain_s"] = -1
     value["enviroment"] = {"X": SECRET}
     del value["releases"]["source"]
     value["steps"][-1]["share_bp"] = 9000
     assert set(faults_of(value)) == {
         "service.api.ports.green",
-        "service.worker.drain_s",
+        "service.workers.jobs.drain_s",
         "service.enviroment",
         "service.releases.source",
         "service.steps",
@@ -237,7 +236,7 @@ def test_a_section_of_the_wrong_kind_is_one_fault(key, value):
         "api.ports",
         "api.ports.blue",
         "api.ports.green",
-        "worker.command",
+        "workers.jobs.command",
         "scheduler.command",
         "migrate.up",
         "migrate.version",
@@ -267,7 +266,7 @@ def test_a_missing_key_is_told_with_its_path(path):
 )
 def test_an_optional_key_may_be_absent_or_null(path):
     value = full()
-    value["worker"]["metrics_port"] = None
+    value["workers"]["jobs"]["metrics_port"] = None
     for variant in (changed(path, None, value), {k: v for k, v in value.items() if k != path}):
         loaded(variant)
 
@@ -314,12 +313,12 @@ def test_an_optional_key_may_be_absent_or_null(path):
         ("api.health.headers", {"host": "shop.example.com", "Host": "a"}),
         ("api.health.headers", {"X A": "b"}),
         ("api.health.headers", {"X-A": f"{SECRET}\nmore"}),
-        ("worker.ready", {}),
-        ("worker.ready", {"file": "/tmp/ready", "notify": True}),  # noqa: S108 - a process's own
-        ("worker.ready", {"file": "ready"}),
-        ("worker.ready", {"command": "bin/ready ${NOBODY}"}),
-        ("worker.ready", {"notify": "yes"}),
-        ("worker.ready", {"notify": True, "timeout_s": 0}),
+        ("workers.jobs.ready", {}),
+        ("workers.jobs.ready", {"file": "/tmp/ready", "notify": True}),  # noqa: S108 - a process's own
+        ("workers.jobs.ready", {"file": "ready"}),
+        ("workers.jobs.ready", {"command": "bin/ready ${NOBODY}"}),
+        ("workers.jobs.ready", {"notify": "yes"}),
+        ("workers.jobs.ready", {"notify": True, "timeout_s": 0}),
         ("steady_s", 0),
         ("steady_s", "45"),
         ("api.stop_signal", "TERM"),
@@ -328,10 +327,10 @@ def test_an_optional_key_may_be_absent_or_null(path):
         ("api.drain_s", -1),
         ("api.drain_s", 1.5),
         ("api.drain_s", "30"),
-        ("worker.instances", 0),
-        ("worker.quiesce_signal", "SIGTERM"),
-        ("worker.quiesce_signal", "SIGUSR3"),
-        ("worker.resume_signal", "SIGUSR1"),
+        ("workers.jobs.instances", 0),
+        ("workers.jobs.quiesce_signal", "SIGTERM"),
+        ("workers.jobs.quiesce_signal", "SIGUSR3"),
+        ("workers.jobs.resume_signal", "SIGUSR1"),
         ("migrate.timeout_s", 0),
         ("environment.lower", "x"),
         ("environment.1X", "x"),
@@ -410,9 +409,9 @@ def test_growing_steps_that_end_with_all_traffic_are_taken(shares):
     ("path", "value"),
     [
         ("api.ports.green", 8001),
-        ("worker.metrics_port.blue", 8001),
-        ("worker.metrics_port.green", 9102),  # instance 2 of blue has it
-        ("worker.metrics_port.blue", 8000),  # instance 2 gets 8001
+        ("workers.jobs.metrics_port.blue", 8001),
+        ("workers.jobs.metrics_port.green", 9102),  # instance 2 of blue has it
+        ("workers.jobs.metrics_port.blue", 8000),  # instance 2 gets 8001
     ],
 )
 def test_a_port_has_one_user_only(path, value):
@@ -464,7 +463,7 @@ def test_commands_in_systemd_syntax_are_taken(command):
 
 def test_metrics_port_is_free_as_a_name_where_the_worker_declares_none():
     value = changed("environment.METRICS_PORT", "9000")
-    del value["worker"]["metrics_port"]
+    del value["workers"]["jobs"]["metrics_port"]
     assert loaded(value).environment["METRICS_PORT"] == "9000"
 
 

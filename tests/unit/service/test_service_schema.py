@@ -56,7 +56,7 @@ def test_the_repositorys_service_files_are_right_as_they_are_written(path: Path)
     assert found == []
 
 
-@pytest.mark.parametrize("service", [full(), small(), changed("worker", None), changed("api.drain_s", "{{ drain }}")])
+@pytest.mark.parametrize("service", [full(), small(), changed("workers", None), changed("api.drain_s", "{{ drain }}")])
 def test_what_the_loader_takes_is_right(service: dict[str, Any]) -> None:
     assert accepts(service)
 
@@ -132,7 +132,13 @@ def test_a_page_without_a_place_for_the_table_is_refused_and_kept(tmp_path: Path
 def test_every_key_has_a_meaning_and_the_forgotten_ones_are_there() -> None:
     found = {path: means for path, _, means in rows(Service)}
     assert [path for path, means in found.items() if not means] == []
-    assert {"worker.instances", "worker.metrics_port", "migrate.down", "migrate.timeout_s", "warm_s"} <= set(found)
+    assert {
+        "workers.NAME.instances",
+        "workers.NAME.metrics_port",
+        "migrate.down",
+        "migrate.timeout_s",
+        "warm_s",
+    } <= set(found)
 
 
 def test_what_a_rollback_imports_does_not_wait_for_pydantic() -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,8 +69,8 @@ def test_drop_ins_hold_what_belongs_to_the_release_and_no_secret():
     texts = drop_ins(load(full(), base_dir=BASE), "green")
     assert set(texts) == {
         "shop-api@green.service.d/turnout.conf",
-        "shop-worker@green.service.d/turnout.conf",
-        "shop-worker@green-2.service.d/turnout.conf",
+        "shop-worker-jobs@green.service.d/turnout.conf",
+        "shop-worker-jobs@green-2.service.d/turnout.conf",
         "shop-scheduler@green.service.d/turnout.conf",
     }
     api = texts["shop-api@green.service.d/turnout.conf"]
@@ -77,7 +78,7 @@ def test_drop_ins_hold_what_belongs_to_the_release_and_no_secret():
     assert "Environment=PORT=8002\n" in api
     assert "KillSignal=SIGINT\n" in api
     assert "TimeoutStopSec=25\n" in api
-    assert "Environment=METRICS_PORT=9112\n" in texts["shop-worker@green-2.service.d/turnout.conf"]
+    assert "Environment=METRICS_PORT=9112\n" in texts["shop-worker-jobs@green-2.service.d/turnout.conf"]
     assert SECRET not in "".join(texts.values())
 
 
@@ -96,15 +97,28 @@ def test_a_unit_of_an_image_sees_the_image_as_its_root():
 
 def test_every_instance_of_a_worker_has_a_unit():
     service = load(full(), base_dir=BASE)
-    assert unit_names(service, "blue", "worker") == ["shop-worker@blue.service", "shop-worker@blue-2.service"]
-    assert unit_names(service, "blue", "api") == ["shop-api@blue.service"]
+    api, worker, _ = service.processes()
+    assert unit_names(service, "blue", worker) == ["shop-worker-jobs@blue.service", "shop-worker-jobs@blue-2.service"]
+    assert unit_names(service, "blue", api) == ["shop-api@blue.service"]
+    named = replace(worker, name="mails")
+    assert unit_names(service, "blue", named) == ["shop-worker-mails@blue.service", "shop-worker-mails@blue-2.service"]
+
+
+def test_a_process_with_a_name_is_told_by_it():
+    service = load(full(), base_dir=BASE)
+    named = replace(service.processes()[1], name="mails")
+    assert (named.label, named.key, named.instances) == ("worker-mails", "workers.mails", 2)
+    texts = drop_ins(service, "blue", processes=[named])
+    assert list(texts) == [f"shop-worker-mails@blue{k}.service.d/turnout.conf" for k in ("", "-2")]
+    assert "Description=shop worker-mails (%i)\n" in texts["shop-worker-mails@blue.service.d/turnout.conf"]
+    assert "SyslogIdentifier=shop-worker-mails-%i\n" in texts["shop-worker-mails@blue.service.d/turnout.conf"]
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd")
 def test_systemd_itself_accepts_the_drop_ins(tmp_path):
     value = full()
     value["api"]["command"] = "/bin/sh -c 'exec sleep \"$${HOME}\" 1 %%' ${PORT}"
-    value["worker"]["command"] = "/bin/true --queue 'a b'"
+    value["workers"]["jobs"]["command"] = "/bin/true --queue 'a b'"
     value["scheduler"]["command"] = "/bin/true"
     for name, text in drop_ins(load(value, base_dir=BASE), "blue").items():
         unit = tmp_path / name.partition(".d/")[0].replace("@", "-")
@@ -133,9 +147,9 @@ def test_systemd_itself_accepts_the_drop_ins(tmp_path):
 )
 def test_a_drop_in_says_how_a_worker_tells_that_it_is_ready(ready: dict[str, object], lines: list[str]) -> None:
     value = full()
-    value["worker"]["ready"] = ready
+    value["workers"]["jobs"]["ready"] = ready
     value["environment"]["MODE"] = "web"
     text = drop_ins(load(value, base_dir=BASE), "blue")
-    for unit in ("shop-worker@blue.service", "shop-worker@blue-2.service"):
+    for unit in ("shop-worker-jobs@blue.service", "shop-worker-jobs@blue-2.service"):
         assert [one for one in text[f"{unit}.d/turnout.conf"].splitlines() if one in lines] == lines
     assert "Ready" not in text["shop-api@blue.service.d/turnout.conf"]

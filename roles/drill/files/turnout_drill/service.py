@@ -19,7 +19,7 @@ _POLL_S = 0.05
 
 
 class Service:
-    """One API and, where the service has one, one worker."""
+    """One API and one worker of each kind that the service has."""
 
     def __init__(
         self, place: Place, isolation: Isolation, decoys: Decoys, plan: dict[str, Any], hosts: dict[str, str]
@@ -27,6 +27,7 @@ class Service:
         self.place, self.isolation, self.decoys, self.plan = place, isolation, decoys, plan
         self.hosts = hosts
         self.trusted: list[str] = []
+        self.workers = {f"worker-{name}": how for name, how in plan["workers"].items()}
 
     def prepare(self) -> None:
         """Lay environment and names; nothing runs yet."""
@@ -51,8 +52,9 @@ class Service:
             place.hold(Path(root + path))
 
     def start(self, process: str) -> None:
-        """Start `api` or `worker`. Raises BrokenOff."""
+        """Start `api`, or `worker-NAME`. Raises BrokenOff."""
         place, plan, layout = self.place, self.plan, self.plan["layout"]
+        how = plan["api"] if process == "api" else self.workers[process]
         state = f"/var/lib/{plan['name']}"
         shared = [
             f"{place.folder}/state/{Path(one['source']).relative_to(state)}:{one['seen']}"
@@ -64,7 +66,7 @@ class Service:
             "SSL_CERT_FILE": SYSTEM_AUTHORITIES,
             **layout["environment"],
             "HOME": state,
-            **plan[process]["variables"],
+            **how["variables"],
         }
         properties = {
             "User": plan["user"],
@@ -91,7 +93,7 @@ class Service:
             **{name: value for name, value in layout["properties"].items() if name != "BindReadOnlyPaths"},
         }
         try:
-            transient(place.unit(process), plan[process]["argv"], properties, environment)
+            transient(place.unit(process), how["argv"], properties, environment)
         except ProgramError as error:
             raise BrokenOff(f"the restored {process} does not start: {error}", process) from None
 
@@ -137,6 +139,6 @@ class Service:
         return None
 
     def worker_fault(self) -> str | None:
-        """Return what is wrong with the worker, or None."""
-        unit = self.place.unit("worker")
-        return None if unit_active(unit) else f"the restored worker ended: {unit_said(unit)}"
+        """Return what is wrong with the workers, each by its kind, or None."""
+        ended = {name: unit for name in self.workers if not unit_active(unit := self.place.unit(name))}
+        return "; ".join(f"the restored {name} ended: {unit_said(unit)}" for name, unit in ended.items()) or None

@@ -266,14 +266,14 @@ class Story:
         service = Service(self.place, self.isolation, self.decoys, plan["service"], names)
         service.prepare()
         service.start("api")
-        if plan["service"]["worker"] is not None:
-            service.start("worker")
+        for name in service.workers:
+            service.start(name)
         service.wait_for_health()
         began = time.monotonic()
         wrong = [fault for test in plan["service"]["smoke"] if (fault := service.request(test)) is not None]
         measured.check("smoke", "; ".join(wrong) or None, time.monotonic() - began)
         measured.mark("smoke")
-        if plan["service"]["worker"] is not None:
+        if service.workers:
             time.sleep(float(plan["worker_settle_s"]))
             measured.check("worker", service.worker_fault(), float(plan["worker_settle_s"]))
             measured.mark(None)

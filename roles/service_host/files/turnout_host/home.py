@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
+COLORS = ("blue", "green")
 HOMES_DIR = "var/lib/turnout-homes"
+LEASES_DIR = "var/lib/turnout-homes/leases"  # on an edge, where the user that hosts ask as may write
 CONFIG_DIR = "etc/turnout-host"
 SEEN_DIR = "run/turnout"  # gone after a reboot: what a run, or this program, has found since then
 START, STAY, ASK_AGAIN = 0, 1, 255  # exit codes for ExecCondition=: 255 lets systemd try again
@@ -45,25 +47,42 @@ def parse(text: bytes) -> Record | None:
     A record of a newer format counts where it has these three: whoever wrote it knew where the scheduler runs.
     """
     try:
-        record = json.loads(text)
+        return checked(json.loads(text))
     except (ValueError, RecursionError):
         return None
+
+
+def checked(record: object) -> Record | None:
+    """Return what counts of a record - host, fence, run; term, color, by_word where it has them - or None."""
     if not isinstance(record, dict):
         return None
     host, fence, run = record.get("host"), record.get("fence"), record.get("run")
     whole = isinstance(host, str) and host and isinstance(run, str) and run
     if not whole or not isinstance(fence, int) or isinstance(fence, bool) or fence < 0:
         return None
-    return {"host": host, "fence": fence, "run": run}
+    found: Record = {"host": host, "fence": fence, "run": run}
+    if type(record.get("term")) is int and record["term"] > 0:
+        found["term"] = record["term"]
+    if record.get("color") in COLORS:
+        found["color"] = record["color"]
+    if record.get("by_word") is True:
+        found["by_word"] = True
+    return found
+
+
+def rank(record: Record) -> list[Any]:
+    """Return what orders records: the run's fence, the run, and how often it was taken over since."""
+    return [record["fence"], record["run"], record.get("term", 0)]
 
 
 def read(service: str, root: str = "/") -> Record | None:
-    """Return this host's record, None where it has none that can be read."""
-    try:
-        with open(path_of(service, root), "rb") as stream:
-            return parse(stream.read())
-    except OSError:
-        return None
+    """Return this host's record, None where it has none that can be read; on an edge, also one that a taker left."""
+    found = []
+    for path in (path_of(service, root), os.path.join(root, LEASES_DIR, f"{service}.json")):
+        with contextlib.suppress(OSError, ValueError, RecursionError, AttributeError), open(path, "rb") as stream:
+            text = stream.read()
+            found.append(parse(text) or checked(json.loads(text).get("record")))
+    return newest(found)
 
 
 def write(service: str, record: Record, root: str = "/") -> bool:
@@ -79,7 +98,7 @@ def write(service: str, record: Record, root: str = "/") -> bool:
 
 def newest(records: Iterable[Record | None]) -> Record | None:
     """Return the record that counts, None where there is none."""
-    return max((one for one in records if one), key=lambda one: (one["fence"], one["run"]), default=None)
+    return max((one for one in records if one), key=rank, default=None)
 
 
 def verdict(me: str, own: Record | None, edges: Mapping[str, tuple[bool, Record | None]]) -> tuple[int, str]:
@@ -97,18 +116,28 @@ def verdict(me: str, own: Record | None, edges: Mapping[str, tuple[bool, Record 
     return START, "this host is the scheduler's home"
 
 
-def ask(edge: Mapping[str, object], config: Mapping[str, object]) -> tuple[bool, Record | None]:
-    """Ask one edge; return whether it answered, and its record. Its key may run one command there: telling it."""
+def ssh(
+    edge: Mapping[str, object], config: Mapping[str, object], words: str, connect_s: int, limit_s: float
+) -> subprocess.CompletedProcess[bytes]:
+    """Say words to an edge. Its key may run one command there, which hears them. Raises OSError, TimeoutExpired."""
     command = [
         "ssh", "-F", "none", "-i", str(config["key"]), "-p", str(edge["port"]), "-o", "IdentitiesOnly=yes",
         "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", f"UserKnownHostsFile={config['known_hosts']}",
-        "-o", f"ConnectTimeout={ASK_S}", "-o", "LogLevel=ERROR", f"{config['user']}@{edge['address']}",
+        "-o", f"ConnectTimeout={connect_s}", "-o", "LogLevel=ERROR", f"{config['user']}@{edge['address']}",
     ]  # fmt: skip
+    words_of = [words] if words else []
+    return subprocess.run(
+        [*command, *words_of], stdin=subprocess.DEVNULL, capture_output=True, timeout=limit_s, check=False
+    )
+
+
+def ask(edge: Mapping[str, object], config: Mapping[str, object]) -> tuple[bool, Record | None]:
+    """Ask one edge; return whether it answered, and its record."""
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=2 * ASK_S, check=False)
+        done = ssh(edge, config, "", ASK_S, 2 * ASK_S)
     except (OSError, subprocess.TimeoutExpired):
         return False, None
-    # The command there is `cat`: 0 with a record, 1 where there is none; 255 is ssh's own.
+    # The command there ends with 0 and a record, or with 1 where there is none; 255 is ssh's own.
     return done.returncode in (0, 1), parse(done.stdout) if done.returncode == 0 else None
 
 
@@ -164,17 +193,20 @@ def forget_seen(unit: str, root: str = "/") -> None:
 
 
 def main(words: list[str], root: str = "/") -> int:
-    """Tell systemd whether the scheduler of a service may start here: SERVICE UNIT."""
+    """Tell systemd whether the scheduler of a service, or a job of its timers, may start here: SERVICE UNIT."""
+    from turnout_host import agent  # noqa: PLC0415 - which imports this
+
     service, unit = words
-    if os.path.exists(seen_path(unit, root)):
-        return START
     try:
         config = config_of(service, root)
+        if config is not None and agent.takes_over(config):
+            return START if agent.may_start(service, config, unit, root) else STAY
     except ConfigError as error:
-        print(f"{unit}: {error}", file=sys.stderr)
-        return ASK_AGAIN
-    if config is None:
-        return START  # an inventory without edges
+        if not os.path.exists(seen_path(unit, root)):
+            print(f"{unit}: {error}", file=sys.stderr)
+            return ASK_AGAIN
+    if os.path.exists(seen_path(unit, root)) or config is None:  # none: an inventory without edges
+        return START
     answers = ask_all(config)
     code, why = verdict(config["host"], read(service, root), answers)
     print(f"{unit}: {why}", file=sys.stderr)

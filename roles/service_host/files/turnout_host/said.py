@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 
+from turnout_host.wanted import PROCESS
+
 LINES = 6
 LENGTH = 240  # characters of one line
 SHORTEST_SECRET = 4  # characters; replacing shorter values would garble the text and hide nothing
 _VARIABLE = re.compile(r'^([A-Z_][A-Z0-9_]*)="(.*)"$', re.MULTILINE)
+_OWNED = re.compile(rf"(.+)-{PROCESS}")
 _ESCAPED = re.compile(r'\\(["\\`$])')
 
 
@@ -30,9 +33,10 @@ def secrets_of(service: str, color: str, root: str = "/") -> list[tuple[str, str
 
 
 def secrets_of_unit(unit: str, root: str = "/") -> list[tuple[str, str]]:
-    """Return what `secrets_of` does for the color of a unit SERVICE-PROCESS@COLOR.service."""
+    """Return what `secrets_of` does for the color of a unit SERVICE-PROCESS@COLOR.service, with a name or without."""
     stem, _, instance = unit.removesuffix(".service").partition("@")
-    return secrets_of(stem.rpartition("-")[0], instance.partition("-")[0], root)
+    found = _OWNED.fullmatch(stem)
+    return secrets_of(found[1] if found else "", instance.partition("-")[0], root)
 
 
 def redact(text: str, secrets: list[tuple[str, str]]) -> str:

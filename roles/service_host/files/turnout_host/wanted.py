@@ -7,7 +7,9 @@ import re
 
 from turnout_host import atomic
 
-PROCESSES = ("api", "worker", "scheduler")
+# Kind and name of a process: no word of a name is a kind, so that `shop-worker-api@blue` is a service `shop-worker`'s.
+KINDS = "api|web|worker|scheduler|timer"
+PROCESS = rf"(?:{KINDS})(?:-(?!(?:{KINDS})\b)[a-z0-9]+)*"
 WANTED_DIR = "etc/systemd/system/multi-user.target.wants"
 # Where the node exporter finds figures of other programs, if there is one.
 FIGURES_DIR = "var/lib/prometheus/node-exporter"
@@ -19,7 +21,7 @@ def tell(service: str, root: str = "/") -> None:
     if not os.path.isdir(figures):
         return
     wanted = os.path.join(root, WANTED_DIR)
-    unit = re.compile(rf"{re.escape(service)}-({'|'.join(PROCESSES)})@(blue|green)(-\d+)?\.service")
+    unit = re.compile(rf"{re.escape(service)}-({PROCESS})@(blue|green)(-\d+)?\.(?:service|timer)")
     names = [unit.fullmatch(name) for name in sorted(os.listdir(wanted) if os.path.isdir(wanted) else [])]
     lines = [
         "# HELP turnout_unit_at_boot Units of the service that start with the host, and ought to run.",

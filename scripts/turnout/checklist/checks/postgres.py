@@ -9,6 +9,7 @@ from turnout.checklist.checks.hosts import room
 from turnout.checklist.config import Checklist
 from turnout.checklist.model import Facts, Probe, Result, Situation, Verdict, answer_of, seen_at
 from turnout.counts import counted
+from turnout.service.units import worker_names
 
 LOGIN, SERVER = "postgres", "postgres-server"
 _STRONG = ("ShareUpdateExclusiveLock", "ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
@@ -110,8 +111,9 @@ def processes(situation: Situation) -> int:
     """Return how many processes of one color connect to the database: APIs, workers and the scheduler."""
     service = situation.service
     count = len(situation.hosts("api"))
-    if service.worker is not None:
-        count += service.worker.instances * len(situation.hosts("worker"))
+    for host in situation.hosts("worker"):
+        names = worker_names(service.full()["workers"], host, situation.groups)
+        count += sum(service.workers[name].instances for name in names)
     return count + (1 if service.scheduler is not None else 0)
 
 
