@@ -62,7 +62,7 @@ def test_what_it_wrote_passes_every_static_check_at_once(tmp_path: Path, framewo
     folder = made(tmp_path / "ops", "--like", framework, *SHAPES[shape])
     assert "fit together" in ansible(folder, "ansible-playbook", "turnout.ops.check")
     found = service(folder)
-    assert ("worker" in found) is (shape != "API alone")
+    assert ("workers" in found) is (shape != "API alone")
     assert found["migrate"]["tool"]
     assert "=" not in found["api"]["command"].split()[0]
 
@@ -120,14 +120,18 @@ def test_a_secret_key_is_drawn_of_32_bytes_and_stands_nowhere_in_plain(tmp_path:
 def test_what_is_given_goes_before_what_the_framework_has(tmp_path: Path, framework: str) -> None:
     given = ("--api-command", "bin/a", "--health", "/h", "--worker-command", "bin/w", "--scheduler-command", "bin/s")
     found = service(made(tmp_path / "ops", "--like", framework.upper(), *WHOLE, *given))
-    assert [found[one]["command"] for one in ("api", "worker", "scheduler")] == ["bin/a", "bin/w", "bin/s"]
+    assert [one["command"] for one in (found["api"], found["workers"]["jobs"], found["scheduler"])] == [
+        "bin/a",
+        "bin/w",
+        "bin/s",
+    ]
     assert found["api"]["health"]["path"] == found["smoke"][0]["path"] == "/h"
 
 
 def test_a_service_with_a_hyphen_is_a_module_with_an_underscore(tmp_path: Path) -> None:
     folder = made(tmp_path / "ops", "--like", "django", "--service", "shop-eu", *WHOLE[2:])
     assert " shop_eu.wsgi " in service(folder)["api"]["command"]
-    assert " -A shop_eu worker " in service(folder)["worker"]["command"]
+    assert " -A shop_eu worker " in service(folder)["workers"]["jobs"]["command"]
 
 
 @pytest.mark.parametrize(

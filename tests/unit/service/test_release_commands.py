@@ -83,7 +83,7 @@ def test_two_commands_have_two_names() -> None:
 def test_a_directory_of_the_release_is_bound_into_every_process_of_both_colors() -> None:
     declared = service(
         directories=[{"path": "media"}, {"path": "public/uploads"}, {"path": "/var/lib/shop/index"}],
-        worker={"command": "bin/worker"},
+        workers={"jobs": {"command": "bin/worker"}},
     )
     for color in ("blue", "green"):
         texts = drop_ins(declared, color)
@@ -165,7 +165,9 @@ ADDRESSES = {name: {"ansible_host": f"10.0.0.{at}"} for at, name in enumerate(("
 
 def test_on_two_hosts_it_must_be_said_what_keeps_a_directory_the_same() -> None:
     two = {"edge": ["edge1"], "api": ["app1"], "worker": ["app2"]}
-    (fault,) = check(two, ADDRESSES, service(directories=[{"path": "media"}], worker={"command": "bin/worker"}))
+    (fault,) = check(
+        two, ADDRESSES, service(directories=[{"path": "media"}], workers={"jobs": {"command": "bin/worker"}})
+    )
     assert fault.path == "service.directories[0].hosts"
     assert "app1, app2" in fault.observed
     for text in ("shared_file_system", "/var/lib/shop/media", "S3", "each"):
