@@ -142,10 +142,9 @@ def test_whatever_may_be_answered_is_read_or_refused(kind: str, asked: str, data
     try:
         ASKED[asked](forges(data)[kind])
     except TurnoutError as error:
-        # About another commit, a file that is told otherwise than in base64, people without a name, and what Gitea may
-        # leave null.
+        # About another commit, a file that is not base64, people without a name, and what Gitea may leave null.
         assert error.code in ("forge-answer", "forge-commit-unknown")
-        known = ("about commit", "is told as", "KeyError: 'slug'", "KeyError: 'login'", "Error:")
+        known = ("about commit", "KeyError: 'slug'", "KeyError: 'login'", "Error:", "is told as")
         assert kind == "gitea" or [word for word in known if word in error.observed]
 
 
