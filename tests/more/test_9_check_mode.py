@@ -36,8 +36,10 @@ SAID: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "deploy": (
         ("-e", "release=1.1.0"),
         (
-            "1.1.0 goes to", "would lay 1.1.0-", "in service: 1.0.0 in", "PENDING, as the edges have it on record",
-            "5 %, 25 %, 100 % of the traffic, by the clock", "1.0.0 would stay warm for a rollback",
+            "sample 1.1.0 with configuration ", " goes to ", "would lay 1.1.0-",
+            "in service: 1.0.0 with configuration ", "PENDING, as the edges have it on record",
+            "5 %, 25 %, 100 % of the traffic, by the clock",
+            "and promote it; 1.0.0 with configuration ", " would stay warm for a rollback",
         ),
     ),
     "doors": ((), ("Who may come in",)),
