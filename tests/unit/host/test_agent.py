@@ -245,3 +245,21 @@ def test_switched_off_and_on_again_it_goes_on_as_when_it_was_new(bed: Bed) -> No
     bed.now_s += 1000
     agent.Guard("shop", root).look(config)
     assert bed.runs()
+
+
+def test_a_take_over_that_took_two_turns_makes_up_for_nothing(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    bed.turn("app1")
+    bed.forget_lease(500)
+    ask = agent.ask
+
+    def without_the_last(config: Any, requests: Any) -> Any:
+        answers = ask(config, requests)
+        return {} if any(one["do"] == "renew" for one in requests.values()) else answers
+
+    monkeypatch.setattr(agent, "ask", without_the_last)
+    assert bed.turn("app2") < 0
+    monkeypatch.setattr(agent, "ask", ask)
+    config, root = bed.on("app2")
+    assert agent.turn("shop", config, root).has
+    durable = json.loads((bed.root / "app2" / home.HOMES_DIR / "shop.held").read_text())
+    assert (durable["taken"], durable["since"]) == ([3, "r3", 1], None)

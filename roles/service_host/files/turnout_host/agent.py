@@ -150,7 +150,8 @@ def _keep(service: str, host: lease.Host, root: str) -> None:
         taken = durable.get("taken")
         since = durable.get("since")
         if host.has and record is not None and record.get("term"):
-            taken, since = home.rank(record), time.time() - (clock() - host.heard_s)
+            # Begun in one turn and ended in another, nothing is known of when: then nothing is made up for.
+            taken, since = home.rank(record), time.time() - (clock() - host.heard_s) if host.heard_s else None
         text = json.dumps({"format": atomic.FORMAT, "held": host.held, "taken": taken, "since": since})
         atomic.replace(_durable(service, root), text.encode() + b"\n", 0o600)
     path = _volatile(service, root)
