@@ -34,7 +34,7 @@ class ActionModule(ActionBase):
 
     def _look(self, args, scheduler):
         wait_s = float(scheduler.get("wait_s", 120)) if args["state"] == "gap" else 0.0
-        gap_s, began = float(scheduler.get("gap_s", 15)), time.monotonic()
+        gap_s, began, waited = float(scheduler.get("gap_s", 15)), time.monotonic(), False
         while True:
             seen = self._seen(args, scheduler)
             waited_s = time.monotonic() - began
@@ -44,7 +44,7 @@ class ActionModule(ActionBase):
             soon = due.within(self._declared, self._zone, seen["entries"], begin_s, end_s)
             untold = due.untold(seen["entries"], seen["now"])
             if not soon and not untold:
-                told = f"waited {waited_s:.0f} s for a gap of {gap_s:g} s in the schedule" if waited_s > POLL_S else ""
+                told = f"waited {waited_s:.0f} s for a gap of {gap_s:g} s in the schedule" if waited else ""
                 return {
                     "now": seen["now"],
                     "waited_s": waited_s,
@@ -57,6 +57,7 @@ class ActionModule(ActionBase):
                 told += f"{'; '.join(words)}; a scheduler that does not catch up loses these"
                 return {"now": seen["now"], "waited_s": waited_s, "due": soon, "told": told}
             time.sleep(POLL_S)
+            waited = True
 
     def _seen(self, args, scheduler):
         """Return the host's clock, the entries that its library shows, and why they are not known."""

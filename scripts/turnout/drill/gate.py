@@ -78,17 +78,19 @@ def decide(drills: Sequence[Drill], objectives: Objectives, now: datetime) -> Ga
     failed = last(drills, Verdict.FAIL)
     if failed is not None and (proof is None or failed.ended > proof.ended):
         fails.append(f"drill {failed.id} failed since the last proof: {failed.causes[0]}")
+    # The name of a drill may hold anything, also what a format would take for a place of its own.
     said = {
-        "RPO": f"RPO of drill {by_rpo.id if by_rpo else '-'} was %s; allowed are %s (recovery.rpo_s)",
-        "RTO": f"RTO of drill {proof.id if proof else '-'} was %s; allowed are %s (recovery.rto_s)",
-        WORST: "RTO of a failure just before the next backup is projected as %s; allowed are %s (recovery.rto_s)",
-        AGE: f"the last proof, drill {proof.id if proof else '-'}, is %s old; allowed are %s (recovery.max_age_s)",
+        "RPO": (f"RPO of drill {by_rpo.id if by_rpo else '-'} was ", "", "recovery.rpo_s"),
+        "RTO": (f"RTO of drill {proof.id if proof else '-'} was ", "", "recovery.rto_s"),
+        WORST: ("RTO of a failure just before the next backup is projected as ", "", "recovery.rto_s"),
+        AGE: (f"the last proof, drill {proof.id if proof else '-'}, is ", " old", "recovery.max_age_s"),
     }
-    fails += [
-        said[line.name] % (duration(line.seen_s or 0.0), duration(line.target_s))
-        for line in lines
-        if line.outcome is Outcome.FAIL
-    ]
+    for line in lines:
+        if line.outcome is Outcome.FAIL:
+            before, after, key = said[line.name]
+            fails.append(
+                f"{before}{duration(line.seen_s or 0.0)}{after}; allowed are {duration(line.target_s)} ({key})"
+            )
     if not drills:
         unknowns.append("no drill has run yet: nobody knows whether the backups restore")
     elif proof is None or age_s is None:

@@ -62,6 +62,11 @@ def test_anything_else_keeps_it_closed_and_says_why(
     assert any(word in cause for word in words.split("|") for cause in gate.causes), gate.causes
 
 
+def test_a_drill_of_any_name_is_named_as_it_is() -> None:
+    gate = decide([drill(0, id="100%, by hand %s")], TARGETS, after(0, 49))
+    assert "drill 100%, by hand %s, is 2 d" in gate.causes[0]
+
+
 def test_a_drill_that_passed_after_a_failure_opens_again() -> None:
     assert decide([drill(-1, **BROKEN), drill(0)], TARGETS, after(0)).outcome is Outcome.PASS
 

@@ -22,7 +22,7 @@ def test_directories_are_empty_ones_of_the_drill(tmp_path: Path, monkeypatch: py
     plan = {
         "name": "shop", "user": getpass.getuser(), "environment": "", "directories": [seen, index],
         "layout": {"root": "", "folder": "/opt/shop/releases/1", "environment": {}, "properties": {}},
-        "api": {"argv": ["/bin/api"], "variables": {}},
+        "api": {"argv": ["/bin/api"], "variables": {}}, "workers": {},
     }  # fmt: skip
     drilled = service.Service(place, isolation, SimpleNamespace(binds=[]), plan, {})  # type: ignore[arg-type]
     drilled.prepare()

@@ -101,7 +101,8 @@ def test_options_of_units_are_taken_as_templates_give_them(load: Load) -> None:
     units = load("units")
     given = {**UNITS, "processes": "api,worker", "steady_s": "0.5", "_ansible_check_mode": False}
     assert units.options_of(given) == {
-        **UNITS, "processes": ["api", "worker"], "steady_s": 0.5, "start_timeout_s": 30, "at_boot": False, "by_word": False,
+        **UNITS, "processes": ["api", "worker"], "steady_s": 0.5, "start_timeout_s": 30, "at_boot": False,
+        "by_word": False,
     }  # fmt: skip
 
 

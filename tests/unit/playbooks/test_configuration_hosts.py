@@ -86,7 +86,7 @@ class Released(Hosts):
         (modules / "edge.py").write_text(
             EDGE.replace("print(json", f"result |= json.loads({json.dumps(json.dumps(shown))})\nprint(json")
         )
-        public = {"name": "shop", "api": {"ports": {"blue": 8001, "green": 8002}}, "worker": None}
+        public = {"name": "shop", "api": {"ports": {"blue": 8001, "green": 8002}}, "workers": {}, "scheduler": None, "timers": {}}
         play = PLAY.format(
             user=getpass.getuser(),
             manifest=json.dumps(MANIFEST),
