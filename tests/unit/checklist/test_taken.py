@@ -78,7 +78,7 @@ def test_how_long_a_queue_may_wait_is_said_by_the_kinds_that_serve_it() -> None:
 
 
 def test_a_queue_names_kinds_that_there_are() -> None:
-    queues = [{"name": "m", "layout": "asynq", "workers": ["mial"]}]
+    queues = [{"name": "m", "layout": "asynq", "workers": ["mailz"]}]
     with pytest.raises(FaultsError) as caught:
         load_checklist({"queues": queues}, service=service(mails={}), base_dir=Path("/inventory"))
     (fault,) = caught.value.faults

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from test_rollback_hosts import EDGE, ROOT, Hosts
+from turnout import service as services
 
 SECRET = "hunter2-that-nobody-may-see"
 RELEASE_ID = "1.0.0-bbbbbbbbbbbb"
@@ -86,7 +87,7 @@ class Released(Hosts):
         (modules / "edge.py").write_text(
             EDGE.replace("print(json", f"result |= json.loads({json.dumps(json.dumps(shown))})\nprint(json")
         )
-        public = {"name": "shop", "api": {"ports": {"blue": 8001, "green": 8002}}, "workers": {}, "scheduler": None, "timers": {}}
+        public = services.load(SERVICE, base_dir=folder).public()
         play = PLAY.format(
             user=getpass.getuser(),
             manifest=json.dumps(MANIFEST),
