@@ -82,7 +82,8 @@ def test_missing_environment_key(untouched: Turnout) -> None:
     [
         ({"api": {"ports": {"blue": "eight", "green": 8002}}}, ["service.api.ports.blue", "whole number"]),
         ({"api": {"ports": {"blue": 8002, "green": 8002}}}, ["service.api.ports"]),
-        ({"worker": {"command": "bin/worker"}}, ["service.worker", "workers: {jobs: {command: bin/worker}}"]),
+        # A cell of the table, on two lines.
+        ({"worker": {"command": "bin/worker"}}, ["service.worker", "workers: {jobs: {command:", "bin/worker}}"]),
         ({"releases": None}, ["service.releases"]),
         ({"steps": [{"share_bp": 5000}, {"share_bp": 2500}]}, ["service.steps"]),
         ({"name": "Sample Service"}, ["service.name"]),
