@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,14 @@ class SlotError(Exception):
             f"error[{fields['code']}]: {fields['observed']}\n"
             f"  expected: {fields['expected']}\n  to mend:  {fields['remedy']}"
         )
+
+
+def end(module, result: Callable[[], dict]) -> None:
+    """End an Ansible module with a result, or with the `SlotError` that came of it."""
+    try:
+        module.exit_json(**result())
+    except SlotError as error:
+        module.fail_json(msg=error.message(), **error.fields)
 
 
 @dataclass(frozen=True)
@@ -242,39 +251,45 @@ def fence_of(places: Places, params: dict):
     """Return this host's fence as the task's run meets it."""
     if params["fence"] is None and params["state"] in ("ready", "laid"):
         return Unfenced()
-    library = fence_library(places)
-    if library is None:
-        raise SlotError(
-            "host-unprepared",
-            f"there is no turnout_host.fence in {places.root / LIBRARY}",
-            "the program that keeps older runs away",
-            "ansible-playbook turnout.ops.site --tags service_host",
-        )
+    library = needed(places, "fence", "the program that keeps older runs away")
     try:
         return library.Fence(places.service, params["run"], params["fence"], str(places.root))
     except library.FenceError as refused:
         raise SlotError(**refused.fields) from None
 
 
-def fence_library(places: Places):
-    """Return the module turnout_host.fence of this host, None where it was not laid."""
+def host_module(places: Places, name: str):
+    """Return a module of turnout_host on this host, None where it was not laid, or an older Turnout had none."""
     folder = str(places.root / LIBRARY)
     if folder not in sys.path:
         sys.path.insert(0, folder)
     try:
-        return importlib.import_module("turnout_host.fence")
+        return importlib.import_module(f"turnout_host.{name}")
     except ImportError:
         return None
 
 
+def needed(places: Places, name: str, purpose: str):
+    """Return a module of turnout_host, of which `purpose` says what it is for. Raises `SlotError` without it."""
+    found = host_module(places, name)
+    if found is None:
+        raise SlotError(
+            "host-unprepared",
+            f"there is no turnout_host.{name} in {places.root / LIBRARY}",
+            purpose,
+            "ansible-playbook turnout.ops.site --tags service_host",
+        )
+    return found
+
+
+def fence_library(places: Places):
+    """Return the module turnout_host.fence of this host, None where it was not laid."""
+    return host_module(places, "fence")
+
+
 def command_library(places: Places):
     """Return the module turnout_host.commands of this host, None where it was not laid."""
-    if fence_library(places) is None:
-        return None
-    try:
-        return importlib.import_module("turnout_host.commands")
-    except ImportError:  # laid by an older Turnout
-        return None
+    return host_module(places, "commands")
 
 
 def commands_in(places: Places, color: str = "*") -> list[dict]:

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import pwd
 import re
@@ -24,6 +23,7 @@ from ansible_collections.turnout.ops.plugins.module_utils.slot_files import (
     SlotError,
     commands_in,
     fence_library,
+    host_module,
     is_complete,
     is_own_unit,
     last_line,
@@ -167,12 +167,8 @@ def unit_fault(state: dict) -> str | None:
 
 def last_lines(places: Places, unit: str) -> list[str]:
     """Return a unit's last lines without the values of its environment; empty where this host cannot tell them."""
-    if fence_library(places) is None:
-        return []
-    try:
-        return importlib.import_module("turnout_host.said").last_lines(unit, str(places.root))
-    except ImportError:  # laid by an older Turnout
-        return []
+    said = host_module(places, "said")
+    return said.last_lines(unit, str(places.root)) if said else []
 
 
 def unit_states(names: list[str]) -> dict[str, dict]:

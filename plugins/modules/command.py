@@ -77,29 +77,24 @@ code:
   type: str
 """
 
-import importlib
 import json
-import sys
+from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.turnout.ops.plugins.module_utils.slot_files import LIBRARY, SlotError
+from ansible_collections.turnout.ops.plugins.module_utils.slot_files import (
+    Places,
+    SlotError,
+    end,
+    fence_library,
+    needed,
+)
 
 
 def perform(params: dict) -> dict:
     """Do what the state asks for and return the module's result."""
-    if f"/{LIBRARY}" not in sys.path:
-        sys.path.insert(0, f"/{LIBRARY}")
-    try:
-        commands = importlib.import_module("turnout_host.commands")
-        fence = importlib.import_module("turnout_host.fence")
-    except ImportError:
-        raise SlotError(
-            "host-unprepared",
-            f"there is no turnout_host.commands in /{LIBRARY}",
-            "the program that runs commands",
-            "ansible-playbook turnout.ops.site --tags service_host",
-        ) from None
     service, ident = params["service"], params["id"]
+    places = Places(Path("/"), service)
+    commands, fence = needed(places, "commands", "the program that runs commands"), fence_library(places)
     try:
         if params["state"] == "begun":
             return {
@@ -149,10 +144,7 @@ def main() -> None:
             "detach": {"type": "bool", "default": False},
         }
     )
-    try:
-        module.exit_json(**perform(module.params))
-    except SlotError as error:
-        module.fail_json(msg=error.message(), **error.fields)
+    end(module, lambda: perform(module.params))
 
 
 if __name__ == "__main__":

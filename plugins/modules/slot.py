@@ -281,6 +281,7 @@ from ansible_collections.turnout.ops.plugins.module_utils.slot_files import (
     RELEASE_ID,
     Places,
     SlotError,
+    end,
     fence_library,
     fence_of,
     host_lock,
@@ -410,10 +411,7 @@ def main() -> None:
         ],
         supports_check_mode=True,
     )
-    try:
-        module.exit_json(**perform(module.params, check=module.check_mode))
-    except SlotError as error:
-        module.fail_json(msg=error.message(), **error.fields)
+    end(module, lambda: perform(module.params, check=module.check_mode))
 
 
 if __name__ == "__main__":

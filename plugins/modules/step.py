@@ -70,16 +70,17 @@ told: {description: "Failures that fail nothing, for a person.", returned: succe
 code: {description: A short word for the failure., returned: failure, type: str}
 """
 
-import importlib
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.turnout.ops.plugins.module_utils.slot_files import (
-    LIBRARY,
     Places,
     SlotError,
     command_library,
+    end,
     fence_library,
+    host_module,
+    needed,
 )
 
 
@@ -87,17 +88,9 @@ def perform(params: dict, *, check: bool) -> dict:
     """Do what the state asks for and return the module's result."""
     places = Places(Path(params["root"]), params["service"])
     fences, commands = fence_library(places), command_library(places)
-    try:
-        steps = importlib.import_module("turnout_host.steps")
-    except ImportError:
-        if params["state"] == "undone":  # then none ran here
-            return {"changed": False, "undone": [], "told": []}
-        raise SlotError(
-            "host-unprepared",
-            f"there is no turnout_host.steps in {places.root / LIBRARY}",
-            "the program that runs the commands of a release",
-            "ansible-playbook turnout.ops.site --tags service_host",
-        ) from None
+    if params["state"] == "undone" and host_module(places, "steps") is None:  # then none ran here
+        return {"changed": False, "undone": [], "told": []}
+    steps = needed(places, "steps", "the program that runs the commands of a release")
     try:
         fence = fences.Fence(params["service"], params["run"], params["fence"], str(places.root))
         if params["state"] == "undone":
@@ -144,10 +137,7 @@ def main() -> None:
         required_if=[("state", "ran", ["release_id", "name", "words"])],
         supports_check_mode=True,
     )
-    try:
-        module.exit_json(**perform(module.params, check=module.check_mode))
-    except SlotError as error:
-        module.fail_json(msg=error.message(), **error.fields)
+    end(module, lambda: perform(module.params, check=module.check_mode))
 
 
 if __name__ == "__main__":
