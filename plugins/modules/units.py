@@ -418,9 +418,8 @@ def start(unit, fence, home, options):
             lay_timer(unit, options["service"])
             enabled = options["at_boot"] and unit.set_at_boot(True)
         if unit.is_single():
-            home.mark_seen(
-                unit.job().name if unit.is_timer() else unit.name, ROOT
-            )  # the run has seen to it that none runs elsewhere: the unit need not ask
+            # The run has seen to it that none runs elsewhere: the unit need not ask.
+            home.mark_seen(unit.job().name if unit.is_timer() else unit.name, ROOT)
         run("systemctl", "reset-failed", unit.name)
         unit.order(verb)
     # A process that still finishes what it holds, which may take its whole drain time, is waited for first.

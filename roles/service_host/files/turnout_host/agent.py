@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     Ask = Callable[[Mapping[str, Any], Mapping[str, Mapping[str, Any]]], Any]
 
-UNITS_DIR = "etc/systemd/system"
 CONNECT_S, ASK_S = 4, 5.0  # of one request; three of them fit into lease.ROUNDS_S, with the wait before
 BEGIN_S = 5.0  # beyond a whole lease, for which a run waits until this host may start
 
@@ -42,7 +41,7 @@ def takes_over(config: Mapping[str, Any] | None) -> bool:
 
 def units(service: str, color: str = "*", root: str = "/") -> list[str]:
     """Return the units, of a color or both, that start what runs on one host: the scheduler, and timers."""
-    laid = glob.glob(os.path.join(root, UNITS_DIR, f"{service}-*@{color}.service.d", "turnout.conf"))
+    laid = glob.glob(os.path.join(root, timers.UNITS_DIR, f"{service}-*@{color}.service.d", "turnout.conf"))
     name = re.compile(rf"{re.escape(service)}-({wanted.PROCESS})@(blue|green)\.service")
     names = [os.path.basename(os.path.dirname(path)).removesuffix(".d") for path in sorted(laid)]
     kinds = {unit: found[1].partition("-")[0] for unit in names if (found := name.fullmatch(unit))}
@@ -156,10 +155,7 @@ def _keep(service: str, host: lease.Host, root: str) -> None:
         atomic.replace(_durable(service, root), text.encode() + b"\n", 0o600)
     path = _volatile(service, root)
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    text = json.dumps({"ends": host.ends, "has": host.has})
-    with open(f"{path}.new", "w", encoding="ascii") as file:
-        file.write(text)
-    os.replace(f"{path}.new", path)
+    atomic.replace(path, json.dumps({"ends": host.ends, "has": host.has}).encode(), 0o644)
 
 
 # Turns ------------------------------------------------------------------------------------------------------------
@@ -218,7 +214,8 @@ def follow(service: str, host: lease.Host, root: str = "/") -> None:
             _systemctl("disable", *at_boot(names, root))
             end(names, f"the scheduler's home is {known['host']} since run {known['run']}", root=root)
             for unit in names:
-                timers.remove(unit, root) if unit.endswith(".timer") else None
+                if unit.endswith(".timer"):
+                    timers.remove(unit, root)
             _tell(service, root)
         return
     if host.until_s() <= clock():

@@ -27,6 +27,13 @@ def clear_way(path: str) -> None:
             os.rename(path, f"{path}.not-a-file-{time.time_ns()}")
 
 
+def touch(path: str) -> None:
+    """Make an empty file, or set the time of one that is there to now. Raises OSError."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="ascii"):
+        pass
+
+
 def replace(path: str, content: bytes, mode: int) -> None:
     """Replace a file as a whole; it is on disk, with its name, before this returns. Raises OSError."""
     folder, name = os.path.split(path)

@@ -29,7 +29,6 @@ OUTPUT_LIMIT = 8 * 1024 * 1024  # bytes of a command's output that are kept
 TIMED_OUT = 124  # exit code, as timeout(1)'s
 NEVER_RAN = 203  # systemd's exit code for a program that could not be executed
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-COLORS = ("blue", "green")
 ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{4}")
 
 # What a unit says of its process's life, not of what the process sees and may. The API's own runtime folder would be
@@ -294,11 +293,7 @@ def begin(request: Record, root: str = "/", held: contextlib.AbstractContextMana
         properties = unit_isolation(service, color)
         search = _path_of(service, color, properties, root)
         program = program_of(words[0], properties, search, root)
-        try:
-            found = said.secrets_of(service, color, root)
-            secrets = [one for one in found if not one[1].startswith("TURNOUT_")]  # color, release, service
-        except OSError:
-            secrets = []
+        secrets = said.values_of(service, color, root) or []
         record = {
             **{key: request[key] for key in ("id", "color", "release_id", "actor", "timeout_s", "detach", "terminal")},
             "service": service,

@@ -180,10 +180,7 @@ def seen_path(unit: str, root: str = "/") -> str:
 
 def mark_seen(unit: str, root: str = "/") -> None:
     """Note that the unit was found at home: until the next reboot nobody has to ask again."""
-    path = seen_path(unit, root)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "w", encoding="ascii"):
-        pass
+    atomic.touch(seen_path(unit, root))
 
 
 def forget_seen(unit: str, root: str = "/") -> None:

@@ -139,6 +139,8 @@ class Host:
     """One host, between two turns. `record` and `held` survive a reboot, `ends` and `has` do not.
 
     `held` is the rank of the record under which it had the lease last, `ends` when each edge's lease ends by its clock.
+    `renewed_s` is when the edges were asked that leased to it in this turn, so many that it may go on by them, and, for
+    a taker, `heard_s` no earlier than the last word of the home before; both by this host's clock.
     """
 
     me: str
@@ -149,10 +151,8 @@ class Host:
     held: list[Any] | None = None
     ends: dict[str, float] = field(default_factory=dict)
     has: bool = False
-    renewed_s: float = (
-        0.0  # when the edges were asked that leased to it in this turn, so many that it may go on by them
-    )
-    heard_s: float = 0.0  # for a taker: no earlier than the last word of the home before, by this host's clock
+    renewed_s: float = 0.0
+    heard_s: float = 0.0
 
     def at_home(self) -> bool:
         """Tell whether the newest record names this host."""

@@ -32,6 +32,14 @@ def secrets_of(service: str, color: str, root: str = "/") -> list[tuple[str, str
     )
 
 
+def values_of(service: str, color: str, root: str = "/") -> list[tuple[str, str]] | None:
+    """Return what `secrets_of` does, but for what Turnout sets itself; None where the environment cannot be read."""
+    try:
+        return [one for one in secrets_of(service, color, root) if not one[1].startswith("TURNOUT_")]
+    except OSError:
+        return None
+
+
 def secrets_of_unit(unit: str, root: str = "/") -> list[tuple[str, str]]:
     """Return what `secrets_of` does for the color of a unit SERVICE-PROCESS@COLOR.service, with a name or without."""
     stem, _, instance = unit.removesuffix(".service").partition("@")

@@ -175,10 +175,9 @@ def _wait(request: Entry, entry: Entry, record: Entry, fence: Fence, root: str) 
 
 def _last_lines(service: str, color: str, ident: str, root: str) -> list[str]:
     """Return a command's last lines without a value of the environment; none where that cannot be said."""
-    try:
-        found = said.secrets_of(service, color, root)
-    except OSError:
+    secrets = said.values_of(service, color, root)
+    if secrets is None:
         return []
-    text = said.redact(commands.output_of(service, ident, root), [one for one in found if one[1][:8] != "TURNOUT_"])
+    text = said.redact(commands.output_of(service, ident, root), secrets)
     lines = ["".join(c for c in line if c.isprintable())[:LENGTH] for line in text.splitlines()]
     return [line for line in lines if line.strip()][-TAIL:]

@@ -77,10 +77,7 @@ def _ended(service: str, root: str) -> str:
 
 def note_end(service: str, root: str = "/") -> None:
     """Note that from this moment no timer runs: a run stops them on every host before it starts them on one."""
-    path = _ended(service, root)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "w", encoding="ascii"):
-        pass
+    atomic.touch(_ended(service, root))
 
 
 def since(service: str, root: str = "/") -> float:

@@ -11,20 +11,17 @@ systemd kills this program where it stands still itself, and starts it anew.
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
 import subprocess
 import sys
 import threading
 import time
 
-from turnout_host import agent, fence, home, lease, wanted
+from turnout_host import agent, fence, home, lease, notify, wanted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-COLORS = ("blue", "green")
 POLL_S = 0.5
 STOOD_STILL_S = 2.5  # a loop of POLL_S that took longer than this: the host was away
 ASK_EVERY_S = 15.0  # one SSH connection to each edge, while a scheduler runs here
@@ -32,7 +29,7 @@ ASK_EVERY_S = 15.0  # one SSH connection to each edge, while a scheduler runs he
 
 def running(service: str, root: str = "/") -> list[str]:
     """Return the service's scheduler and timer units that run here."""
-    units = [f"{service}-scheduler@{color}.service" for color in COLORS]
+    units = [f"{service}-scheduler@{color}.service" for color in home.COLORS]
     units += [unit for unit in agent.units(service, root=root) if unit not in units]
     return agent.active(units)
 
@@ -78,15 +75,6 @@ def _say(error: Exception) -> None:
     print(f"it could not be seen where the scheduler's home is: {words}", file=sys.stderr)
 
 
-def _beat() -> None:
-    """Tell systemd that this program does not stand still."""
-    place = os.environ.get("NOTIFY_SOCKET")
-    if place:
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-            notify.connect(place.replace("@", "\0", 1))
-            notify.send(b"WATCHDOG=1")
-
-
 def main(service: str, root: str = "/") -> None:
     """Look for ever."""
     asked = seen = time.clock_gettime(time.CLOCK_BOOTTIME) - ASK_EVERY_S
@@ -94,7 +82,8 @@ def main(service: str, root: str = "/") -> None:
     config: dict[str, Any] | None = None
     while True:
         now = time.clock_gettime(time.CLOCK_BOOTTIME)
-        _beat()
+        with contextlib.suppress(OSError):
+            notify.tell("WATCHDOG=1")
         try:
             config = home.config_of(service, root)
         except home.ConfigError as error:  # that of before counts; without one nobody knows how long a lease lasts

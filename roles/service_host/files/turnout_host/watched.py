@@ -23,7 +23,7 @@ import sys
 import termios
 import time
 
-from turnout_host import commands
+from turnout_host import commands, notify
 
 MAGIC = b"\0turnout-run 1\n"
 HEAD = struct.Struct("!cI")
@@ -342,19 +342,12 @@ def main(path: str) -> int:
         listening.bind(place)
         os.chown(place, given["client_uid"], -1)
         listening.listen(1)
-        _ready()
+        notify.tell("READY=1")
         try:
             watch.run(listening)
         finally:
             watch.close()
     return 0
-
-
-def _ready() -> None:
-    """Tell systemd that a client may come."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-        notify.connect(os.environ["NOTIFY_SOCKET"].replace("@", "\0", 1))
-        notify.send(b"READY=1")
 
 
 def attach(ident: str) -> int:

@@ -60,9 +60,8 @@ def reply(service: str, host: str, request: str, root: str = "/") -> dict[str, A
         fcntl.flock(lock, fcntl.LOCK_EX)
         before = _read(path)
         for_s, edges = told_to(service, root)
-        now = lease.Now(
-            time.clock_gettime(time.CLOCK_BOOTTIME), boot_id(), home.read(service, root), for_s, edges
-        )  # fmt: skip
+        clock_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+        now = lease.Now(clock_s, boot_id(), home.read(service, root), for_s, edges)
         state, answer = lease.answer(before, host, asked, now)
         if state != before:
             atomic.replace(path, json.dumps({"format": atomic.FORMAT, **state}).encode() + b"\n", 0o644)
