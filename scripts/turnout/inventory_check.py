@@ -8,7 +8,7 @@ from typing import Any
 from turnout.faults import Fault, nearest
 from turnout.service.directories import source
 from turnout.service.model import Service
-from turnout.service.units import worker_names
+from turnout.service.units import ordinary_hosts
 
 REQUIRED_GROUPS = {"edge": "hosts that run HAProxy", "api": "hosts that run the API"}
 # The groups that Turnout gives a meaning to; a group that is almost called like one is a typing error.
@@ -72,6 +72,7 @@ def _worker_groups(groups: Mapping[str, Sequence[str]], service: object) -> Iter
     if not isinstance(service, Service) or not groups.get("worker"):
         return
     below = "worker: {children: {%s: }}"
+    ordinary = ordinary_hosts(service.full()["workers"], groups)
     for name, worker in service.workers.items():
         hosts, group = groups.get(worker.group or "worker", ()), worker.group
         if group and not hosts:
@@ -89,7 +90,7 @@ def _worker_groups(groups: Mapping[str, Sequence[str]], service: object) -> Iter
                 "hosts that are in group worker as well",
                 f"put it below worker in the inventory: {below % group}",
             )
-        if not group and not any(name in worker_names(service.full()["workers"], host, groups) for host in hosts):
+        if not group and not ordinary:
             yield Fault(
                 f"service.workers.{name}",
                 "no host: every host of group worker is in another kind's group",
@@ -97,9 +98,6 @@ def _worker_groups(groups: Mapping[str, Sequence[str]], service: object) -> Iter
                 f"add a host to group worker, or name a group: workers: {{{name}: {{group: worker}}}}",
             )
     first = groups["worker"][0]
-    named = {worker.group for worker in service.workers.values()} - {None, "worker"}
-    apart = {host for group in named for host in groups.get(str(group), ())}
-    ordinary = [host for host in groups["worker"] if host not in apart]
     if service.scheduler is not None and ordinary and first not in ordinary:
         yield Fault(
             "groups.worker",

@@ -89,7 +89,7 @@ def decide(
     notes += _unfinished(edges, run) + left
     first = next(iter(edges.values()))
     stable = first.get("stable")
-    record = (first.get("releases") or {}).get(stable) or {}
+    record = _record_of(first, stable)
     candidate = other(stable) if stable else "blue"
     changes, newer = _configurations(hosts, stable)
     faults += newer

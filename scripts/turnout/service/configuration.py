@@ -10,7 +10,7 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, get_origin
+from typing import Any
 
 from turnout.keys import Key, Part, Place, plain
 from turnout.service.model import Service
@@ -32,18 +32,6 @@ def identity(services: Iterable[Service], key: bytes) -> str:
     """Return the name of a configuration, the same for the same values, of the services as the hosts have them."""
     wholes = sorted({json.dumps(configuration(one), sort_keys=True) for one in services})
     return hmac.digest(key, json.dumps(wholes).encode(), "sha256").hex()[:_DIGITS]
-
-
-def decisions(place: Place, path: str = "") -> Iterator[tuple[str, bool | None]]:
-    """Yield the path of each key that decides for itself and all below it, and whether it is released."""
-    for name, inner in place.keys.items():
-        here, released = f"{path}{name}", inner.key.released
-        is_many = get_origin(inner.kind) is tuple or inner.key.names
-        below = inner.inside(0) if is_many else inner
-        if released is None and below.keys:
-            yield from decisions(below, f"{here}.")
-        else:
-            yield here, released
 
 
 def _values(place: Place, value: Any, path: str, released: bool | None) -> Iterator[tuple[str, str]]:

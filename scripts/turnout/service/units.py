@@ -28,14 +28,20 @@ def unit_names(service: Service, color: str, process: Process) -> list[str]:
     return [f"{first}.service", *(f"{first}-{k}.service" for k in range(2, process.instances + 1))]
 
 
+def ordinary_hosts(workers: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the hosts of `worker` that are in no kind's own group, in the inventory's order."""
+    named = {(worker or {}).get("group") for worker in workers.values()} - {None, "", "worker"}
+    apart = {host for group in named for host in groups.get(str(group), ())}
+    return [host for host in groups.get("worker", ()) if host not in apart]
+
+
 def worker_names(workers: Mapping[str, Any], host: str, groups: Mapping[str, Sequence[str]]) -> list[str]:
     """Return which kinds of worker run on a host; `workers` as a service file has them, and `groups` the inventory's.
 
-    A kind that names no group runs on the hosts of `worker` that are in no other kind's group.
+    A kind that names no group runs on `ordinary_hosts`.
     """
     named = {name: (worker or {}).get("group") for name, worker in workers.items()}
-    apart = {one for group in named.values() if group and group != "worker" for one in groups.get(group, ())}
-    ordinary = host in groups.get("worker", ()) and host not in apart
+    ordinary = host in ordinary_hosts(workers, groups)
     return [name for name, group in named.items() if (host in groups.get(group, ()) if group else ordinary)]
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import pytest
 from service_examples import full as example
 from service_examples import small
 from turnout import service as services
 from turnout.keys import Key, Part, Place, key
-from turnout.service.configuration import configuration, decisions, identity
+from turnout.service.configuration import configuration, identity
 from turnout.service.model import Service
 
 KEY = b"k" * 32
@@ -55,6 +56,18 @@ def differing(one: Service, two: Service) -> set[str]:
     """Return the names by which two configurations differ."""
     a, b = configuration(one), configuration(two)
     return {name for name in a.keys() | b.keys() if a.get(name) != b.get(name)}
+
+
+def decisions(place: Place, path: str = "") -> Iterator[tuple[str, bool | None]]:
+    """Yield the path of each key that decides for itself and all below it, and whether it is released."""
+    for name, inner in place.keys.items():
+        here, released = f"{path}{name}", inner.key.released
+        is_many = get_origin(inner.kind) is tuple or inner.key.names
+        below = inner.inside(0) if is_many else inner
+        if released is None and below.keys:
+            yield from decisions(below, f"{here}.")
+        else:
+            yield here, released
 
 
 def test_of_every_key_it_is_decided_whether_it_is_released() -> None:

@@ -111,9 +111,9 @@ def processes(situation: Situation) -> int:
     """Return how many processes of one color connect to the database: APIs, workers and the scheduler."""
     service = situation.service
     count = len(situation.hosts("api"))
+    workers = service.full()["workers"]
     for host in situation.hosts("worker"):
-        names = worker_names(service.full()["workers"], host, situation.groups)
-        count += sum(service.workers[name].instances for name in names)
+        count += sum(service.workers[name].instances for name in worker_names(workers, host, situation.groups))
     return count + (1 if service.scheduler is not None else 0)
 
 
