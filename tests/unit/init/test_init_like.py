@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from click.testing import CliRunner, Result
-from turnout.cli import cli
+from init_command import init, made
 from turnout.faults import FaultsError
 from turnout.init.answers import FRAMEWORKS
 from turnout.release import options
@@ -25,16 +24,6 @@ PAGES = ROOT / "docs" / "applications"
 HOSTS = ("--service", "shop", "--edge", "edge1=10.0.0.11", "--api", "app1=10.0.0.21")
 WHOLE = (*HOSTS, "--worker", "app1", "--postgres", "data1=10.0.0.31", "--redis", "data1")
 SHAPES = {"whole": WHOLE, "API alone": HOSTS, "databases of their own": (*HOSTS, "--worker", "app1")}
-
-
-def init(folder: Path, *words: str) -> Result:
-    return CliRunner().invoke(cli, ["init", str(folder), *words])
-
-
-def made(folder: Path, *words: str) -> Path:
-    done = init(folder, *words)
-    assert done.exit_code == 0, done.output + str(done.exception)
-    return folder
 
 
 def text_of(folder: Path, name: str = "service.yml") -> str:

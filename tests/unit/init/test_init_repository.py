@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.turnout.ops.plugins.filter.edge import latency_bounds, route_faults
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
+from init_command import init, made
 from jsonschema import Draft202012Validator
 from turnout.cli import cli
 from turnout.drill import objectives
@@ -59,17 +60,6 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "everything": WHOLE,
 }  # fmt: skip
 NOT_TURNOUTS = {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR"}
-
-
-def init(folder: Path, *words: str) -> Result:
-    """Call the command as the face does, without a terminal."""
-    return CliRunner().invoke(cli, ["init", str(folder), *words])
-
-
-def made(folder: Path, *words: str) -> Path:
-    done = init(folder, *words)
-    assert done.exit_code == 0, done.output + str(done.exception)
-    return folder
 
 
 def inventory(folder: Path) -> Path:
