@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import schemathesis
-from forge_definition import Definition, definition
+from forge_definition import Definition, Drift, definition
 from forge_server import COMMIT, OTHER
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -98,21 +101,82 @@ def answers(forge: str) -> dict[int, st.SearchStrategy[Any]]:
     }
 
 
-class Generated(Client):
-    """A client that is told what hypothesis draws; what it asks for must be published."""
+class Server(HTTPServer):
+    """A forge on loopback that answers what hypothesis draws from the definition; what it is asked must be published.
 
-    def __init__(self, forge: str, prefix: str, data: st.DataObject) -> None:
-        super().__init__(prefix, {})
-        object.__setattr__(self, "forge", forge)
-        object.__setattr__(self, "data", data)
+    It serves one request at a time, in the thread of the test: hypothesis draws in no other.
+    """
 
-    def _send(self, method: str, url: str, body: bytes | None, missing: Any) -> tuple[Any, Any]:
-        published = definition(self.forge)  # type: ignore[attr-defined]
-        published.request(method, url, None if body is None else json.loads(body))
-        if missing is not None and self.data.draw(st.booleans(), "missing"):  # type: ignore[attr-defined]
-            return missing, {}
-        strategy = answers(self.forge)[id(published.operation(method, url.partition("?")[0]))]  # type: ignore[attr-defined]
-        return self.data.draw(strategy, f"{method} {url}"), {}  # type: ignore[attr-defined]
+    timeout = 0.005
+
+    def __init__(self, forge: str) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.published = definition(forge)
+        self.answers = answers(forge)
+        self.data: st.DataObject | None = None
+        self.drifted: list[str] = []
+        self.base = f"http://127.0.0.1:{self.server_address[1]}" + ("/api/v1" if self.published.gitea else "")
+
+    def drawn(self, method: str, url: str, body: bytes) -> tuple[int, Any]:
+        """Return a status and an answer."""
+        try:
+            self.published.request(method, url, json.loads(body) if body else None)
+            operation = self.published.operation(method, url.partition("?")[0])
+        except Drift as fault:
+            self.drifted.append(str(fault))
+            return 500, {"message": str(fault)}
+        assert self.data is not None
+        if method == "GET" and self.data.draw(st.booleans(), "missing"):
+            return 404, {"message": "Not Found"}
+        return 200, self.data.draw(self.answers[id(operation)], f"{method} {url}")
+
+    def serve(self, asked: Callable[[], object], data: st.DataObject) -> None:
+        """Serve until `asked`, which asks this server, has ended. Raises what it raises."""
+        self.data = data
+        with ThreadPoolExecutor(1) as pool:
+            ended = pool.submit(asked)
+            try:
+                while not ended.done():
+                    self.handle_request()
+            except BaseException:
+                self.data = None
+                raise
+        assert self.drifted == []
+        ended.result()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Leave what hypothesis raises to hypothesis."""
+        error = sys.exception()
+        assert error is not None
+        raise error
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One request."""
+
+    server: Server
+
+    def answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        code, said = self.server.drawn(self.command, self.path, body)
+        text = json.dumps(said).encode()
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    do_GET = do_PUT = do_POST = do_PATCH = answer
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[dict[str, Server]]:
+    made = {forge: Server(forge) for forge in ("github", "gitea")}
+    yield made
+    for server in made.values():
+        server.server_close()
 
 
 ASKED: dict[str, Callable[[Forge], object]] = {
@@ -127,24 +191,25 @@ ASKED: dict[str, Callable[[Forge], object]] = {
 }
 
 
-def forges(data: st.DataObject) -> dict[str, Forge]:
-    return {
-        "github": GitHub(Generated("github", "", data), "team/shop"),
-        "gitea": Gitea(Generated("gitea", "/api/v1", data), "team/shop"),
-    }
+FORGES: dict[str, Callable[[Client, str], Forge]] = {"github": GitHub, "gitea": Gitea}
 
 
 @pytest.mark.parametrize("kind", ["github", "gitea"])
 @pytest.mark.parametrize("asked", ASKED)
 @settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_whatever_may_be_answered_is_read_or_refused(kind: str, asked: str, data: st.DataObject) -> None:
+def test_whatever_may_be_answered_is_read_or_refused(
+    kind: str, asked: str, servers: dict[str, Server], data: st.DataObject
+) -> None:
+    server = servers[kind]
+    forge = FORGES[kind](Client(server.base, {}), "team/shop")
     try:
-        ASKED[asked](forges(data)[kind])
+        server.serve(lambda: ASKED[asked](forge), data)
     except TurnoutError as error:
-        # About another commit, a file that is not base64, people without a name, and what Gitea may leave null.
+        # What is not there, about another commit, a file that is not base64, people without a name, and what Gitea
+        # may leave null.
         assert error.code in ("forge-answer", "forge-commit-unknown")
-        known = ("about commit", "KeyError: 'slug'", "KeyError: 'login'", "Error:", "is told as")
+        known = ("HTTP 404: Not Found", "about commit", "KeyError: 'slug'", "KeyError: 'login'", "Error:", "is told as")
         assert kind == "gitea" or [word for word in known if word in error.observed]
 
 
@@ -155,7 +220,7 @@ def test_what_is_no_answer_of_a_forge_is_told_as_that(
     kind: str, asked: str, answer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Client, "_send", lambda *_: (answer, {}))
-    forge: Forge = (GitHub if kind == "github" else Gitea)(Client("https://git.example.com", {}), "team/shop")
+    forge = FORGES[kind](Client("https://git.example.com", {}), "team/shop")
     try:
         ASKED[asked](forge)
     except TurnoutError as error:
