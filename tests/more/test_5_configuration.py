@@ -72,9 +72,16 @@ def test_a_bad_variable_is_taken_back_by_the_judge_and_quarantined_with_its_arti
     assert run.rc == 0, run.tail
     old, before = serves(turnout), laid(turnout)
     address = yaml.safe_load(SERVICE_FILE.read_text())["service"]["environment"]["DATABASE_URL"]
-    bad = turnout.with_service(
+    bad: tuple[str, ...] = turnout.with_service(
         environment={"DATABASE_URL": f"{address}&options=-c%20default_transaction_read_only%3Don"}
     )
+    # The checklist would find it. A team that makes this check no more still has the judge.
+    refused(turnout.deploy("1.0.0", *bad), "it takes no writes", "service.environment.DATABASE_URL")
+    assert (serves(turnout), laid(turnout)) == (old, before)
+    unasked = turnout.work / "no-postgres-check.yml"
+    checklist = yaml.safe_load(SERVICE_FILE.with_name("checklist.yml").read_text())["checklist"]
+    unasked.write_text(yaml.safe_dump({"checklist": {**checklist, "skip": ["postgres"]}}))
+    bad = (*bad, "-e", f"@{unasked}")
     turnout.until_scraped()
     with turnout.load(rate=RATE, mix=SHORT_ANSWERS):
         run = turnout.judged("1.0.0", (), *bad)
