@@ -161,6 +161,32 @@ def test_a_home_that_hears_no_edge_stops_in_time_and_kills_what_is_left(bed: Bed
     assert "kill --kill-whom=all --signal=KILL" in bed.told() and not bed.runs()
 
 
+def test_what_was_stopped_in_time_is_not_started_again_before_the_edges_lease_anew(bed: Bed) -> None:
+    (bed.root / f"app1/etc/systemd/system/multi-user.target.wants/{UNIT}").symlink_to("x")
+    bed.turn("app1")
+    config, root = bed.on("app1")
+    guard = agent.Guard("shop", root)
+    for edge in EDGES:
+        (bed.root / edge / "down").touch()
+    for _ in range(2):  # the second look finds nothing that runs
+        bed.now_s += 12
+        guard.look(config)
+        guard.look(config)
+    assert not bed.runs()
+    assert bed.turn("app1") > 0  # some seconds of the lease are left
+    assert not bed.runs()
+    assert home.main(["shop", UNIT], root) == home.STAY
+    (bed.root / "runs" / UNIT).touch()  # whoever started it
+    bed.now_s += 20
+    guard.look(config)
+    assert "kill --kill-whom=all --signal=KILL" in bed.told() and not bed.runs()
+    for edge in EDGES:
+        (bed.root / edge / "down").unlink()
+    bed.turn("app1")
+    assert bed.runs()
+    assert home.main(["shop", UNIT], root) == home.START
+
+
 def test_where_it_was_switched_on_just_now_what_runs_goes_on_until_an_edge_leases(bed: Bed) -> None:
     (bed.root / "runs" / UNIT).touch()
     config, root = bed.on("app1")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Ask = Callable[[Mapping[str, Any], Mapping[str, Mapping[str, Any]]], Any]
 
 CONNECT_S, ASK_S = 4, 5.0  # of one request; three of them fit into lease.ROUNDS_S, with the wait before
+SEEN_S = 5.0  # between two looks at whether something runs where nothing may
 BEGIN_S = 5.0  # beyond a whole lease, for which a run waits until this host may start
 
 
@@ -137,6 +138,11 @@ def until_s(service: str, config: Mapping[str, Any], root: str = "/") -> float:
     return load(service, config, root).until_s()
 
 
+def may_begin(until: float, config: Mapping[str, Any]) -> bool:
+    """Tell whether something may begin by a lease that ends then: not in its last part, in which `Guard` stops all."""
+    return until - clock() > float(config.get("stop_s") or 0)
+
+
 def _keep(service: str, host: lease.Host, root: str) -> None:
     record = host.record
     if record is not None and record != home.read(service, root):
@@ -218,11 +224,12 @@ def follow(service: str, host: lease.Host, root: str = "/") -> None:
                     timers.remove(unit, root)
             _tell(service, root)
         return
-    if host.until_s() <= clock():
+    config = home.config_of(service, root)
+    if config is None or not may_begin(host.until_s(), config):
         return
     with fence.Lock(service, root):
         known = home.read(service, root)
-        if known is None or known["host"] != host.me or until_s(service, _config(service, root), root) <= clock():
+        if known is None or known["host"] != host.me or not may_begin(until_s(service, config, root), config):
             return
         durable = _load(_durable(service, root))
         mine = units(service, str(known.get("color")), root)
@@ -244,10 +251,6 @@ def follow(service: str, host: lease.Host, root: str = "/") -> None:
             _tell(service, root)
 
 
-def _config(service: str, root: str) -> dict[str, Any]:
-    return home.config_of(service, root) or {}
-
-
 def _tell(service: str, root: str) -> None:
     try:
         wanted.tell(service, root)
@@ -260,7 +263,7 @@ def may_start(service: str, config: Mapping[str, Any], unit: str, root: str = "/
     another host makes up for it; on the home it waits until they lease to it, as after a reboot.
     """
     if not timers.is_timers(unit):
-        return until_s(service, config, root) > clock()
+        return may_begin(until_s(service, config, root), config)
     asked_s = clock()
     while True:
         host = turn(service, config, root)
@@ -276,7 +279,7 @@ class Guard:
 
     def __init__(self, service: str, root: str = "/") -> None:
         self._service, self._root = service, root
-        self._over = False  # nothing runs, and nothing may
+        self._over_s = -SEEN_S  # when nothing was seen to run, and nothing may
 
     def look(self, config: Mapping[str, Any]) -> None:
         """Look once. Asks no edge."""
@@ -284,10 +287,11 @@ class Guard:
             return  # it was switched on just now: what runs here goes on, and nobody takes it over
         left_s = until_s(self._service, config, self._root) - clock()
         if left_s > float(config.get("stop_s") or 0):
-            self._over = False
-        elif not self._over:
+            self._over_s = -SEEN_S
+        elif clock() - self._over_s >= SEEN_S:
             names = units(self._service, root=self._root)
-            self._over = not end(names, "no lease of the edges", kill=left_s <= 0, root=self._root)
+            if not end(names, "no lease of the edges", kill=left_s <= 0, root=self._root):
+                self._over_s = clock()
 
 
 def begin(service: str, root: str = "/") -> str:
@@ -298,7 +302,7 @@ def begin(service: str, root: str = "/") -> str:
     deadline_s = clock() + float(config["takeover_s"]) - lease.ROUNDS_S + BEGIN_S
     while True:
         host = turn(service, config, root)
-        if host.until_s() - clock() > float(config["stop_s"]):
+        if may_begin(host.until_s(), config):
             return ""
         if clock() > deadline_s or not host.at_home():
             whose = "" if host.at_home() or not host.record else f"; its home is {host.record['host']}"
