@@ -70,6 +70,8 @@ ENTRIES = {
         ("schedule_with=cron", "/etc/cron.d instead of systemd timers"),)),
     "site": Entry("site", "Install and configure what a release stands on; --tags for one part of it."),
     "status": Entry("status", "Show how the service stands.", (("format=json", "one JSON object"),)),
+    "trace": Entry("trace", "Find one request in the journals of edges, API and workers.", (
+        ("hours=72", "how far back, by default 24"), ("format=json", "one JSON object")), "id"),
     "unlock": Entry("unlock", "Release a lock that outlived its run.", (
         ("'break_glass=\"a reason\"'", "one whose run still beats"),)),
     "watch": Entry("watch", "Lay the guard of the release in service between deploys, or remove it."),
@@ -94,14 +96,14 @@ def options_for(name: str, words: Sequence[str]) -> list[str]:
     if any(sign.isspace() or sign in "'\"{}=" for sign in version):
         raise TurnoutError(
             "command-release",
-            observed=f"turnout {name}: the release {version!r}",
-            expected="a version, such as 1.4.2",
-            remedy=f"turnout {name} VERSION [OPTIONS OF ansible-playbook]",
+            observed=f"turnout {name}: the {entry.word} {version!r}",
+            expected="a version, such as 1.4.2" if entry.word == "release" else "one word, without quotes and signs",
+            remedy=f"turnout {name} {entry.word.upper()} [OPTIONS OF ansible-playbook]",
         )
     if any(_sets(given, entry.word) for given in values(options, "-e", "--extra-vars")):
         raise TurnoutError(
             "command-release",
-            observed=f"turnout {name}: the release is given twice, as {version!r} and by -e {entry.word}=",
+            observed=f"turnout {name}: the {entry.word} is given twice, as {version!r} and by -e {entry.word}=",
             expected=f"one {entry.word}",
             remedy=f"take -e {entry.word}= away",
         )

@@ -106,7 +106,7 @@ def test_variables_that_help_names_are_variables_of_the_playbook() -> None:
 def test_the_page_of_commands_lists_every_one() -> None:
     page = (ROOT / "docs" / "commands.md").read_text()
     for name, entry in ENTRIES.items():
-        assert f"| `turnout {name}{' RELEASE' if entry.word else ''}` | `{entry.full_name}`: " in page, name
+        assert f"| `turnout {name}{entry.word and ' ' + entry.word.upper()}` | `{entry.full_name}`: " in page, name
 
 
 def test_version_names_the_package_the_collection_and_ansible() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import re
 import socket
 import struct
 from collections.abc import Iterator
@@ -192,6 +193,9 @@ def test_the_snippet_for_a_haproxy_of_ones_own_has_the_same_lines(tmp_path: Path
     snippet, whole = edge.render(variables, "snippet.cfg.j2"), edge.render(variables)
     edge.stop()
     lines = [line for line in whole.splitlines() if "turnout_" in line or "del-header" in line]
+    (logged,) = (line for line in lines if "log-format" in line)
+    lines.remove(logged)  # a log of one's own has its own form, with the ids in it
+    assert re.findall(r"\{%\[var\(txn.turnout_request\)\]\S+", logged)[0] in snippet
     assert len(lines) > 20
     assert not set(lines) - set(snippet.splitlines())
 

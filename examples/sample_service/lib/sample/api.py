@@ -72,6 +72,12 @@ def refusal(status: int, text: str) -> web.Response:
     return web.json_response({"error": text}, status=status)
 
 
+def ids_of(request: web.Request) -> dict[str, str]:
+    """The request's id and that of its trace, as the edge gave them."""
+    trace = request.headers.get("traceparent", "").split("-")
+    return {"request": request.headers.get("X-Request-ID", ""), "trace": trace[1] if len(trace) > 1 else ""}
+
+
 class Api:
     """The handlers and what they share."""
 
@@ -138,7 +144,10 @@ class Api:
             raise
         finally:
             self.in_flight -= 1
-            self.metrics.answered(path, request.method, code, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self.metrics.answered(path, request.method, code, seconds)
+            if request.method != "GET":
+                log("request", **ids_of(request), method=request.method, path=path, code=code, s=round(seconds, 4))
         return response
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -266,10 +275,18 @@ class Api:
             f"WITH task AS (INSERT INTO tasks ({', '.join(columns)})"  # noqa: S608 - fixed names
             f" VALUES ({', '.join(f'%({name})s' for name in columns)}) RETURNING task_id)"
             " INSERT INTO jobs_enqueued (kind, payload, batch, by_release, by_color)"
-            " SELECT 'task_created', jsonb_build_object('task', task_id, 'ms', %(ms)s::int),"
+            " SELECT 'task_created', jsonb_build_object('task', task_id, 'ms', %(ms)s::int,"
+            " 'request', %(request)s::text),"
             " %(batch)s, %(release)s, %(color)s FROM task"
             " RETURNING job_id, kind, payload, extract(epoch FROM enqueued_at)::float8",
-            {**columns, "ms": job_ms, "batch": batch, "release": self.who.release, "color": self.who.color},
+            {
+                **columns,
+                "ms": job_ms,
+                "batch": batch,
+                "release": self.who.release,
+                "color": self.who.color,
+                "request": ids_of(request)["request"],
+            },
         )
         assert row is not None  # noqa: S101 - an INSERT of one row returns one
         job = jobs.Job(*row)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 # What a caller may see when PostgreSQL is away, restarting or overloaded. OperationalError
@@ -36,7 +37,8 @@ class Database:
                 "autocommit": True,
                 "application_name": application,
                 "connect_timeout": CONNECT_TIMEOUT_S,
-                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS}",
+                # Beside those of the address, not in their place.
+                "options": f"{conninfo_to_dict(dsn).get('options', '')} -c statement_timeout={STATEMENT_TIMEOUT_MS}",
             },
         )
 

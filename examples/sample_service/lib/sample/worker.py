@@ -202,6 +202,8 @@ class Worker:
             raise
         self.metrics.jobs.labels(result).inc()
         self.metrics.seconds.observe(time.monotonic() - started)
+        if request := job.payload.get("request"):
+            log("job", job=job.job_id, request=request, result=result, attempt=attempt)
         if result == "failed" and attempt < ATTEMPTS:
             await self._insist(lambda: self.ledger.close_run(run_id, result))
             await self._insist(lambda: self.holder.put_off(entry, RETRY_AFTER_S * attempt))
