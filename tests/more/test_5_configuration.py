@@ -65,7 +65,7 @@ def test_a_changed_variable_is_released_and_rolled_back_with_its_artifact(turnou
     assert [variable(turnout, host, "DAILY_DIGEST_HOUR") for host in APPS] == ["3"] * len(APPS)
 
 
-def test_a_bad_variable_is_taken_back_by_the_judge_and_quarantined_with_its_artifact_alone(turnout: Turnout) -> None:
+def test_a_bad_variable_is_taken_back_by_itself_and_quarantined_with_its_artifact_alone(turnout: Turnout) -> None:
     """A database that refuses to write answers health checks and lists; only users who write meet it."""
     turnout.ensure("1.0.0")
     run = turnout.deploy("1.0.0")
@@ -75,7 +75,7 @@ def test_a_bad_variable_is_taken_back_by_the_judge_and_quarantined_with_its_arti
     bad: tuple[str, ...] = turnout.with_service(
         environment={"DATABASE_URL": f"{address}&options=-c%20default_transaction_read_only%3Don"}
     )
-    # The checklist would find it. A team that makes this check no more still has the judge.
+    # The checklist would find it. A team that makes this check no more still has guard and judge.
     refused(turnout.deploy("1.0.0", *bad), "it takes no writes", "service.environment.DATABASE_URL")
     assert (serves(turnout), laid(turnout)) == (old, before)
     unasked = turnout.work / "no-postgres-check.yml"
@@ -93,7 +93,10 @@ def test_a_bad_variable_is_taken_back_by_the_judge_and_quarantined_with_its_arti
     held = turnout.edge(EDGES[0])["quarantine"]
     (entry,) = (one for key, one in held.items() if key.startswith(f"{old['sha256']} "))
     assert (entry["release"], entry["configuration"] != old["configuration"]) == ("1.0.0", True)
-    refused(turnout.deploy("1.0.0", *bad), f"1.0.0 with configuration {entry['configuration']}", "again=")
+    # A cell of a table, on several lines.
+    refused(
+        turnout.deploy("1.0.0", *bad), "1.0.0 with configuration", entry["configuration"], "rolled back by", "again="
+    )
     assert "in service already" in turnout.deploy("1.0.0").out
     run = turnout.deploy("1.0.0", *turnout.with_service(environment={"DAILY_DIGEST_HOUR": "5"}))
     assert run.rc == 0, run.tail
