@@ -35,6 +35,7 @@ OTHER = "other"
 MOST_ROUTES = 30
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _SEGMENT = re.compile(r"\{[A-Za-z0-9_.-]+\}|" + SEGMENT)
+LONG_S = 300  # of `long.within_s`, as the service file's declaration has it
 DURATION = "turnout_edge_request_duration_seconds_bucket"
 COUNTS = (DURATION, "turnout_edge_request_duration_seconds_count", "turnout_edge_requests_total")
 
@@ -135,6 +136,41 @@ def haproxy_word(value):
     return "'" + str(value).replace("%", "%%").replace("'", "'\\''") + "'"
 
 
+def web_processes(service):
+    """Return the web processes of a service, as written, the one first whose route is looked at first. HOLDS SECRETS.
+
+    Of each its `name`, `backends` by color, `ports`, `health`, the `host` and `headers` of health checks, `fits`,
+    HAProxy's words for the requests that are its, and `long_s`, the seconds that its connections may be silent.
+    """
+    processes = [_web_process(service["name"], name, web) for name, web in (service.get("web") or {}).items()]
+    return sorted(processes, key=lambda one: (not one["route"].get("host"), -len(one["route"].get("path") or "")))
+
+
+def _web_process(service, name, web):
+    health, route = web.get("health") or {}, web.get("route") or {}
+    headers = dict(health.get("headers") or {})
+    named = [header for header in headers if str(header).lower() == "host"]
+    hosts = [health.get("host"), *(headers.pop(header) for header in named), "localhost"]
+    fits = [f"{{ req.hdr(host),host_only -m str -i {route['host']} }}"] if route.get("host") else []
+    fits += [f"{{ path,concat(/) -m beg {route['path']}/ }}"] if route.get("path") else []
+    return {
+        "name": name,
+        "backends": {color: f"{service}-web-{name}-{color}" for color in ("blue", "green")},
+        "ports": web["ports"],
+        "health": health,
+        "host": next(filter(None, hosts)),
+        "headers": headers,
+        "route": route,
+        "fits": " ".join(fits),
+        "long_s": int(web["long"].get("within_s") or LONG_S) if web.get("long") else 0,
+    }
+
+
+def web_backends(service):
+    """Return the backends of a service's web processes: name to color to HAProxy's name."""
+    return {one["name"]: one["backends"] for one in web_processes(service)}
+
+
 def acme_thumbprint(pem):
     """Return the thumbprint (RFC 7638) of an account's key, which every answer to its challenges ends with.
 
@@ -169,6 +205,8 @@ class FilterModule:
             "proxy_faults": proxy_faults,
             "acme_thumbprint": acme_thumbprint,
             "haproxy_word": haproxy_word,
+            "web_processes": web_processes,
+            "web_backends": web_backends,
             "route_regex": route_regex,
             "route_faults": route_faults,
             "latency_bounds": latency_bounds,

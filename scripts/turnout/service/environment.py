@@ -25,16 +25,16 @@ def environment(service: Service, color: str, version: str, process: str) -> dic
     """Return the whole environment of a process (its label, or `migrate`), secrets included."""
     result = {**_common(service, color, version), **service.environment}
     for one in service.processes():
-        result.update(process_variables(service, color, one) if one.label == process else {})
+        result.update(process_variables(color, one) if one.label == process else {})
     if process == "migrate" and service.migrate is not None:
         result.update(service.migrate.environment)
     return result
 
 
-def process_variables(service: Service, color: str, process: Process) -> dict[str, str]:
+def process_variables(color: str, process: Process) -> dict[str, str]:
     """Return the variables that only this process has; none of them is a secret."""
-    if process.kind == "api":
-        return {"PORT": str(service.api.ports[color])}
+    if isinstance(served := getattr(process.part, "ports", None), Mapping):
+        return {"PORT": str(served[color])}
     ports = getattr(process.part, "metrics_port", None)
     return {METRICS_PORT: str(ports[color])} if ports else {}
 

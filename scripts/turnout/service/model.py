@@ -182,6 +182,102 @@ class Api(Part):
     drain_s: int = values.seconds("seconds that it may take to finish: at least your longest answer", 30, released=True)
 
 
+class Route(Part):
+    """Which requests go to a web process: those for a host, those below a path, or both at once."""
+
+    host: str | None = key(
+        "the name in the requests' Host header, without a port",
+        None,
+        pattern=r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*",
+        expected="a host's name in small letters, without a port",
+        example="admin.example.com",
+        released=False,
+    )
+    path: str | None = key(
+        "this path and all below it (`/admin` is not `/administrator`); the process is asked for the whole path",
+        None,
+        pattern=r"(/[A-Za-z0-9._~-]+)+",
+        expected="a path such as /admin, without / at its end; without path a route takes a host's every path",
+        example="/admin",
+        released=False,
+    )
+
+    def disagreements(self) -> Iterator[At]:
+        """What no route takes is the API's."""
+        if self.host is None and self.path is None:
+            yield At("", "neither host nor path", "host, path or both", "write {path: /admin}")
+
+    @property
+    def takes(self) -> str:
+        """What it takes, as a person reads it."""
+        return f"{self.host or ''}{self.path or '/'}"
+
+
+class Long(Part):
+    """Connections that stay open, such as server-sent events and websockets: how they end once users have moved."""
+
+    end: str = key(
+        "`keep`: they go on until one side ends them. `close`: `quiesce_signal` has the process end them, as their"
+        " protocol does, and clients that connect anew reach the other color",
+        choices=("keep", "close"),
+        example="close",
+        released=False,
+    )
+    within_s: int = values.seconds(
+        "seconds that they have for it, in which the process is not stopped: for `keep` since their color was left, for"
+        " `close` since the signal. What is open after that ends when the process stops, by `stop_signal`",
+        300,
+        1,
+        released=False,
+    )
+
+
+class Web(Part):
+    """A process beside the API that answers HTTP, on the same hosts; its users are on one color with the API's."""
+
+    command: str = values.command("bin/admin --port ${PORT}", "as `api.command`", released=True)
+    ports: Mapping[str, int] = key(
+        "one port for each color, on every `api` host",
+        form=Ports,
+        read=asdict,
+        example="{blue: 8003, green: 8004}",
+        released=True,
+    )
+    route: Route = key(
+        "which requests go to it. One with a host comes before one without, then the longer path; what no route takes"
+        " is the API's",
+        example="{path: /admin}",
+        released=False,
+    )
+    health: Health = key("as `api.health`, of this process", Health)
+    metrics_path: str | None = values.url_path("as `api.metrics_path`", None, "/metrics", released=False)
+    quiesce_signal: str | None = values.signal(
+        "has it end its long connections (`long.end: close`); it goes on answering requests", released=True
+    )
+    stop_signal: str = values.signal("how it is told to finish", "SIGTERM", released=True)
+    drain_s: int = values.seconds("seconds that it may take to finish", 30, released=True)
+    long: Long | None = key(
+        "for connections that stay open; leave it out when there are none",
+        None,
+        example="{end: close}",
+        released=False,
+    )
+
+    def disagreements(self) -> Iterator[At]:
+        """A signal that ends connections is not the one that ends the process."""
+        closes = self.long is not None and self.long.end == "close"
+        if closes and self.quiesce_signal is None:
+            expected = "a signal after which the process ends its long connections and goes on answering"
+            yield At(".quiesce_signal", "absent, and long.end is close", expected, "write quiesce_signal: SIGUSR1")
+        if self.quiesce_signal is not None and not closes:
+            observed = f"{self.quiesce_signal}, and long.end is not close: it would never be sent"
+            yield At(".quiesce_signal", observed, "long: {end: close} beside it", "add long, or remove quiesce_signal")
+        if self.quiesce_signal is not None and self.quiesce_signal == self.stop_signal:
+            observed = f"{self.stop_signal}, which is also stop_signal"
+            remedy = "write another signal, or long: {end: keep}: stop_signal then ends what is open"
+            yield At(".quiesce_signal", observed, "a signal after which it goes on running", remedy)
+
+
 class Ready(Part):
     """How a worker says that it is ready; a release waits for it before any user's request reaches the candidate."""
 
@@ -371,7 +467,7 @@ class Process:
     """One process of a service: its kind (`api`, `worker`, …), its name where its kind has several, how it runs."""
 
     kind: str
-    part: Api | Worker | Scheduler | Timer
+    part: Api | Web | Worker | Scheduler | Timer
     name: str = ""
 
     @property
@@ -382,7 +478,7 @@ class Process:
     @property
     def key(self) -> str:
         """Where it stands in the service file."""
-        return f"{self.kind}s.{self.name}" if self.name else self.kind
+        return f"{'web' if self.kind == 'web' else f'{self.kind}s'}.{self.name}" if self.name else self.kind
 
     @property
     def instances(self) -> int:
@@ -663,6 +759,14 @@ class Service(Part):
     )
     releases: Releases = key("where releases come from", example="{source: ...}", released=False)
     api: Api = key("the API, blue and green", example='{command: "bin/api", ports: {...}}')
+    web: Mapping[str, Web] = key(
+        "processes beside the API that answer HTTP, each under a name ([more](#other-web-processes)); leave it out when"
+        " there is none",
+        dict,
+        names=_NAMES,
+        item=Key(expected="a mapping", example='{command: "bin/admin", ports: {...}, route: {path: /admin}}'),
+        example='{admin: {command: "bin/admin", ports: {blue: 8003, green: 8004}, route: {path: /admin}}}',
+    )
     user: str = values.user("system user that the processes run as", "`name`", "shop", released=True)
     packages: tuple[str, ...] = key(
         "Debian packages that your release needs on its hosts (an interpreter, a library)",
@@ -763,6 +867,7 @@ class Service(Part):
         """Return the processes that this service has, the API first."""
         return (
             Process("api", self.api),
+            *(Process("web", part, name) for name, part in self.web.items()),
             *(Process("worker", part, name) for name, part in self.workers.items()),
             *([Process("scheduler", self.scheduler)] if self.scheduler is not None else []),
             *(Process("timer", part, name) for name, part in self.timers.items()),
@@ -815,6 +920,7 @@ class Service(Part):
             )
         yield from self._growing()
         yield from self._port_clashes()
+        yield from self._route_clashes()
         single: list[Scheduler | Timer] = [*self.timers.values(), *filter(None, [self.scheduler])]
         least_s = _TAKEOVER_S + max((one.drain_s for one in single), default=0)
         if self.takeover_s is not None and self.takeover_s < least_s:
@@ -845,6 +951,8 @@ class Service(Part):
     def _port_clashes(self) -> Iterator[At]:
         taken: dict[int, str] = {}
         uses = [(f"api.ports.{color}", port) for color, port in self.api.ports.items()]
+        for name, web in self.web.items():
+            uses += [(f"web.{name}.ports.{color}", port) for color, port in web.ports.items()]
         uses += [
             (f"workers.{name}.metrics_port.{color}", port)
             for name, worker in self.workers.items()
@@ -858,10 +966,30 @@ class Service(Part):
                 observed = f"port {port}, which service.{other} has too"
                 yield At(f".{where}", observed, expected, f"change {where} or {other}")
 
+    def _route_clashes(self) -> Iterator[At]:
+        """Tell routes that two processes have, and those that hide what the API is asked for itself."""
+        taken: dict[str, str] = {}
+        health = self.api.health
+        asked = health.path.partition("?")[0]
+        for name, web in self.web.items():
+            route = web.route
+            if route.host is None and route.path is None:
+                continue
+            other = taken.setdefault(route.takes, name)
+            if other != name:
+                observed = f"{route.takes}, which service.web.{other}.route takes too"
+                yield At(f".web.{name}.route", observed, "another host or path for each", f"change {name} or {other}")
+            hosts = (None, health.host.rpartition(":")[0] or health.host)
+            if route.host in hosts and f"{asked}/".startswith(f"{route.path or ''}/"):
+                observed = f"{route.takes}, which hides the API's health check ({health.path})"
+                expected = "a route that leaves api.health.path to the API: smoke tests ask for it through every edge"
+                yield At(f".web.{name}.route", observed, expected, "write another path, or a host of its own")
+
     def _unset_variables(self) -> Iterator[At]:
         """Tell variables that nobody sets (systemd would put nothing there) and those that look like secrets."""
         common = {*values.GIVEN_VARIABLES, *self.environment, *(name for name in RESERVED if name != "PORT")}
         rows = [("api.command", self.api.command, {*common, "PORT"})]
+        rows += [(f"web.{name}.command", web.command, {*common, "PORT"}) for name, web in self.web.items()]
         for index, one in enumerate(self.commands):
             texts = {"run": one.run, "undo": one.undo}
             rows += [(f"commands[{index}].{name}", text, {*common, "PORT"}) for name, text in texts.items() if text]

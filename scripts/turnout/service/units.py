@@ -15,7 +15,7 @@ from turnout.service.commands import argv, command_line
 from turnout.service.directories import binds
 from turnout.service.environment import METRICS_PORT, process_variables
 from turnout.service.layout import Layout
-from turnout.service.model import Process, Ready, Service, Timer, Worker
+from turnout.service.model import Process, Ready, Service, Timer, Web, Worker
 
 # Seconds that systemd waits beyond the drain time before it kills a process: the answer that was begun in the
 # last moment of the drain still has to be sent.
@@ -69,10 +69,12 @@ def _drop_in(service: Service, color: str, process: Process, index: int, layout:
         handover["X-Turnout-Quiesce"] = part.quiesce_signal or ""
         handover["X-Turnout-Resume"] = part.resume_signal or ""
         handover["X-Turnout-Ready"] = _ready(ready, layout)
+    if isinstance(part, Web):
+        handover["X-Turnout-Quiesce"] = part.quiesce_signal or ""
     if isinstance(part, Timer):  # the host makes the timer of it where it runs
         when = {"on_calendar": part.on_calendar, "persistent": part.persistent, "random_delay_s": part.random_delay_s}
         handover["X-Turnout-Timer"] = json.dumps(when)
-    variables = process_variables(service, color, process)
+    variables = process_variables(color, process)
     if METRICS_PORT in variables:
         variables[METRICS_PORT] = str(int(variables[METRICS_PORT]) + index)
     lines = [

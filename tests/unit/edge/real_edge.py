@@ -53,6 +53,7 @@ class Service:
         self.color = color
         self.healthy = True
         self.delay_s = 0.0
+        self.closing = threading.Event()  # has what /hold streams end as their protocol does
         self.last_headers: dict[str, str] = {}
         self.asked_with: dict[str, str] = {}
         service = self
@@ -70,6 +71,12 @@ class Service:
                     return
                 time.sleep(service.delay_s)
                 service.last_headers = {name.lower(): value for name, value in self.headers.items()}
+                if self.path.endswith("/fail"):
+                    self.reply(500, b"")
+                    return
+                if "/hold/" in self.path:
+                    self.hold(float(self.path.rpartition("/")[2]))
+                    return
                 if self.path.startswith("/stream"):
                     self.stream(int(self.path.split("/")[2]))
                     return
@@ -93,6 +100,22 @@ class Service:
                     time.sleep(0.1)
                 self.wfile.write(b"0\r\n\r\n")
 
+            def hold(self, seconds: float) -> None:
+                """Send one event, and another one as the last: after that time, or when it is told to close."""
+                self.send_response(200)
+                self.send_header("Content-Type", "text/event-stream")
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                self.event("open")
+                closed = service.closing.wait(seconds)
+                self.event("closed" if closed else "over")
+                self.wfile.write(b"0\r\n\r\n")
+
+            def event(self, name: str) -> None:
+                text = f"data: {name} {service.color}\n\n"
+                self.wfile.write(f"{len(text):x}\r\n{text}\r\n".encode())
+                self.wfile.flush()
+
             def log_message(self, *_: Any) -> None:
                 pass
 
@@ -115,8 +138,18 @@ class Service:
 class RealEdge:
     """One edge: HAProxy, turnout-edge with its files, and the services of both colors."""
 
-    def __init__(self, folder: Path, **variables: Any) -> None:
+    def __init__(self, folder: Path, web: dict[str, dict[str, Any]] | None = None, **variables: Any) -> None:
+        """`web` has, by name, what a service file says of a web process, but for its ports."""
         self.folder = folder
+        self.web = {name: {color: Service(f"{color}-{name}") for color in ("blue", "green")} for name in web or {}}
+        self.web_keys = {
+            name: {
+                "health": {"path": "/health"},
+                **keys,
+                "ports": {color: each.port for color, each in self.web[name].items()},
+            }
+            for name, keys in (web or {}).items()
+        }
         self.port, self.metrics_port = free_port(), free_port()
         self.services = {color: Service(color) for color in ("blue", "green")}
         self.map = folder / "share.map"
@@ -136,6 +169,7 @@ class RealEdge:
                     "backends": {"blue": "sample-blue", "green": "sample-green"},
                     "state_dir": str(self.state_dir),
                     "require_watch": False,
+                    **({"web": edge_filters.web_backends({"name": "sample", "web": self.web_keys})} if web else {}),
                 }
             )
         )
@@ -153,6 +187,7 @@ class RealEdge:
                 "health": {"path": "/health", "status": 200},
             },
             "bucket": {"header": "Authorization"},
+            "web": self.web_keys,
         }
         values = {
             **defaults,
@@ -244,7 +279,7 @@ class RealEdge:
                 self.haproxy.wait(10)
             except subprocess.TimeoutExpired:
                 self.kill_haproxy()
-        for service in self.services.values():
+        for service in (*self.services.values(), *(one for web in self.web.values() for one in web.values())):
             service.stop()
 
     @staticmethod

@@ -36,7 +36,8 @@ def check_rollback_target(state: State, backend: Json | None) -> None:
     name = f"{color} ({state.named(color)})"
     force = 'to move all the same: turnout-edge rollback --force --reason "..."'
     record = state.releases[color] if color else None
-    if backend is not None and not backend["up"]:
+    # The API decides: a web process that is down there is told, and keeps nobody from leaving a bad release.
+    if backend is not None and not backend.get("api_up", backend["up"]):
         raise refusal(
             "target-down",
             f"no server of {backend['backend']} is UP ({describe_servers(backend)}), so {name} cannot answer",
@@ -81,7 +82,7 @@ def check_move_up(state: State, backend: Json, allow_down: list[str]) -> None:
             f"a schema inside {record['schema']['min']}..{record['schema']['max']}",
             "run its expand migrations and record them: turnout-edge schema",
         )
-    names = {server["name"] for server in backend["servers"]}
+    names = {server.get("host", server["name"]) for server in backend["servers"]}
     unknown = [server for server in allow_down if server not in names]
     if unknown:
         raise Trouble(
@@ -91,16 +92,29 @@ def check_move_up(state: State, backend: Json, allow_down: list[str]) -> None:
             f"servers of {backend['backend']}: {', '.join(sorted(names))}",
             "mend the names",
         )
-    bad = [s for s in backend["servers"] if not (s["up"] and s["checked"]) and s["name"] not in allow_down]
+    left_out = [server for server in backend["servers"] if server.get("host", server["name"]) in allow_down]
+    bad = [s for s in backend["servers"] if not (s["up"] and s["checked"]) and s not in left_out]
     if bad or not backend["up"]:
         raise refusal(
             "candidate-down",
             f"{backend['backend']}: {describe_servers(backend)}",
             "every server UP, by a health check that passed"
             + (f" (but {', '.join(allow_down)})" if allow_down else ""),
-            f"look at the service on those hosts (systemctl status {state.service}-api@{color}), "
+            f"look at the service on those hosts (systemctl status {' '.join(units_of(state.service, color, bad))}), "
             "or leave a host out: --allow-down NAME",
         )
+
+
+def units_of(service: str, color: str | None, servers: list[Json]) -> list[str]:
+    """Return the units of some servers, the API's where there are none."""
+    return [f"{service}-{one}@{color}" for one in dict.fromkeys(s.get("process", "api") for s in servers)] or [
+        f"{service}-api@{color}"
+    ]
+
+
+def web_down(backend: Json | None) -> list[str]:
+    """Return the web processes of a color of which no server is UP."""
+    return [name for name, web in ((backend or {}).get("web") or {}).items() if not web["up"]]
 
 
 def describe_servers(backend: Json) -> str:

@@ -32,7 +32,7 @@ class Config:
 
     KEYS = (
         *("service", "socket", "map", "backends", "state_dir", "lease_s", "master_socket", "require_watch"),
-        *("peers", "peers_file", "told_file", "textfile"),
+        *("peers", "peers_file", "told_file", "textfile", "web"),
     )
 
     def __init__(self, data: Json) -> None:
@@ -40,6 +40,8 @@ class Config:
         self.socket = str(data["socket"])
         self.map = str(data["map"])
         self.backends: dict[str, str] = dict(data["backends"])
+        # Web processes beside the API, by name: {blue, green}, the backends of each.
+        self.web: dict[str, dict[str, str]] = dict(data.get("web") or {})
         self.state_dir = str(data["state_dir"])
         self.lease_s = float(data.get("lease_s", 10))
         self.master_socket: str | None = data.get("master_socket")
@@ -84,6 +86,7 @@ def config_faults(data: object) -> list[str]:
         faults.append("backends does not name blue and green")
     elif backends["blue"] == backends["green"] or not all(isinstance(name, str) for name in backends.values()):
         faults.append("backends does not give each color a backend of its own")
+    faults += web_faults(data.get("web") or {}, backends)
     lease_s = data.get("lease_s", 10)
     peers = data.get("peers") or []
     if not isinstance(peers, list) or not all(isinstance(name, str) for name in peers):
@@ -94,6 +97,23 @@ def config_faults(data: object) -> list[str]:
     return faults
 
 
+def web_faults(web: object, backends: object) -> list[str]:
+    """Return what is wrong with the web processes of edge.json: each color of each has a backend that no other has."""
+    known = list(backends.values()) if isinstance(backends, dict) else []
+    if not isinstance(web, dict):
+        return [f"web is {web!r}, which is no mapping"]
+    faults = []
+    for name, names in web.items():
+        if not isinstance(names, dict) or set(names) != set(COLORS):
+            faults.append(f"web.{name} does not name blue and green")
+            continue
+        mine = list(names.values())
+        if not all(isinstance(one, str) for one in [*known, *mine]) or len({*known, *mine}) < len(known) + len(mine):
+            faults.append(f"web.{name} does not give each color a backend of its own")
+        known += mine
+    return faults
+
+
 class Edge:
     """This edge: its files and its HAProxy, read and written as values."""
 
@@ -101,7 +121,7 @@ class Edge:
         self.config = config
         self.files = files or Files()
         self.clock = clock or Clock()
-        self.haproxy = HAProxy(config.socket, config.map, config.master_socket, config.backends)
+        self.haproxy = HAProxy(config.socket, config.map, config.master_socket, config.backends, config.web)
         self.journal = Journal(self.files, self._path("journal.jsonl"))
         # Readers of drills in Turnout 0.2 take no key in the ledger that they do not know.
         self.ledger = Journal(self.files, self._path("ledger.jsonl"), numbered=False)

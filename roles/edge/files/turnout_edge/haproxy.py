@@ -34,11 +34,13 @@ class HAProxy:
         map_path: str,
         master_path: str | None = None,
         backend_names: dict[str, str] | None = None,
+        web_names: dict[str, dict[str, str]] | None = None,
     ) -> None:
         self.socket_path = socket_path
         self.map_path = map_path
         self.master_path = master_path
         self.backend_names = backend_names or {}
+        self.web_names = web_names or {}  # of web processes beside the API, by name: a backend of each color
 
     def ask(self, command: str) -> str:
         """Send one command and return the whole answer; raises Unreachable."""
@@ -117,32 +119,44 @@ class HAProxy:
         """Return a color that would get users from an older worker which finds all of its servers down."""
         rows = parse_stat(self._ask_master(f"@!{pid} show stat"))
         for color, share_bp in (("blue", WHOLE_BP - green_bp), ("green", green_bp)):
-            name = self.backend_names.get(color)
-            servers = [read_server(row) for row in rows if row.get("pxname") == name and row.get("svname") != "BACKEND"]
-            if share_bp and not any(server["up"] for server in servers):
-                return color
+            webs = [names[color] for names in self.web_names.values()]
+            # One from before there were web processes has none of theirs.
+            known = [name for name in webs if any(row.get("pxname") == name for row in rows)]
+            for name in (self.backend_names.get(color), *known):
+                mine = [row for row in rows if row.get("pxname") == name and row.get("svname") != "BACKEND"]
+                if share_bp and not any(read_server(row)["up"] for row in mine):
+                    return color
         return None
 
     def backends(self, colors: Iterable[str] = COLORS) -> dict[str, Json]:
-        """Return status and counters of each color's backend; raises Unreachable, or Trouble for an unknown name."""
+        """Return status and counters of each color, web processes included.
+
+        Raises Unreachable, or Trouble for an unknown name.
+        """
         rows = parse_stat(self.ask("show stat"))
         found = {}
         for color in colors:
-            name = self.backend_names[color]
-            mine = [row for row in rows if row.get("pxname") == name]
-            total = next((row for row in mine if row.get("svname") == "BACKEND"), None)
-            if total is None:
-                known = sorted({str(row["pxname"]) for row in rows if row.get("svname") == "BACKEND"})
-                raise Trouble(
-                    "unknown-backend",
-                    EXIT_USAGE,
-                    f"HAProxy has no backend {name} (it has {', '.join(known) or 'none'})",
-                    f"the backends of edge.json: {', '.join(self.backend_names.values())}",
-                    "apply the edge role, or mend 'backends' in edge.json",
-                )
-            servers = [read_server(row) for row in mine if row.get("svname") not in ("BACKEND", "FRONTEND")]
-            found[color] = read_backend(name, total, servers)
+            api = self._backend(rows, self.backend_names[color])
+            webs = {name: self._backend(rows, names[color]) for name, names in self.web_names.items()}
+            found[color] = together(api, webs) if webs else api
         return found
+
+    def _backend(self, rows: list[dict[str, str]], name: str) -> Json:
+        """Return one backend of `show stat`; raises Trouble where there is none of that name."""
+        mine = [row for row in rows if row.get("pxname") == name]
+        total = next((row for row in mine if row.get("svname") == "BACKEND"), None)
+        if total is None:
+            known = sorted({str(row["pxname"]) for row in rows if row.get("svname") == "BACKEND"})
+            wanted = [*self.backend_names.values(), *(n for names in self.web_names.values() for n in names.values())]
+            raise Trouble(
+                "unknown-backend",
+                EXIT_USAGE,
+                f"HAProxy has no backend {name} (it has {', '.join(known) or 'none'})",
+                f"the backends of edge.json: {', '.join(wanted)}",
+                "apply the edge role, or mend 'backends' in edge.json",
+            )
+        servers = [read_server(row) for row in mine if row.get("svname") not in ("BACKEND", "FRONTEND")]
+        return read_backend(name, total, servers)
 
     def info(self) -> Json:
         """Return version, pid and uptime of the running process: counters start again with it."""
@@ -237,4 +251,36 @@ def read_backend(name: str, row: dict[str, str], servers: list[Json]) -> Json:
         "redispatches": number(row.get("wredis")),
         "sessions": number(row.get("scur")),
         "queue": number(row.get("qcur")),
+    }
+
+
+COUNTERS = (
+    *("requests", "hrsp_1xx", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "hrsp_other"),
+    *("econ", "eresp", "retries", "redispatches", "sessions", "queue"),
+)
+
+
+def together(api: Json, webs: dict[str, Json]) -> Json:
+    """Return a color as one: what the API's backend is, and those of its web processes, by name.
+
+    It is up where each of them is, and counts what all of them count. A server of a web process is called
+    `HOST/web-NAME`, and has its host and process as well.
+    """
+    every = [api, *webs.values()]
+    servers = [
+        {**server, "name": f"{server['name']}/web-{name}", "host": server["name"], "process": f"web-{name}"}
+        for name, web in webs.items()
+        for server in web["servers"]
+    ]
+    worst = next((one for one in every if not one["up"]), api)
+    return {
+        **api,
+        "backend": worst["backend"],
+        "status": worst["status"],
+        "up": all(one["up"] for one in every),
+        "all_up": all(one["all_up"] for one in every),
+        "servers": [*api["servers"], *servers],
+        **{key: sum(one[key] for one in every) for key in COUNTERS},
+        "api_up": api["up"],
+        "web": {name: {key: web[key] for key in ("backend", "up", *COUNTERS)} for name, web in webs.items()},
     }

@@ -6,7 +6,7 @@ import os
 import time
 
 from .change import answer, checked_backend, note, stamped
-from .checks import check_rollback_target
+from .checks import check_rollback_target, web_down
 from .commands import end_handover
 from .edge import Edge
 from .errors import EXIT_DISK_ONLY, EXIT_INTERNAL, EXIT_LIVE_ONLY, EXIT_LOCKED, EXIT_USAGE, Trouble
@@ -250,12 +250,20 @@ def check_way(edge: Edge, way: WayBack, options: argparse.Namespace) -> None:
         if options.put_back:
             check_put_back(edge, way.who)
         if way.action != "nothing" and way.moves and not options.force:
-            check_rollback_target(way.after, target_backend(edge, str(way.after.stable)))
+            backend = target_backend(edge, str(way.after.stable))
+            check_rollback_target(way.after, backend)
+            way.warnings += [web_words(way.after, name) for name in web_down(backend)]
     except Trouble as fault:
         if options.put_back:
             quarantine(edge, way, options.quarantine)
             fault.facts = {**fault.facts, "quarantined": way.quarantined}
         raise
+
+
+def web_words(state: State, name: str) -> str:
+    """Return what is told of a web process that is down in the color that the users go back to."""
+    unit = f"{state.service}-web-{name}@{state.stable}"
+    return f"no server of web process {name} is UP in {state.stable}: its requests get 503 (systemctl start {unit})"
 
 
 def check_put_back(edge: Edge, who: Who) -> None:
