@@ -113,6 +113,20 @@ def worker_jobs(value, groups):
     ]  # fmt: skip
 
 
+def web_ports(value):
+    """Return the ports of a service's web processes in both colors."""
+    return [int(port) for web in (value.get("web") or {}).values() for port in web["ports"].values()]
+
+
+def web_jobs(value):
+    """Return what Prometheus scrapes of a service's web processes: a job for each that has a metrics path."""
+    return [
+        {"job": f"{value['name']}-web-{name}", "group": "api", "ports": web["ports"], "path": web["metrics_path"]}
+        for name, web in (value.get("web") or {}).items()
+        if web.get("metrics_path")
+    ]
+
+
 def worker_ports(value, host=None, groups=None):
     """Return the metrics ports of a service's workers in both colors, of one host alone where it is given.
 
@@ -202,6 +216,8 @@ class FilterModule:
             "worker_names": worker_names,
             "worker_jobs": worker_jobs,
             "worker_ports": worker_ports,
+            "web_ports": web_ports,
+            "web_jobs": web_jobs,
             "layout": layout,
             "shared": shared,
             "command_lines": command_lines,

@@ -30,6 +30,7 @@ options:
   processes:
     description:
       - Which kinds of process to act on, under whatever name; required but for C(fenced) and C(homed).
+      - C(api) is all that answers users - the API, and the web processes C(<service>-web-<name>@<color>.service).
       - C(scheduler) is what runs in one color on one host - the scheduler, and the timers
         C(<service>-timer-<name>@<color>.timer). A job that a stopped timer has begun is let end within its drain time.
     type: list
@@ -39,7 +40,8 @@ options:
     description:
       - C(started) starts what is not running and, for a worker told to take no new jobs, resumes it (by its
         resume signal, else by a restart).
-      - C(quiesced) sends the quiesce signal of the unit; a unit without one is left as it is.
+      - C(quiesced) sends the quiesce signal of the unit; a unit without one is left as it is. A web process is told to
+        end its long connections by it, and goes on answering.
       - C(stopped) stops the unit, waits until it is seen stopped, and clears its failures. A unit that was stopped does
         not start with the host any more.
       - C(steady) is C(started), and waits until each unit has run for O(steady_s) seconds without a restart. A
@@ -190,7 +192,12 @@ def run(*argv, timeout_s=60):
 
 
 def units_of(service, kind, color, system_dir=SYSTEM_DIR):
-    """Return the units of a kind in this color; with the scheduler come the timers, which run where it does."""
+    """Return the units of a kind in this color.
+
+    With the API come the web processes, and with the scheduler the timers, which run where it does.
+    """
+    if kind == "api":
+        return [one for each in ("api", "web") for one in units_of_kind(service, each, color, system_dir)]
     if kind != "scheduler":
         return units_of_kind(service, kind, color, system_dir)
     jobs = units_of_kind(service, "timer", color, system_dir)
@@ -226,6 +233,10 @@ class Unit:
     def is_single(self):
         """Tell whether this is a unit of which only one may run, on one host."""
         return "-scheduler@" in self.name or self.is_timer()
+
+    def answers_users(self):
+        """Tell whether this is the API, or a web process beside it."""
+        return re.search(rf"-(api|web{NAME})@", self.name) is not None
 
     def is_timer(self):
         """Tell whether this is a timer, whose unit is there only where it runs."""
@@ -437,12 +448,15 @@ def start(unit, fence, home, options):
 
 
 def quiesce(unit, fence):
-    """Tell the unit to take no new jobs; return True when it was told now."""
+    """Tell the unit to take no new jobs, or to end its long connections; return True when it was told now."""
     quiet = unit.setting("X-Turnout-Quiesce")
     with fence.held():
         before = unit.show()
         if not quiet or before["active"] != "active" or before["quiesced"]:
             return False
+        if unit.answers_users():  # it goes on as it was: there is nothing to resume
+            unit.signal(quiet)
+            return True
         # Before the signal: one that ends at once must not be restarted.
         unit.remember_quiesced(before["main_pid"])
         try:
@@ -570,8 +584,8 @@ def wait_steady(units, fence, steady_s):
 
 def ended(unit, now, steady_s):
     """Return the fault of a unit that does not run, or was started again by systemd; None where there is none."""
-    # An API may have waited for what it needs; its health, and its time since then, are looked at.
-    again = now["restarts"] > 0 and "-api@" not in unit.name
+    # What answers users may have waited for what it needs; its health, and its time since then, are looked at.
+    again = now["restarts"] > 0 and not unit.answers_users()
     if now["active"] == "active" and not now["busy"] and not again:
         return None
     times = "1 time" if now["restarts"] == 1 else f"{now['restarts']} times"

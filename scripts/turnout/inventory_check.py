@@ -110,7 +110,7 @@ def _worker_groups(groups: Mapping[str, Sequence[str]], service: object) -> Iter
 def _declared(service: object) -> list[str]:
     """Return which of the processes that run on worker hosts the service has."""
     if isinstance(service, Service):
-        return [process.key for process in service.processes() if process.kind != "api"]
+        return [process.key for process in service.processes() if process.kind not in ("api", "web")]
     if isinstance(service, Mapping):
         workers = service.get("workers")
         named = [f"workers.{name}" for name in workers] if isinstance(workers, Mapping) else []

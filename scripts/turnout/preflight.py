@@ -112,6 +112,7 @@ def decide(
             faults += _ports_free(name, host, service, candidate)
             faults += _commands(name, host, candidate)
             faults += _directories(name, host, service)
+        faults += _routed(edges, service)
         faults += _of_images(service, manifest)
         notes += _undeclared(hosts)
     faults += _clocks(hosts, asked_s, limits)
@@ -184,6 +185,20 @@ def _edges_agree(edges: Mapping[str, Facts]) -> list[Fault]:
                 "ansible-playbook turnout.ops.status, then ansible-playbook turnout.ops.rollback",
             )
         )
+    return faults
+
+
+def _routed(edges: Mapping[str, Facts], service: Facts) -> list[Fault]:
+    """Return a fault for each edge that knows other web processes than the service file has."""
+    faults = []
+    declared = set(service.get("web") or {})
+    for name, edge in edges.items():
+        backends = edge.get("backends") or {}
+        known = {web for color in COLORS for web in (backends.get(color) or {}).get("web") or {}}
+        if backends and known != declared:
+            seen = f"it routes requests to the web processes {', '.join(sorted(known)) or '(none)'}"
+            wanted = f"those of the service file: {', '.join(sorted(declared)) or '(none)'}"
+            faults.append(Fault(name, seen, wanted, "ansible-playbook turnout.ops.site --tags edge"))
     return faults
 
 
@@ -513,6 +528,8 @@ def _room(name: str, host: Facts, manifest: Manifest, limits: Limits) -> list[Fa
 def _ports_free(name: str, host: Facts, service: Facts, candidate: str) -> list[Fault]:
     faults = []
     wanted = {str(service["api"]["ports"][candidate]): f"{service['name']}-api@{candidate}.service"}
+    for web, process in (service.get("web") or {}).items():
+        wanted[str(process["ports"][candidate])] = f"{service['name']}-web-{web}@{candidate}.service"
     for kind, worker in (service.get("workers") or {}).items():
         first = int((worker.get("metrics_port") or {}).get(candidate) or 0)
         for index in range(int(worker.get("instances") or 1) if first else 0):

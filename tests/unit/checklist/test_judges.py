@@ -414,6 +414,13 @@ def edge(**changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def webs(*, on_app1: bool, on_app2: bool) -> dict[str, Any]:
+    servers: list[dict[str, Any]] = [{"name": name, "up": True} for name in ("app1", "app2")]
+    for name, up in (("app1", on_app1), ("app2", on_app2)):
+        servers.append({"name": f"{name}/web-admin", "host": name, "process": "web-admin", "up": up})
+    return {"servers": servers, "web": {"admin": {"up": on_app1 or on_app2}}}
+
+
 def judged(edge_facts: Any, slot_facts: Any = None, schema: Any = None, **changes: Any) -> list[Result]:
     slots = {"slots": {"blue": slot_facts or slot(), "green": slot()}}
     answers = {"edge1": {"edge": edge_facts}, "app1": {**slots, "schema": schema or {"version": 1}}, "app2": slots}
@@ -428,6 +435,10 @@ def judged(edge_facts: Any, slot_facts: Any = None, schema: Any = None, **change
         (edge(agree=False), FAIL),
         (edge(backends={"blue": {"servers": [{"name": "app1", "up": False}]}}), FAIL),
         (edge(backends=None), FAIL),
+        (edge(backends={"blue": webs(on_app1=True, on_app2=True)}), PASS),
+        (edge(backends={"blue": webs(on_app1=True, on_app2=False)}), FAIL),
+        # The release in service may have no such process: the first one that brings it must not be refused for that.
+        (edge(backends={"blue": webs(on_app1=False, on_app2=False)}), PASS),
         (edge(releases={"blue": {"release": "1.4.1", "complete": False}}), FAIL),
         ("timeout", UNKNOWN),
     ],

@@ -218,6 +218,38 @@ def test_a_worker_is_marked_before_it_is_told_to_take_no_new_jobs(systemd: Syste
     assert not mark.exists()
 
 
+def test_web_processes_are_driven_with_the_api_and_nobody_elses(systemd: Systemd) -> None:
+    for name in ("shop-api@blue", "shop-web-admin@blue", "shop-web-live-events@blue", "shop-web-worker-x@blue"):
+        systemd.unit(name)
+    systemd.unit("shop-web-admin@green")
+    answer = systemd.do("started", at_boot=True)
+    assert sorted(answer["units"]) == [f"shop-{name}@blue.service" for name in ("api", "web-admin", "web-live-events")]
+    assert all(unit["active"] == "active" and unit["at_boot"] for unit in answer["units"].values())
+    assert {unit["active"] for unit in systemd.do("stopped")["units"].values()} == {"inactive"}
+
+
+def test_a_web_process_that_ends_its_long_connections_goes_on_and_is_not_restarted(systemd: Systemd) -> None:
+    systemd.unit("shop-api@blue")
+    systemd.unit("shop-web-events@blue", "[Service]\nX-Turnout-Quiesce=SIGUSR1\n")
+    systemd.do("started")
+    for _ in range(2):  # a signal that is sent again ends what was opened since
+        assert systemd.do("quiesced")["changed"] is True
+    said = [words for words in systemd.told() if "kill" in words]
+    assert said == ["kill --kill-whom=main --signal=SIGUSR1 shop-web-events@blue.service"] * 2
+    assert systemd.do("started")["changed"] is False
+    assert not any("restart" in words.split() for words in systemd.told())
+
+
+def test_a_web_process_may_have_been_started_anew_as_the_api_may(load: Callable[[str], ModuleType]) -> None:
+    unit = load("units").Unit
+    names = {
+        "shop-api@blue.service": True, "shop-web-admin@green.service": True, "my-web-api@blue.service": True,
+        "my-web-worker@blue.service": False, "my-web-worker-jobs@blue.service": False,
+        "shop-scheduler@blue.service": False,
+    }  # fmt: skip
+    assert {name: unit(name, "").answers_users() for name in names} == names
+
+
 def test_a_unit_that_does_not_start_is_told(systemd: Systemd) -> None:
     systemd.unit("shop-api@blue")
     systemd.unit("shop-worker@blue")

@@ -100,6 +100,27 @@ def judge(
     )
 
 
+def test_edges_that_do_not_route_to_a_web_process_yet_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    admin = {"ports": {"blue": 8003, "green": 8004}}
+    monkeypatch.setitem(SERVICE, "web", {"admin": admin})
+    knows = {**an_edge(), "backends": {"blue": {"web": {"admin": {}}}, "green": {"web": {"admin": {}}}}}
+    lacks = {**an_edge(), "backends": {"blue": {}, "green": {}}}
+    (fault,) = judge({"edge1": knows, "edge2": lacks}).faults
+    assert (fault.path, fault.remedy) == ("edge2", "ansible-playbook turnout.ops.site --tags edge")
+    assert "service file: admin" in fault.expected
+    monkeypatch.delitem(SERVICE, "web")
+    (fault,) = judge({"edge1": knows, "edge2": lacks}).faults
+    assert (fault.path, fault.observed) == ("edge1", "it routes requests to the web processes admin")
+
+
+def test_a_port_of_a_web_process_that_another_has_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SERVICE, "web", {"admin": {"ports": {"blue": 8003, "green": 8004}}})
+    taken = {**a_host(), "ports": {"8004": {"listening": True, "unit": "other.service", "pid": 7}}}
+    (fault,) = judge(hosts={"app1": taken, "app2": a_host()}).faults
+    assert "port 8004 is taken by other.service" in fault.observed
+    assert fault.expected == "free for sample-web-admin@green.service"
+
+
 def test_a_release_that_went_back_by_itself_needs_a_word() -> None:
     entry = {"ts": "2026-01-02T03:04:05Z", "run": "r0", "why": "E 300 of 125: api: 10/40 bad", "release": "1.1.0"}
     edges = {"edge1": an_edge(), "edge2": {**an_edge(), "quarantine": {"b" * 64: entry}}}

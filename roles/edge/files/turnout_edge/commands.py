@@ -171,7 +171,7 @@ def command_adopt(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
         raise Trouble("reason", EXIT_USAGE, "--force without --reason", "why", '--reason "..."')
     after = adopt(state, options.color, read_json(options.release, "--release"))
     backend = ask_backend(edge, options.color)
-    if not backend["up"] and not options.force:
+    if not backend.get("api_up", backend["up"]) and not options.force:
         raise refusal(
             "target-down",
             f"no server of {backend['backend']} is UP ({describe_servers(backend)})",

@@ -204,6 +204,10 @@ def _on_edge(situation: Situation, edge: Facts, color: str | None) -> tuple[str,
     if record.get("complete") is False:
         problems.append(f"{record.get('release')} was never laid whole")
     servers = ((edge.get("backends") or {}).get(stable) or {}).get("servers") or []
+    # A web process that runs nowhere is one that the release in service does not have, or that its API does without.
+    webs = ((edge.get("backends") or {}).get(stable) or {}).get("web") or {}
+    without = sorted(name for name, web in webs.items() if not web["up"])
+    servers = [server for server in servers if str(server.get("process")).removeprefix("web-") not in without]
     down = [server["name"] for server in servers if not server["up"]]
     if not servers:
         problems.append(f"HAProxy tells no server of {stable}")
@@ -220,7 +224,8 @@ def _on_edge(situation: Situation, edge: Facts, color: str | None) -> tuple[str,
                 f"{after.version} with last contract {after.last_contract}"
             )
     up = ", ".join(server["name"] for server in servers)
-    return f"{record.get('release')} on {stable}: whole, up ({up}), in schema range", problems
+    lacks = f", without {', '.join(without)}" if without else ""
+    return f"{record.get('release')} on {stable}: whole, up ({up}){lacks}, in schema range", problems
 
 
 def manifest_of(situation: Situation) -> Manifest:
