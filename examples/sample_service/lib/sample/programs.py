@@ -12,6 +12,8 @@ from .config import ConfigError
 
 CAUGHT = {
     "api": (signal.SIGTERM, signal.SIGINT),
+    "admin": (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1),
+    "events": (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1),
     "worker": (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2),
     "scheduler": (signal.SIGTERM, signal.SIGINT),
     "migrate": (),
