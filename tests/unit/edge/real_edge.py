@@ -74,6 +74,9 @@ class Service:
                 if self.path.endswith("/fail"):
                     self.reply(500, b"")
                     return
+                if self.path.endswith(("/cut", "/tunnel")):
+                    self.leave(tunnel=self.path.endswith("/tunnel"))
+                    return
                 if "/hold/" in self.path:
                     self.hold(float(self.path.rpartition("/")[2]))
                     return
@@ -110,6 +113,21 @@ class Service:
                 closed = service.closing.wait(seconds)
                 self.event("closed" if closed else "over")
                 self.wfile.write(b"0\r\n\r\n")
+
+            def leave(self, *, tunnel: bool) -> None:
+                """Go away after a second, in the midst of an answer, or out of a tunnel, as a websocket has one."""
+                self.send_response(101 if tunnel else 200)
+                self.send_header(*(("Upgrade", "chat") if tunnel else ("Transfer-Encoding", "chunked")))
+                if tunnel:
+                    self.send_header("Connection", "Upgrade")
+                self.end_headers()
+                if tunnel:
+                    self.wfile.write(b"hello")
+                    self.wfile.flush()
+                else:
+                    self.event("open")
+                time.sleep(1)
+                self.close_connection = True
 
             def event(self, name: str) -> None:
                 text = f"data: {name} {service.color}\n\n"

@@ -125,6 +125,30 @@ def edge(tmp_path: Path) -> Iterator[CountingEdge]:
         edge.stop()
 
 
+def test_a_connection_that_stayed_open_is_no_slow_answer_and_no_failure_however_it_ends(tmp_path: Path) -> None:
+    events = {"route": {"path": "/events"}, "long": {"end": "keep"}}
+    edge = CountingEdge(tmp_path, web={"events": events}, edge_latency_routes=[])
+    try:
+        edge.start_mtail()
+        edge.start()
+        assert edge.get("/events/hold/1")[0] == 200  # ended by its protocol
+        cut = edge.say(b"GET /events/cut HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert b"data: open" in cut
+        assert not cut.endswith(b"0\r\n\r\n"), "its process was stopped while it was open"
+        upgrade = b"Connection: Upgrade\r\nUpgrade: chat\r\n\r\n"
+        assert edge.say(b"GET /events/tunnel HTTP/1.1\r\nHost: x\r\n" + upgrade).endswith(b"hello")
+        with socket.create_connection(("127.0.0.1", edge.port), timeout=5) as leaves:
+            leaves.sendall(b"GET /events/hold/1.5 HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b" 200 " in leaves.recv(4096)
+            time.sleep(0.5)
+        assert edge.wait_counted(4) == {("blue", "other", "2xx"): 3, ("blue", "other", "1xx"): 1}
+        assert sum(edge.series(f"{HISTOGRAM}_bucket", le="0.3").values()) == 4, "until the answer's headers"
+        blue = edge.ask("show")["backends"]["blue"]
+        assert (blue["hrsp_5xx"], blue["hrsp_2xx"], blue["hrsp_1xx"]) == (0, 3, 1)
+    finally:
+        edge.stop()
+
+
 def test_answers_and_times_are_counted_by_color_and_route(edge: CountingEdge) -> None:
     names = [*(route["name"] for route in ROUTES), "other"]
     begun = edge.series()
