@@ -58,6 +58,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 
 LIBRARY = "/usr/local/lib/turnout-edge"
+NOTHING = (0, 0)
 AS_BAD = 2  # up to so many times stable's ratio of 5xx a candidate is as bad as stable
 QUARANTINED = "; this one is quarantined, and deploying it again needs -e 'again=\"the reason\"'"
 RESPONSES = ("hrsp_1xx", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "hrsp_other")
@@ -92,7 +93,7 @@ def edge(*words):
 def look(color):
     """Return what turnout-edge shows, a health fault or None, and the counts of (candidate, stable) since the start.
 
-    Counts are (responses, 5xx); None where HAProxy does not answer.
+    Counts are those of `parts`; None where HAProxy does not answer.
     """
     shown = edge("show")
     backends = shown.get("backends") or {}
@@ -103,7 +104,18 @@ def look(color):
     excused = {server["name"] for server in other["servers"] if not server["up"]}
     down = [s["name"] for s in backends[color]["servers"] if not s["up"] and s["name"] not in excused]
     fault = f"HAProxy finds it down on {', '.join(down)}" if down else None
-    return shown, fault, (counts(backends[color]), counts(other))
+    return shown, fault, (parts(backends[color]), parts(other))
+
+
+def parts(backend):
+    """Return the counts of a color, under "", and of each of its processes by itself where it has several.
+
+    A panel that few people use could fail for all of them, and hardly be seen among the answers of the API.
+    """
+    whole = counts(backend)
+    webs = {f"web-{name}": counts(web) for name, web in (backend.get("web") or {}).items()}
+    api = {"api": tuple(whole[index] - sum(one[index] for one in webs.values()) for index in (0, 1))} if webs else {}
+    return {"": whole, **api, **webs}
 
 
 def counts(backend):
@@ -156,23 +168,28 @@ def watch(params):
     shown, fault, seen = look(params["color"])
     if fault:
         return fault, 0, 0
-    candidate, stable = Tally(seen[0]), Tally(seen[1])
+    tallies = {name: (Tally(seen[0][name]), Tally(seen[1].get(name, NOTHING))) for name in seen[0]}
     deadline = time.monotonic() + params["hold_s"]
     while fault is None and time.monotonic() < deadline and not decided(shown, params):
         time.sleep(min(params["poll_s"], max(0.0, deadline - time.monotonic())))
         shown, fault, seen = look(params["color"])
         if fault:
             break
-        candidate.add(seen[0])
-        stable.add(seen[1])
-        bad = candidate.errors >= params["min_5xx"] and candidate.ratio > params["max_5xx_ratio"]
-        if bad and candidate.ratio > AS_BAD * stable.ratio:
-            fault = (
-                f"{candidate.errors} of its {candidate.requests} responses in this step were 5xx "
-                f"({candidate.ratio:.1%}), of stable's {stable.ratio:.1%}; expected at most "
-                f"{params['max_5xx_ratio']:.1%} (service.guard.max_5xx_ratio)"
-            )
-    return fault, candidate.requests, candidate.errors
+        for name, (candidate, stable) in tallies.items():
+            candidate.add(seen[0].get(name, NOTHING))
+            stable.add(seen[1].get(name, NOTHING))
+            bad = candidate.errors >= params["min_5xx"] and candidate.ratio > params["max_5xx_ratio"]
+            # The process by itself, looked at after all of them together, names what fails.
+            if bad and candidate.ratio > AS_BAD * stable.ratio:
+                whose = (
+                    f"the {candidate.requests} responses of {name}" if name else f"its {candidate.requests} responses"
+                )
+                fault = (
+                    f"{candidate.errors} of {whose} "
+                    f"in this step were 5xx ({candidate.ratio:.1%}), of stable's {stable.ratio:.1%}; expected at most "
+                    f"{params['max_5xx_ratio']:.1%} (service.guard.max_5xx_ratio)"
+                )
+    return fault, tallies[""][0].requests, tallies[""][0].errors
 
 
 def go_back(params, fault):

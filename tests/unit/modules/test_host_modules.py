@@ -221,6 +221,23 @@ def test_an_outage_of_both_colors_is_not_blamed_on_the_candidate(
     assert (fault is not None) == failing
 
 
+def test_a_web_process_that_fails_for_the_few_who_use_it_is_seen_by_itself_and_named(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard = load("guard")
+
+    def look(bad: int) -> dict[str, Any]:
+        admin = {"hrsp_2xx": 0, "hrsp_5xx": bad}
+        return {**_look(1000 * bad, bad), "web": {"admin": admin, "events": {"hrsp_2xx": 5 * bad, "hrsp_5xx": 0}}}
+
+    monkeypatch.setattr(guard, "edge", _edge_that_says([_shows(look(0)), _shows(look(4))]))
+    fault, requests, errors = guard.watch(PARAMS)
+    assert fault is not None
+    assert fault.startswith("4 of the 4 responses of web-admin in this step were 5xx (100.0%)")
+    assert (requests, errors) == (4004, 4)
+    assert guard.parts(look(4))["api"] == (3980, 0)
+
+
 @pytest.mark.parametrize("stable_up", [True, False])
 def test_a_host_that_is_down_for_both_colors_is_not_the_candidates_fault(
     load: Load, monkeypatch: pytest.MonkeyPatch, stable_up: bool
