@@ -251,6 +251,33 @@ def test_a_rollback_waits_for_no_gap_and_names_what_fell_into_its_own(hosts: Hos
     assert "shop-scheduler@blue.service" in hosts.runs("app1")
 
 
+def test_web_processes_come_back_with_the_api_and_end_their_long_connections_before_they_are_stopped(
+    hosts: Hosts,
+) -> None:
+    names = ("api", "web-admin", "web-events")
+    for host in ("app1", "app2"):
+        for name in names:
+            for color in ("blue", "green"):
+                place = hosts.folder / host / f"etc/systemd/system/shop-{name}@{color}.service.d"
+                place.mkdir(exist_ok=True)
+                quiesce = "X-Turnout-Quiesce=SIGUSR1\n" if name == "web-events" else ""
+                (place / "turnout.conf").write_text(f"[Service]\n{quiesce}")
+            (hosts.folder / host / f"units/shop-{name}@green.service").touch()
+    web = {"admin": {"drain_s": 40}, "events": {"long": {"end": "close", "within_s": 50}}}
+    hosts.rollback("-e", json.dumps({"service": hosts.service | {"web": web}}))
+    for host in ("app1", "app2"):
+        assert hosts.runs(host) >= {f"shop-{name}@blue.service" for name in names}
+        assert not any("@green" in unit for unit in hosts.runs(host))
+        log = (hosts.folder / host / "log").read_text().splitlines()
+        told = "kill shop-web-events@green.service"
+        assert [line for line in log if line.startswith("kill")] == [told]
+        assert log.index("start shop-web-admin@blue.service") < log.index(told)
+        assert all(log.index(told) < log.index(f"stop shop-{name}@green.service") for name in names)
+    asked = json.loads((hosts.folder / "edge1/edge.json").read_text())["asked"]
+    (beat,) = (one for one in asked if one["command"] == "lock_beat")
+    assert float(beat["ttl_s"]) == 60 + 2 * 50 + 2 * 200 + 10
+
+
 def test_a_schedule_that_cannot_be_read_ends_no_rollback(hosts: Hosts) -> None:
     (hosts.folder / "app1/units/shop-scheduler@green.service").touch()
     hosts.rollback("-e", json.dumps({"service": hosts.service | {"scheduler": {"due": ["soon"], "shown_by": "asynq"}}}))
