@@ -171,6 +171,11 @@ def web_backends(service):
     return {one["name"]: one["backends"] for one in web_processes(service)}
 
 
+def web_routes(service):
+    """Return the names by which requests to web processes are counted, as routes."""
+    return [{"name": f"web-{name}"} for name in service.get("web") or {}]
+
+
 def acme_thumbprint(pem):
     """Return the thumbprint (RFC 7638) of an account's key, which every answer to its challenges ends with.
 
@@ -207,6 +212,7 @@ class FilterModule:
             "haproxy_word": haproxy_word,
             "web_processes": web_processes,
             "web_backends": web_backends,
+            "web_routes": web_routes,
             "route_regex": route_regex,
             "route_faults": route_faults,
             "latency_bounds": latency_bounds,
