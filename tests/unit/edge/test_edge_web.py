@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import socket
 import threading
 import time
@@ -113,6 +114,21 @@ def test_the_way_back_is_gone_although_a_web_process_is_down_there(edge: RealEdg
     assert edge.ask("show")["serving"] == {"blue": 10_000, "green": 0}
     (warning,) = [one for one in answer["warnings"] if "events" in one]
     assert "systemctl start sample-web-events@blue" in warning
+
+
+def test_a_process_that_the_running_haproxy_does_not_know_yet_keeps_nobody_from_going_back(edge: RealEdge) -> None:
+    """Between the settings of turnout-edge and HAProxy's reload, or where that fails."""
+    edge.do("move", "--run", "A", "--share-bp", "500")
+    settings = json.loads(edge.config.read_text())
+    settings["web"]["new"] = {color: f"sample-web-new-{color}" for color in ("blue", "green")}
+    edge.config.write_text(json.dumps(settings))
+    green = edge.ask("show")["backends"]["green"]
+    assert (green["up"], green["api_up"], sorted(green["web"])) == (False, True, ["admin", "events"])
+    code, answer, _ = edge.call("move", "--run", "A", "--share-bp", "2500")
+    assert (code, answer["error"]["code"]) == (3, "candidate-down")
+    assert "HAProxy/web-new has no such backend (ansible-playbook turnout.ops.site" in answer["error"]["observed"]
+    edge.do("rollback")
+    assert edge.ask("show")["serving"] == {"blue": 10_000, "green": 0}
 
 
 def test_what_a_web_process_answers_counts_for_its_color(edge: RealEdge) -> None:

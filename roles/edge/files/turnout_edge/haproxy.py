@@ -131,13 +131,18 @@ class HAProxy:
     def backends(self, colors: Iterable[str] = COLORS) -> dict[str, Json]:
         """Return status and counters of each color, web processes included.
 
-        Raises Unreachable, or Trouble for an unknown name.
+        Raises Unreachable, or Trouble for an unknown name. A web process that the running HAProxy does not know yet is
+        down: nobody moves to a color without it, and it keeps nobody from going back.
         """
         rows = parse_stat(self.ask("show stat"))
         found = {}
         for color in colors:
             api = self._backend(rows, self.backend_names[color])
-            webs = {name: self._backend(rows, names[color]) for name, names in self.web_names.items()}
+            known = {row.get("pxname") for row in rows}
+            webs = {
+                name: self._backend(rows, names[color]) if names[color] in known else unknown_backend(names[color])
+                for name, names in self.web_names.items()
+            }
             found[color] = together(api, webs) if webs else api
         return found
 
@@ -254,6 +259,7 @@ def read_backend(name: str, row: dict[str, str], servers: list[Json]) -> Json:
     }
 
 
+UNKNOWN = "has no such backend"
 COUNTERS = (
     *("requests", "hrsp_1xx", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "hrsp_other"),
     *("econ", "eresp", "retries", "redispatches", "sessions", "queue"),
@@ -282,5 +288,15 @@ def together(api: Json, webs: dict[str, Json]) -> Json:
         "servers": [*api["servers"], *servers],
         **{key: sum(one[key] for one in every) for key in COUNTERS},
         "api_up": api["up"],
-        "web": {name: {key: web[key] for key in ("backend", "up", *COUNTERS)} for name, web in webs.items()},
+        "web": {
+            name: {key: web[key] for key in ("backend", "up", *COUNTERS)}
+            for name, web in webs.items()
+            if web["status"] != UNKNOWN
+        },
     }
+
+
+def unknown_backend(name: str) -> Json:
+    """Return what stands for a backend that the running HAProxy does not know."""
+    server = read_server({"svname": "HAProxy", "status": f"{UNKNOWN} (ansible-playbook turnout.ops.site --tags edge)"})
+    return read_backend(name, {"status": UNKNOWN}, [server])
