@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from ansible.errors import AnsibleFilterError
-from turnout.routes import SEGMENT
+from turnout.routes import METHODS, route_regex
 
 
 def proxy_faults(proxies, proxy_protocol=False):
@@ -33,23 +33,9 @@ def proxy_faults(proxies, proxy_protocol=False):
 ROUTE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 OTHER = "other"
 MOST_ROUTES = 30
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-_SEGMENT = re.compile(r"\{[A-Za-z0-9_.-]+\}|" + SEGMENT)
 LONG_S = 300  # of `long.within_s`, as the service file's declaration has it
 DURATION = "turnout_edge_request_duration_seconds_bucket"
 COUNTS = (DURATION, "turnout_edge_request_duration_seconds_count", "turnout_edge_requests_total")
-
-
-def route_regex(path):
-    """Return a declared path as a pattern for HAProxy's path_reg; ValueError tells that it is none."""
-    text = str(path)
-    rest = text.endswith("/*")
-    segments = (text[:-1] if rest else text).split("/")
-    if segments[0] or len(segments) < 2 or not all(_SEGMENT.fullmatch(segment) for segment in segments):
-        raise ValueError("is no path such as /api/orders/{id} or /static/*")
-    # No backslash: in HAProxy's configuration it would be taken for something else.
-    escaped = ["[^/]+" if segment.startswith("{") else re.sub(r"[.+]", r"[\g<0>]", segment) for segment in segments]
-    return "^" + "/".join(escaped) + ("" if rest else "$")
 
 
 def route_faults(routes):
@@ -76,6 +62,25 @@ def route_faults(routes):
         if not isinstance(methods, list) or any(method not in METHODS for method in methods):
             faults.append(f"{where}.methods {methods!r} is no list of {', '.join(METHODS)}")
     return faults
+
+
+def edge_limits(limits):
+    """Return `service.limits` with every default filled in, as the templates want it; empty where there are none.
+
+    Faults are told as the checks of the service file tell them.
+    """
+    # Imported where used: edges without limits need none of it.
+    from turnout.faults import FaultsError  # noqa: PLC0415
+    from turnout.keys import read  # noqa: PLC0415
+    from turnout.service.limits import Limits  # noqa: PLC0415
+
+    if not limits:
+        return {}
+    faults = []
+    found = read(Limits, limits, "service.limits", faults)
+    if faults or found is None:
+        raise AnsibleFilterError(str(FaultsError("service-invalid", "the variable `service`", faults)))
+    return found.for_edge()
 
 
 def latency_bounds(declared, slo_folder, routes=()):
@@ -209,6 +214,7 @@ class FilterModule:
         return {
             "proxy_faults": proxy_faults,
             "acme_thumbprint": acme_thumbprint,
+            "edge_limits": edge_limits,
             "haproxy_word": haproxy_word,
             "web_processes": web_processes,
             "web_backends": web_backends,

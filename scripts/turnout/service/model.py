@@ -22,6 +22,7 @@ from turnout.keys import At, Key, Part, Wrong, key, plain
 from turnout.migrations.tools import TOOLS
 from turnout.service import directories, values
 from turnout.service.environment import METRICS_PORT, RESERVED
+from turnout.service.limits import Limits
 from turnout.service.values import COLORS, DAY_S, NAME, Environment
 
 __all__ = ["COLORS", "Environment", "Service"]
@@ -822,6 +823,12 @@ class Service(Part):
         "what keeps one user on one color while the share grows: `{header: Authorization}` or `{cookie: session}`",
         Bucket,
         by_default="source address",
+        released=False,
+    )
+    limits: Limits | None = key(
+        "what the edge lets pass of each client, by route ([limits](limits.md)); leave it out, and there is no limit",
+        None,
+        example="{routes: [{name: login, path: /api/login, by_address: {requests: 10, per_s: 60}}]}",
         released=False,
     )
     smoke: tuple[SmokeTest, ...] = key(

@@ -229,6 +229,8 @@ class RealEdge:
             "edge_latency_bounds": ["0.01", "0.3", "1"],
             "groups": {"api": ["app1"]},
             "hostvars": {"app1": {"ansible_host": "127.0.0.1"}},
+            "inventory_hostname": "edge1",
+            "edge_limits": edge_filters.edge_limits(variables.get("limits")),
             **variables,
         }
         values["edge_counts"] = values["edge_latency"] and values["edge_manage_haproxy"]
