@@ -57,8 +57,12 @@ def ask(
     connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=20, source_address=(source, 0))
     given = {name.replace("_", "-"): value for name, value in headers.items()}
     with closing(connection):
-        connection.request(method, path, body=body, headers=given)
-        response = connection.getresponse()
+        try:
+            connection.request(method, path, body=body, headers=given)
+        except BrokenPipeError:
+            pass  # refused while it was being sent; the answer tells
+        response = http.client.HTTPResponse(connection.sock, method=method)
+        response.begin()
         response.read()
         return response.status, {name.lower(): value for name, value in response.getheaders()}
 

@@ -64,7 +64,7 @@ class Service:
 
             def answer(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
-                body = self.rfile.read(length)
+                body = self.chunks() if self.headers.get("Transfer-Encoding") else self.rfile.read(length)
                 if self.path == "/health":
                     service.asked_with = {name.lower(): value for name, value in self.headers.items()}
                     self.reply(200 if service.healthy else 500, b"")
@@ -86,6 +86,14 @@ class Service:
                 self.reply(200, color.encode() + b" " + body)
 
             do_GET = do_POST = answer
+
+            def chunks(self) -> bytes:
+                body = b""
+                while size := int(self.rfile.readline() or b"0", 16):
+                    body += self.rfile.read(size)
+                    self.rfile.readline()
+                self.rfile.readline()
+                return body
 
             def reply(self, status: int, body: bytes) -> None:
                 self.send_response(status)

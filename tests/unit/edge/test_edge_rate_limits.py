@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from limited_edge import Attack, ask, limited, pair
+from limited_edge import Attack, ask, limited, pair, say
 from real_edge import Load, RealEdge
 
 REQUESTS, PER_S, ADDRESSES = 10, 8, 20
@@ -150,8 +150,6 @@ def test_an_account_is_told_by_a_header(tmp_path: Path) -> None:
             statuses = [ask(edge, "/api/login", source)[0] for _ in range(4)]
             assert statuses == [200, 200, 200, 429], "without the header the address counts"
         twice = b"POST /api/login HTTP/1.0\r\nX-Api-Key: a%d\r\nX-Api-Key: b%d\r\nContent-Length: 0\r\n\r\n"
-        from limited_edge import say  # noqa: PLC0415
-
         statuses = [say(edge, twice % (n, n)).split()[1] for n in range(4)]
         assert statuses == [b"200", b"200", b"200", b"429"], "which of two counts is anybody's guess"
     finally:
