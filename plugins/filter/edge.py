@@ -83,6 +83,15 @@ def edge_limits(limits):
     return found.for_edge()
 
 
+def limits_counted(service):
+    """Tell whether the limits of a service count requests, which several edges do together."""
+    limits = service.get("limits") or {}
+    return any(
+        isinstance(route, dict) and any(route.get(name) for name in ("by_address", "by_account", "concurrent"))
+        for route in limits.get("routes") or []
+    )
+
+
 def latency_bounds(declared, slo_folder, routes=()):
     """Return the histogram's bounds in seconds, ascending, as mtail and Prometheus write them.
 
@@ -215,6 +224,7 @@ class FilterModule:
             "proxy_faults": proxy_faults,
             "acme_thumbprint": acme_thumbprint,
             "edge_limits": edge_limits,
+            "limits_counted": limits_counted,
             "haproxy_word": haproxy_word,
             "web_processes": web_processes,
             "web_backends": web_backends,
