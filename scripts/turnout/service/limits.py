@@ -22,6 +22,7 @@ HEADERS_BYTES = 5120
 """Headers that have room beside a body which is looked at."""
 _HEADERS_ROOM = HEADERS_BYTES + 1024  # with what HAProxy notes of each header
 _TABLE_FACTOR = 3  # an entry lives for two windows
+_FINE_BELOW = 200  # requests
 _LONGEST_S = 7 * DAY_S
 _MODES = ("enforce", "count")
 # What the edge writes itself: all clients would share one value, or each could choose its own.
@@ -43,9 +44,7 @@ def _network(text: str) -> str:
 
 
 def _networks(means: str) -> Any:
-    item = Key(
-        check=_network, pattern="[0-9A-Fa-f:./]+", expected="an address or a network", example="192.0.2.0/24"
-    )
+    item = Key(check=_network, pattern="[0-9A-Fa-f:./]+", expected="an address or a network", example="192.0.2.0/24")
     return key(means, (), item=item, expected="a list of addresses and networks", example="[192.0.2.0/24]")
 
 
@@ -100,6 +99,14 @@ class Rate(Part):
     def period_s(self) -> int:
         """Seconds in which `at_once` requests are let pass, so that in the long run it is `requests` in `per_s`."""
         return -(-self.per_s * self.at_once // self.requests)
+
+    @property
+    def weight(self) -> int:
+        """What one request is counted as.
+
+        HAProxy's sliding count is whole numbers, rounded down for each edge: of a small rate that would be much.
+        """
+        return 5 if self.at_once < _FINE_BELOW else 1
 
     @property
     def size(self) -> int:
@@ -278,7 +285,9 @@ class Limits(Part):
         for index, route in enumerate(self.routes):
             where, before = f".routes[{index}]", self.routes[:index]
             if route.name in names[:index]:
-                yield At(f"{where}.name", f"{route.name}, which another route has", "another name", "rename one of them")
+                yield At(
+                    f"{where}.name", f"{route.name}, which another route has", "another name", "rename one of them"
+                )
             hidden_by = _hidden_by(route, before)
             if hidden_by:
                 yield At(
@@ -336,7 +345,8 @@ def _rate(kind: str, rate: Rate, mode: str) -> dict[str, Any]:
     return {
         "kind": kind,
         "mode": rate.mode or mode,
-        "at_once": rate.at_once,
+        "weight": rate.weight,
+        "full": (rate.at_once - 1) * rate.weight,
         "period_s": rate.period_s,
         "retry_s": rate.per_s,
         "size": rate.size,

@@ -57,7 +57,10 @@ def test_only_what_reached_a_color_counts_for_it(edge: CountingEdge) -> None:
     assert edge.wait_counted(7) == {("green", "other", "2xx"): 7}
 
     rows = edge.do("show")["backends"]
-    counted = {name: {kind: row[kind] for kind in ("requests", "hrsp_2xx", "hrsp_4xx", "hrsp_5xx")} for name, row in rows.items()}
+    counted = {
+        name: {kind: row[kind] for kind in ("requests", "hrsp_2xx", "hrsp_4xx", "hrsp_5xx")}
+        for name, row in rows.items()
+    }
     assert counted["green"] == {"requests": 7, "hrsp_2xx": 7, "hrsp_4xx": 0, "hrsp_5xx": 0}, counted
     wanted = {
         ("login", "address", "refused"): 4,

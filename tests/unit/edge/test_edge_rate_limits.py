@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from limited_edge import Attack, ask, limited, pair, say
+from limited_edge import Attack, ask, limited, pair, say, wait_settled
 from real_edge import Load, RealEdge
 
 REQUESTS, PER_S, ADDRESSES = 10, 8, 20
@@ -27,7 +27,7 @@ def edges(tmp_path: Path) -> Iterator[tuple[RealEdge, RealEdge]]:
     try:
         for edge in both:
             edge.start()
-        time.sleep(0.5)  # until they know each other
+        wait_settled(*both)
         yield both
     finally:
         for edge in both:

@@ -56,7 +56,12 @@ def test_a_body_that_is_much_too_long_is_answered_not_reset(edge: RealEdge) -> N
         head = f"Content-Length: {len(body)}" if body else "Transfer-Encoding: chunked"
         rest = body or b"10000\r\n" + b"x" * 65536 + b"\r\n"
         answers = [
-            say(edge, f"POST /small HTTP/1.1\r\nHost: a\r\n{head}\r\n\r\n".encode(), rest, *([rest] * 20 if not body else []))
+            say(
+                edge,
+                f"POST /small HTTP/1.1\r\nHost: a\r\n{head}\r\n\r\n".encode(),
+                rest,
+                *([rest] * 20 if not body else []),
+            )
             for _ in range(5)
         ]
         print(head, [answer[:12] for answer in answers])
@@ -99,9 +104,7 @@ def test_an_answer_that_does_not_begin_is_a_504(edge: RealEdge) -> None:
 
 def test_requests_of_an_address_at_once(edge: RealEdge) -> None:
     answers: list[int] = []
-    users = [
-        threading.Thread(target=lambda: answers.append(ask(edge, "/stream/8", method="GET")[0])) for _ in range(4)
-    ]
+    users = [threading.Thread(target=lambda: answers.append(ask(edge, "/stream/8", method="GET")[0])) for _ in range(4)]
     for user in users:
         user.start()
     time.sleep(0.4)
@@ -147,7 +150,9 @@ def test_a_changed_limit_loses_no_request(edge: RealEdge) -> None:
 
 
 def test_in_mode_count_all_passes_and_the_log_tells(tmp_path: Path) -> None:
-    routes: list[dict[str, Any]] = [{**one, "body_s": None, "answer_s": None} for one in ROUTES if one["name"] != "slow"]
+    routes: list[dict[str, Any]] = [
+        {**one, "body_s": None, "answer_s": None} for one in ROUTES if one["name"] != "slow"
+    ]
     routes.append({"name": "rated", "path": "/rated", "by_address": {"requests": 2, "per_s": 60, "keys": 10}})
     routes.append({**ROUTES[0], "name": "strict", "path": "/strict", "mode": "enforce"})
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
@@ -160,7 +165,7 @@ def test_in_mode_count_all_passes_and_the_log_tells(tmp_path: Path) -> None:
         def logged(path: str, **options: Any) -> tuple[int, str]:
             status = ask(edge, path, **options)[0]
             line = log.recv(4096).decode()
-            found = re.search(r"\} \{([^}]*)\} +\"", line)
+            found = re.search(r"\{([^}]*)\} \"", line)
             assert found, line
             return status, found[1]
 
