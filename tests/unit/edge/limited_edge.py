@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,10 +80,8 @@ def ask(
     connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=20, source_address=(source, 0))
     given = {name.replace("_", "-"): value for name, value in headers.items()}
     with closing(connection):
-        try:
+        with suppress(BrokenPipeError):  # refused while it was being sent; the answer tells
             connection.request(method, path, body=body, headers=given)
-        except BrokenPipeError:
-            pass  # refused while it was being sent; the answer tells
         response = http.client.HTTPResponse(connection.sock, method=method)
         response.begin()
         response.read()
