@@ -171,17 +171,21 @@ def test_an_account_is_told_by_a_field_of_the_body(tmp_path: Path, chunked: bool
             assert tried(body % "a@example.com", source) == 200
         assert tried(body % "a@example.com", "127.0.1.4") == 429
         assert tried(body % "A@Example.COM") == 429, "the same in any case"
+        assert tried(body % " a@example.com\\t ") == 429, "and with blanks around it"
         assert tried(body % "b@example.com") == 200
         strange = [
             '{"user": {"email": "x1", "email": "a@example.com"}}',
             '{"user": {"email": "x2", "EMAIL": "a@example.com"}}',
             '{"user": {"email": "x3", "\\u0065mail": "a@example.com"}}',
             '{"user": {"email": "\\u0061@example.com"}}',
+            '{"user": {"email": ["a@example.com"]}}',
+            '{"user": {"email": {"a": "a@example.com"}}}',
+            '{"user": {"email": "\\u0020a@example.com"}}',
             "{}",
             "no JSON",
             "",
         ]
-        assert [tried(one) for one in strange] == [200] * 3 + [429] * 4, "these count together"
+        assert [tried(one) for one in strange] == [200] * 3 + [429] * 7, "these count together"
         assert tried(body % "c@example.com") == 200
     finally:
         edge.stop()
