@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import socket
 import threading
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import real_edge
 from limited_edge import ask, limited, say
 from real_edge import Load, RealEdge
 
@@ -177,21 +179,36 @@ def test_in_mode_count_all_passes_and_the_log_tells(tmp_path: Path) -> None:
             assert logged("/admin/x") == (200, "admin.networks.counted")
             seen = [logged("/rated") for _ in range(4)]
             assert seen == [(200, "")] * 2 + [(200, "rated.address.counted")] * 2
+            idle = [
+                socket.create_connection(("127.0.0.1", edge.port), source_address=("127.0.1.1", 0)) for _ in range(3)
+            ]
+            time.sleep(0.2)
+            assert logged("/other") == (200, "connections.address.counted")
+            for one in idle:
+                one.close()
+            time.sleep(0.2)
             assert logged("/strict", body=b"x" * 1001) == (413, "strict.body.refused")
         finally:
             edge.stop()
 
 
-def test_without_limits_nothing_changes(tmp_path: Path) -> None:
-    edge = RealEdge(tmp_path)
+def test_without_limits_nothing_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "edge").mkdir()
+    edge = RealEdge(tmp_path / "edge")
+    templates = ("haproxy.cfg.j2", "snippet.cfg.j2", "turnout.mtail.j2")
+    some = ({}, {"edge_latency": False, "edge_trusted_proxies": ["192.0.2.1"]})
     try:
-        for template in ("haproxy.cfg.j2", "snippet.cfg.j2"):
-            for limits in (None, {}):
-                text = edge.render({"limits": limits}, template)
-                assert not re.search(r"turnout-limits|localpeer|bufsize|stick|429|wait-for-body|set-timeout", text)
-        without = edge.render({"limits": None})
-        with_one = edge.render({"limits": {"headers_s": 5}}).splitlines()
-        assert [line for line in without.splitlines() if line not in with_one] == []
-        assert "\n\n\n" not in without
+        today = [
+            edge.render({"limits": none, **more}, one) for one in templates for none in (None, {}) for more in some
+        ]
+        shutil.copytree(real_edge.ROLE, tmp_path / "role")
+        monkeypatch.setattr(real_edge, "ROLE", tmp_path / "role")
+        includes = 0
+        for file in (tmp_path / "role/templates").glob("*.j2"):
+            text, found = re.subn(r"{% include 'limits\w*[.]j2' %}\n", "", file.read_text())
+            file.write_text(text)
+            includes += found
+        assert includes >= 8
+        assert today == [edge.render(more, one) for one in templates for _ in (None, {}) for more in some]
     finally:
         edge.stop()
