@@ -77,7 +77,15 @@ def test_whatever_is_declared_makes_a_configuration_that_haproxy_takes(
     tmp_path: Path, edges: list[str], proxy_protocol: bool
 ) -> None:
     variables: dict[str, Any] = {
-        "limits": {"connections": 50, "headers_s": 5, "exempt": ["10.0.0.0/8"], "buffer_bytes": 32_768, **LIMITS},
+        "limits": {
+            **{"connections": 50, "headers_s": 5, "exempt": ["10.0.0.0/8", "2001:db8::/32"], "buffer_bytes": 32_768},
+            "routes": [
+                *LIMITS["routes"],
+                {"name": "a_b-c", "path": "/a~b@c:d,e=f+g-h._/{x}/*", "concurrent": 3, "answer_s": 9},
+                {"name": "key", "path": "/{any}", "by_account": {"header": "X_Key-1", "requests": 1_000_000}},
+                {"name": "json", "path": "/", "by_account": {"json": "a_b.c-d", "requests": 3, "mode": "count"}},
+            ],
+        },
         "edge_trusted_proxies": ["192.0.2.0/28"],
         "edge_proxy_protocol": proxy_protocol,
         "edge_limits_port": free_port(),
