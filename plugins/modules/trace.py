@@ -70,6 +70,7 @@ begins:
 """
 
 import json
+import os
 import re
 import subprocess
 import time
@@ -79,6 +80,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.turnout.ops.plugins.module_utils.slot_files import Places, SlotError, needed
 
 _ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_NONE = "No data available"  # in journalctl's words: no unit of that name ever wrote
 _LENGTH = 600  # characters of a line that are shown
 _COLORED = re.compile(r"[^@]+@(?:blue|green)\b.*")
 HIDDEN = "[a line that may hold a secret: the environment of its unit cannot be read]"
@@ -141,9 +143,10 @@ def look(params: dict, places: Places) -> dict:
     done = subprocess.run(
         [*asked(params["units"]), f"--since=@{since:.0f}", f"--grep={'|'.join(params['ids'])}", "--case-sensitive=no"],
         capture_output=True, text=True, errors="replace", check=False, timeout=params["limit_s"],
+        env={**os.environ, "LC_ALL": "C"},
     )  # fmt: skip
-    # 1 where nothing fits, also where there is no such unit.
-    if done.returncode not in (0, 1) or (done.returncode and done.stderr.strip()):
+    # 1 where nothing fits.
+    if done.returncode and _NONE not in done.stderr and (done.returncode != 1 or done.stderr.strip()):
         raise ValueError(f"journalctl ended with {done.returncode}: {done.stderr.strip()[-300:]}")
     redacted, found, lines = Redacted(places), [], done.stdout.splitlines()
     for line in lines[: params["lines"]]:

@@ -57,7 +57,7 @@ def test_a_thousand_of_a_thousand_are_found_in_edge_api_and_worker(turnout: Turn
     places = {
         "edge": (EDGES, "haproxy.service"),
         "api": (APPS, "sample-api@*"),
-        "worker": (APPS, "sample-worker@*"),
+        "worker": (APPS, "sample-worker-*"),
     }
     missing = dict.fromkeys(places, len(ids))
     deadline = time.monotonic() + 60
@@ -75,7 +75,7 @@ def test_one_request_is_shown_on_its_way(turnout: Turnout) -> None:
     run = trace(turnout, found)
     assert run.rc == 0, run.tail
     shown = [line for line in run.out.splitlines() if found in line]
-    assert [any(unit in line for line in shown) for unit in ("haproxy", "sample-api@", "sample-worker@")] == [True] * 3
+    assert [any(unit in line for line in shown) for unit in ("haproxy", "sample-api@", "sample-worker-")] == [True] * 3
     for given in (found.upper(), found.replace("-", "")):
         assert found in trace(turnout, given).out
 
@@ -86,7 +86,7 @@ def test_a_clients_trace_finds_the_request_too(turnout: Turnout) -> None:
     run = trace(turnout, TRACE, "-e", "format=json")
     assert run.rc == 0, run.tail
     units = {line["unit"].partition("@")[0] for line in json.loads(run.out)["lines"] if found in line["text"]}
-    assert {"haproxy.service", "sample-api", "sample-worker"} <= units
+    assert {"haproxy.service", "sample-api", "sample-worker-jobs"} <= units
 
 
 def test_what_is_no_id_and_what_nobody_knows_are_told_apart(turnout: Turnout) -> None:

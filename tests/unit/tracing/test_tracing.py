@@ -92,12 +92,14 @@ def test_nothing_found_says_how_far_each_journal_reaches() -> None:
 # -- the module --------------------------------------------------------------------------------------------------------
 
 
-def fake(folder: Path, monkeypatch: pytest.MonkeyPatch, entries: list[dict[str, Any]], code: int = 0) -> Path:
+def fake(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, entries: list[dict[str, Any]], code: int = 0, says: str = ""
+) -> Path:
     """Let a program stand where journalctl is, which says what journald would; return the file of its words."""
     words = folder / "words"
     (folder / "entries").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     program = folder / "journalctl"
-    program.write_text(f'#!/bin/sh\necho "$@" >>{words}\ncat {folder}/entries\nexit {code}\n')
+    program.write_text(f'#!/bin/sh\necho "$@" >>{words}\ncat {folder}/entries\necho "{says}" >&2\nexit {code}\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(folder), prepend=":")
     return words
@@ -174,3 +176,16 @@ def test_an_id_that_is_a_pattern_never_reaches_journalctl(tmp_path: Path, monkey
 def test_a_journal_without_such_a_line_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake(tmp_path, monkeypatch, [], code=1)
     assert module.look(PARAMS, places(tmp_path)) == {"found": [], "more": False, "begins": None}
+
+
+def test_a_host_on_which_no_such_unit_ever_ran_has_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake(tmp_path, monkeypatch, [], 1, "Failed to add filter for units: No data available")
+    assert module.look(PARAMS, places(tmp_path)) == {"found": [], "more": False, "begins": None}
+
+
+def test_a_journal_that_cannot_be_read_is_told_in_its_own_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake(tmp_path, monkeypatch, [], 1, "Failed to open files: Permission denied")
+    with pytest.raises(ValueError, match="Permission denied"):
+        module.look(PARAMS, places(tmp_path))
