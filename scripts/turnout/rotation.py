@@ -1,0 +1,179 @@
+"""How a credential is rotated: from what stands in the file, at the server and on the hosts to the next step.
+
+Pure. A credential has two logins at its server, of which one is in service. A rotation takes these steps, each of which
+changes one place and is done whole or not at all; a run that dies between two leaves what the next run goes on from:
+
+1. `begin`: the file gets a new password for the idle login, under `next`: nobody reads that but the next steps;
+2. `open`: the server takes it;
+3. `adopt`: application hosts have logged in with it, and the file has it in the place of the old one;
+4. `release`: the version in service is deployed with it, as any configuration is;
+5. `forget`: once the warm time is over, the edges no longer keep a way back to a color with the old login;
+6. `close`: the server no longer lets the old login in.
+
+The rule that all steps keep: what serves, and what a rollback goes to, has a login that its server takes. So no step
+touches the password of a login that either of them has, or closes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from turnout.counts import counted
+from turnout.faults import Fault
+
+BEGIN, OPEN, ADOPT, RELEASE, FORGET, CLOSE, DONE = "begin", "open", "adopt", "release", "forget", "close", "done"
+KINDS = (BEGIN, OPEN, ADOPT, RELEASE, FORGET, CLOSE, DONE)
+
+_ROTATE, _CLOSE = "ansible-playbook turnout.ops.rotate", "ansible-playbook turnout.ops.rotate -e close=true"
+
+
+@dataclass(frozen=True)
+class Login:
+    """One of the two logins, as its server has it.
+
+    `opened`: it lets this login in; `takes`: with the password that the file has as current; `takes_next`: with that
+    under `next`. `sessions` are those that it has, as a person reads them.
+    """
+
+    opened: bool = False
+    takes: bool = False
+    takes_next: bool = False
+    sessions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Seen:
+    """All that is known of one credential.
+
+    `current` and `next` are the logins that the file names, `serving` those in the environment of the color in service,
+    on any host, and `back` those of a color that a rollback would go to. `laid` tells whether the color in service has
+    what the file has, to the letter, on every host.
+    """
+
+    name: str
+    pair: tuple[str, str]
+    current: str
+    next: str | None
+    serving: frozenset[str]
+    back: frozenset[str]
+    laid: bool
+    logins: Mapping[str, Login]
+
+    def login(self, user: str) -> Login:
+        """Return what the server has of a login."""
+        return self.logins.get(user) or Login()
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is to be done next, to which login."""
+
+    kind: str
+    user: str = ""
+
+
+def other(pair: tuple[str, str], user: str) -> str:
+    """Return the other login of a pair; the first where `user` is none of them, as before the first rotation."""
+    return pair[1] if user == pair[0] else pair[0]
+
+
+def next_step(seen: Seen, *, closing: bool = False, warm_left_s: float = 0) -> Step | Fault:
+    """Return the next step of a rotation, or (`closing`) of the old login's end; a Fault where a person is asked.
+
+    `warm_left_s` are the seconds for which the way back counts as warm.
+    """
+    where = f"rotation.{seen.name}"
+    if len(seen.serving) != 1:
+        found = ", ".join(sorted(seen.serving)) or "none of them"
+        names = " and ".join(dict.fromkeys((*seen.pair, seen.current)))
+        return Fault(
+            where,
+            f"the color in service names {found} of {names}, in the variables that hold this credential",
+            "exactly one of them, the same on every host",
+            f"write service.rotation.{seen.name}.environment: every variable that holds it and no other; where hosts differ, "
+            "release the version in service once more",
+        )  # fmt: skip
+    serving = next(iter(seen.serving))
+    return _close(seen, serving, where, warm_left_s) if closing else _rotate(seen, serving, where)
+
+
+def _rotate(seen: Seen, serving: str, where: str) -> Step | Fault:
+    if seen.next is not None:
+        if seen.next in seen.serving | seen.back:
+            return _stale(
+                where, f"the file begins {seen.next} anew, and {_holder(seen, seen.next)} has that login already"
+            )
+        return Step(ADOPT if seen.login(seen.next).takes_next else OPEN, seen.next)
+    if seen.current != serving:
+        if seen.current in seen.back:
+            return _stale(where, f"the file has {seen.current}, {serving} is in service and {seen.current} before it")
+        if not seen.login(seen.current).takes:
+            return _stale(where, f"the file has {seen.current}, with a password that the server does not take")
+        return Step(RELEASE, seen.current)
+    if not seen.laid:
+        return _stale(where, f"the file has another password for {serving} than the color in service")
+    if not seen.login(serving).takes:  # after a restore of the server, whose logins are those of the backup
+        return Step(OPEN, serving)
+    idle = other(seen.pair, serving)
+    if idle in seen.back:
+        return Fault(
+            where,
+            f"the release before the one in service has {idle}: a rollback would go back to it",
+            f"a new password only for a login that nothing has",
+            f"close {idle} first: {_CLOSE}",
+        )
+    if seen.login(idle).sessions:
+        return Fault(where, _told(seen, idle), "an idle login without sessions", "end them, then the same again")
+    return Step(BEGIN, idle)
+
+
+def _close(seen: Seen, serving: str, where: str, warm_left_s: float) -> Step | Fault:
+    if seen.next is not None or seen.current != serving:
+        ahead = seen.next or seen.current
+        return Fault(where, f"{serving} is in service, and {ahead} is not yet", "a rotation that was released", _ROTATE)
+    if not seen.laid:
+        return _stale(where, f"the file has another password for {serving} than the color in service")
+    if not seen.login(serving).takes:
+        return Fault(where, f"the server does not take {serving} as it is in service", "a login that it takes", _ROTATE)
+    old = other(seen.pair, serving)
+    if not seen.login(old).opened and old not in seen.back:
+        return Step(DONE, old)
+    if old in seen.back:
+        if warm_left_s > 0:
+            return Fault(
+                where,
+                f"the way back has {old}, and is warm for another {warm_left_s:.0f} s (service.warm_s)",
+                "an old login that nothing goes back to",
+                f"wait, then: {_CLOSE}",
+            )
+        return Step(FORGET, old)
+    return Step(CLOSE, old)
+
+
+def _stale(where: str, observed: str) -> Fault:
+    return Fault(
+        where,
+        observed,
+        "the file as the last rotation left it",
+        "take the newest file from your repository (git pull), or what is in service into it, as docs/rotation.md says",
+    )
+
+
+def _holder(seen: Seen, user: str) -> str:
+    return "the color in service" if user in seen.serving else "the release before it"
+
+
+def _told(seen: Seen, user: str) -> str:
+    sessions = seen.login(user).sessions
+    return f"{counted(len(sessions), 'session')} of {user}: {'; '.join(sessions[:5])}{' ...' if sessions[5:] else ''}"
+
+
+def sessions_fault(seen: Seen, user: str) -> Fault:
+    """Return what is told of sessions that keep a login from being closed."""
+    return Fault(
+        f"rotation.{seen.name}",
+        _told(seen, user),
+        "no session of a login that is closed",
+        f"end what has them, then: {_CLOSE}; or let it end them: -e end_sessions=true",
+    )
