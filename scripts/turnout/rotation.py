@@ -120,7 +120,7 @@ def _rotate(seen: Seen, serving: str, where: str) -> Step | Fault:
         return Fault(
             where,
             f"the release before the one in service has {idle}: a rollback would go back to it",
-            f"a new password only for a login that nothing has",
+            "a new password only for a login that nothing has",
             f"close {idle} first: {_CLOSE}",
         )
     if seen.login(idle).sessions:
