@@ -140,7 +140,7 @@ def close_login(psql: Psql, user: str, drain_s: float, *, end_sessions: bool) ->
     psql.run(f"ALTER ROLE {quote_identifier(user)} NOLOGIN PASSWORD NULL;")
     until = time.monotonic() + _END_LIMIT_S
     while _sessions(psql, user) and time.monotonic() < until:
-        psql.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {quote_literal(user)};")
+        psql.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = :'name'", name=user)
         time.sleep(_POLL_S)
     return []
 

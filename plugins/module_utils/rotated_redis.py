@@ -114,8 +114,8 @@ def keeping(redis: Session, names: list, users_file: str) -> str:
         raise KeepError(
             f"{where}, which {main} includes, defines users: after CONFIG REWRITE Redis would find them twice, and not "
             "start",
-            f"ansible-playbook turnout.ops.site --tags redis makes {users_file}; for a Redis of your own: move all users "
-            "into a file that aclfile names",
+            f"ansible-playbook turnout.ops.site --tags redis makes {users_file}; for a Redis of your own: move all its"
+            " users into a file that aclfile names",
         )
     return REWRITE
 
@@ -161,7 +161,7 @@ def keep(redis: Session, way: str, names: list, users_file: str) -> None:
         write_file(path, text.encode(), there.st_mode & 0o777, there.st_gid)
 
 
-def open_login(redis: Session, pair: list, user: str, password: str, rules: list, users_file: str) -> None:
+def open_login(redis: Session, pair: list, user: str, password: str, rules: list, *, users_file: str) -> None:
     """Let a user in with this password alone, with these rules. Raises ProbeError, KeepError, OSError."""
     way = keeping(redis, pair, users_file)
     # Who is connected as this user (after a restore of the server) loses nothing between two rules.

@@ -11,8 +11,8 @@ module: login_pair
 short_description: The two logins of a rotated credential, at the server of this host
 description:
   - Looks at the two logins of a pair in C(service.rotation), opens one with a new password, closes the other.
-  - PostgreSQL is reached over its local socket as its superuser, Redis on this host as its administrator. Only verifiers
-    and digests of passwords go to the server, on no command line.
+  - PostgreSQL is reached over its local socket as its superuser, Redis on this host as its administrator. Only
+    verifiers and digests of passwords go to the server, on no command line.
   - A Redis keeps the change over its next start by C(ACL SAVE), O(users_file) or C(CONFIG REWRITE), whichever is its
     own. Where it would keep nothing, nothing is changed.
 options:
@@ -66,8 +66,11 @@ logins:
   description: "Of each login C(opened), C(takes) (the password in the file), C(takes_next), and C(sessions)."
   returned: state is look
   type: dict
-faults: {description: "Why the pair cannot be rotated: observed, expected, remedy.", returned: state is look, type: list,
-  elements: dict}
+faults:
+  description: "Why the pair cannot be rotated: observed, expected, remedy."
+  returned: state is look
+  type: list
+  elements: dict
 standby: {description: Whether the server takes no writes., returned: state is look, type: bool}
 closed: {description: Whether the login is closed now., returned: state is closed, type: bool}
 sessions: {description: Those that kept it from that., returned: state is closed, type: list, elements: str}
@@ -107,7 +110,9 @@ def perform(params: dict, *, check: bool) -> dict:
                 rotated_postgres.open_login(server, user, secret[key]["password"])
             else:
                 rules = params["rules"].split()
-                rotated_redis.open_login(server, pair, user, secret[key]["password"], rules, params["users_file"])
+                rotated_redis.open_login(
+                    server, pair, user, secret[key]["password"], rules, users_file=params["users_file"]
+                )
         return {"changed": not before.get("takes_next" if key == "next" else "takes")}
     if check:
         return {"changed": bool(before.get("opened")), "closed": not before.get("opened"), "sessions": []}
@@ -168,8 +173,8 @@ def main() -> None:
         if params["kind"] == "redis":
             wanted = "a Redis that answers its administrator on this host (redis_port, redis_users.admin)"
         text = str(error) or type(error).__name__
-        module.fail_json(msg=f"error[rotate-server]: {where}: {text}; expected: {wanted}; to mend: correct that, or see "
-                         f"the server's own log")  # fmt: skip
+        remedy = "correct that, or see the server's own log"
+        module.fail_json(msg=f"error[rotate-server]: {where}: {text}; expected: {wanted}; to mend: {remedy}")
     module.exit_json(**result)
 
 

@@ -91,8 +91,8 @@ def next_step(seen: Seen, *, closing: bool = False, warm_left_s: float = 0) -> S
             where,
             f"the color in service names {found} of {names}, in the variables that hold this credential",
             "exactly one of them, the same on every host",
-            f"write service.rotation.{seen.name}.environment: every variable that holds it and no other; where hosts differ, "
-            "release the version in service once more",
+            f"write service.rotation.{seen.name}.environment: every variable that holds it and no other; where hosts"
+            " differ, release the version in service once more",
         )  # fmt: skip
     serving = next(iter(seen.serving))
     return _close(seen, serving, where, warm_left_s) if closing else _rotate(seen, serving, where)
@@ -101,9 +101,8 @@ def next_step(seen: Seen, *, closing: bool = False, warm_left_s: float = 0) -> S
 def _rotate(seen: Seen, serving: str, where: str) -> Step | Fault:
     if seen.next is not None:
         if seen.next in seen.serving | seen.back:
-            return _stale(
-                where, f"the file begins {seen.next} anew, and {_holder(seen, seen.next)} has that login already"
-            )
+            holder = "the color in service" if seen.next in seen.serving else "the release before it"
+            return _stale(where, f"the file begins {seen.next} anew, and {holder} has that login already")
         return Step(ADOPT if seen.login(seen.next).takes_next else OPEN, seen.next)
     if seen.current != serving:
         if seen.current in seen.back:
@@ -111,6 +110,11 @@ def _rotate(seen: Seen, serving: str, where: str) -> Step | Fault:
         if not seen.login(seen.current).takes:
             return _stale(where, f"the file has {seen.current}, with a password that the server does not take")
         return Step(RELEASE, seen.current)
+    return _begin(seen, serving, where)
+
+
+def _begin(seen: Seen, serving: str, where: str) -> Step | Fault:
+    """Return the first step, where all that was begun before is done."""
     if not seen.laid:
         return _stale(where, f"the file has another password for {serving} than the color in service")
     if not seen.login(serving).takes:  # after a restore of the server, whose logins are those of the backup
@@ -129,6 +133,24 @@ def _rotate(seen: Seen, serving: str, where: str) -> Step | Fault:
 
 
 def _close(seen: Seen, serving: str, where: str, warm_left_s: float) -> Step | Fault:
+    fault = _not_in_service(seen, serving, where)
+    if fault is not None:
+        return fault
+    old = other(seen.pair, serving)
+    if old not in seen.back:
+        return Step(CLOSE if seen.login(old).opened else DONE, old)
+    if warm_left_s > 0:
+        return Fault(
+            where,
+            f"the way back has {old}, and is warm for another {warm_left_s:.0f} s (service.warm_s)",
+            "an old login that nothing goes back to",
+            f"wait, then: {_CLOSE}",
+        )
+    return Step(FORGET, old)
+
+
+def _not_in_service(seen: Seen, serving: str, where: str) -> Fault | None:
+    """Return why the new login is not the one in service."""
     if seen.next is not None or seen.current != serving:
         ahead = seen.next or seen.current
         return Fault(where, f"{serving} is in service, and {ahead} is not yet", "a rotation that was released", _ROTATE)
@@ -136,19 +158,7 @@ def _close(seen: Seen, serving: str, where: str, warm_left_s: float) -> Step | F
         return _stale(where, f"the file has another password for {serving} than the color in service")
     if not seen.login(serving).takes:
         return Fault(where, f"the server does not take {serving} as it is in service", "a login that it takes", _ROTATE)
-    old = other(seen.pair, serving)
-    if not seen.login(old).opened and old not in seen.back:
-        return Step(DONE, old)
-    if old in seen.back:
-        if warm_left_s > 0:
-            return Fault(
-                where,
-                f"the way back has {old}, and is warm for another {warm_left_s:.0f} s (service.warm_s)",
-                "an old login that nothing goes back to",
-                f"wait, then: {_CLOSE}",
-            )
-        return Step(FORGET, old)
-    return Step(CLOSE, old)
+    return None
 
 
 def _stale(where: str, observed: str) -> Fault:
@@ -158,10 +168,6 @@ def _stale(where: str, observed: str) -> Fault:
         "the file as the last rotation left it",
         "take the newest file from your repository (git pull), or what is in service into it, as docs/rotation.md says",
     )
-
-
-def _holder(seen: Seen, user: str) -> str:
-    return "the color in service" if user in seen.serving else "the release before it"
 
 
 def _told(seen: Seen, user: str) -> str:

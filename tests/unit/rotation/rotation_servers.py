@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 BIN = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True)), Path("/none")).parent
 REDIS = Path(sys.executable).parent / "redis-server"
@@ -85,7 +87,7 @@ class RedisServer:
             time.sleep(0.05)
 
     def client(self, user: str | None = None, password: str | None = None) -> redis.Redis:
-        return redis.Redis(port=self.port, username=user, password=password)
+        return redis.Redis(port=self.port, username=user, password=password, retry=Retry(NoBackoff(), 0))
 
     def stop(self) -> None:
         self.running.terminate()
