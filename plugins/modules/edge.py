@@ -26,6 +26,7 @@ options:
       - commit
       - rollback
       - settle
+      - forget
       - schema
       - apply
       - adopt
@@ -43,7 +44,7 @@ options:
   run: {description: "The run that asks: the holder of the lock.", type: str}
   actor: {description: Who asks; recorded. Default is the user on the edge., type: str}
   phase: {description: The run's phase; recorded., type: str}
-  color: {description: "For prepare, adopt, ready and confirm.", type: str, choices: [blue, green]}
+  color: {description: "For prepare, adopt, ready, confirm and forget.", type: str, choices: [blue, green]}
   release:
     description:
       - "For prepare and adopt: C(release) (the version), C(complete) (a boolean: laid whole), C(schema) (C(min) and
@@ -61,7 +62,7 @@ options:
     description: "For move and lease_arm: arm the lease for so many seconds in the same call."
     type: float
   force: {description: "For rollback, adopt and recover: past its checks; needs O(reason).", type: bool}
-  reason: {description: "For O(force) and lock_break; recorded.", type: str}
+  reason: {description: "For O(force), lock_break and forget; recorded.", type: str}
   further: {description: "For rollback: to the release before, although one went back already.", type: bool}
   put_back:
     description:
@@ -160,6 +161,7 @@ COMMANDS = [
     "commit",
     "rollback",
     "settle",
+    "forget",
     "schema",
     "apply",
     "adopt",
@@ -221,7 +223,7 @@ AS_PLAYBOOK = (
 )
 MOVED_MEANWHILE = re.compile(r"turnout-edge (?:prepare|ready) --.*")
 TAKEN_MEANWHILE = re.compile(r"turnout-edge lock take --.*")
-ON_EDGE = re.compile(r"(?<!on this edge: )turnout-edge (?=(?:apply|adopt|recover|schema|journal|lock|settle)\b)")
+ON_EDGE = re.compile(r"(?<!on this edge: )turnout-edge (?=(?:apply|adopt|recover|schema|journal|lock|settle|forget)\b)")
 
 
 class OptionError(Exception):

@@ -21,7 +21,7 @@ from turnout.faults import shown
 from turnout.keys import At, Key, Part, Wrong, key, plain
 from turnout.migrations.tools import TOOLS
 from turnout.service import directories, values
-from turnout.service.environment import METRICS_PORT, RESERVED
+from turnout.service.environment import KEY, METRICS_PORT, RESERVED
 from turnout.service.limits import Limits
 from turnout.service.values import COLORS, DAY_S, NAME, Environment
 
@@ -748,6 +748,70 @@ class Watch(Part):
     )
 
 
+_LOGINS = Key(
+    pattern=r"[a-z][a-z0-9_-]{0,62}",
+    expected="the name of a login: small letters, digits, _ and -, a letter first",
+    example="shop_a",
+)
+
+
+class Rotation(Part):
+    """A credential that `turnout rotate` rotates: two logins of one server, of which one is in service."""
+
+    environment: tuple[str, ...] = key(
+        "variables of `service.environment` in which the login stands, by `{{ rotated.NAME.user }}` and"
+        " `{{ rotated.NAME.password }}`",
+        expected="a list of variables",
+        example="[DATABASE_URL]",
+        item=Key(pattern=KEY.pattern, expected="the name of a variable", example="DATABASE_URL"),
+    )
+    postgres: tuple[str, ...] | None = key(
+        "two login roles of PostgreSQL, members of the same roles, that own nothing and have no rights of their own",
+        None,
+        expected="a list of two login roles",
+        example="[shop_a, shop_b]",
+        item=_LOGINS,
+    )
+    redis: tuple[str, ...] | None = key(
+        "two users of Redis, which the rotation makes with `rules`",
+        None,
+        expected="a list of two users",
+        example="[shop_a, shop_b]",
+        item=_LOGINS,
+    )
+    rules: str | None = key(
+        "what these users may do, in words of Redis's `ACL SETUSER`, without passwords",
+        None,
+        pattern=r"[~%&+@a-zA-Z0-9*:|_ -]*[^ ][~%&+@a-zA-Z0-9*:|_ -]*",
+        expected="rules of ACL SETUSER such as ~* &* +@all -@dangerous, without > < # and nopass",
+        example='"~* &* +@all -@admin -@dangerous +info"',
+    )
+    @property
+    def pair(self) -> tuple[str, ...]:
+        """The two logins."""
+        return self.postgres or self.redis or ()
+
+    def disagreements(self) -> Iterator[At]:
+        """Two logins of one server, and rules for those that the rotation makes."""
+        kinds = [name for name in ("postgres", "redis") if getattr(self, name) is not None]
+        if len(kinds) != 1:
+            observed = " and ".join(kinds) or "neither postgres nor redis"
+            yield At("", observed, "one of them", "write postgres: [shop_a, shop_b]")
+            return
+        if len(set(self.pair)) != 2 or len(self.pair) != 2:
+            remedy = f"write {kinds[0]}: [shop_a, shop_b]"
+            yield At(f".{kinds[0]}", f"{len(set(self.pair))} names", "two different ones", remedy)
+        if (self.rules is None) != (self.redis is None):
+            observed = "none, and the users are to be made" if self.redis else "rules, which roles of PostgreSQL have not"
+            remedy = 'write rules: "~* &* +@all -@admin -@dangerous +info"' if self.redis else "remove it"
+            yield At(".rules", observed, "rules with redis, none with postgres", remedy)
+        words = (self.rules or "").split()
+        if any(word in ("nopass", "resetpass", "on", "off", "reset") for word in words):
+            yield At(".rules", "a word about passwords", "what the users may do", "remove it: the rotation sets those")
+        if not self.environment:
+            yield At(".environment", "no variable", "those in which the login stands", "write [DATABASE_URL]")
+
+
 class Service(Part):
     """A whole service file, checked, with its defaults filled in."""
 
@@ -862,6 +926,15 @@ class Service(Part):
         example="{prometheus: ...}",
         released=False,
     )
+    rotation: Mapping[str, Rotation] = key(
+        "credentials that `turnout rotate` rotates, by name ([rotation](rotation.md)); the login itself stands in"
+        " `environment`, and is released as a configuration is",
+        dict,
+        names=_NAMES,
+        item=Key(expected="a mapping", example="{postgres: [shop_a, shop_b], environment: [DATABASE_URL]}"),
+        example="{database: {postgres: [shop_a, shop_b], environment: [DATABASE_URL]}}",
+        released=False,
+    )
     warm_s: int = values.seconds(
         "seconds after a release was confirmed in which the one before it is warm: `watch` may go back to it",
         3600,
@@ -938,6 +1011,12 @@ class Service(Part):
             if name in (*RESERVED, *([METRICS_PORT] if measured else ())):
                 yield At(f".environment.{name}", *values.set_by_turnout(name, "service.environment"))
         yield from self._unset_variables()
+        for credential, rotated in self.rotation.items():
+            for at, name in enumerate(rotated.environment):
+                if name not in self.environment:
+                    where = f".rotation.{credential}.environment[{at}]"
+                    remedy = f"add {name} to service.environment, or remove it here"
+                    yield At(where, f"{name}, which service.environment has not", "variables that are set", remedy)
         names = [command.name for command in self.commands]
         for index, name in enumerate(names):
             if name in names[:index]:

@@ -201,6 +201,7 @@ def test_move_arms_the_lease_in_the_same_call() -> None:
         "confirm",
         "commit",
         "settle",
+        "forget --color blue --reason x",
         "schema --version 1 --last-contract 0",
     ],
 )
@@ -842,3 +843,20 @@ def test_what_cannot_be_understood_is_a_usage_error(words: str) -> None:
     with pytest.raises(Trouble) as seen:
         ModelEdge().run(words)
     assert seen.value.exit_code == 2
+
+
+def test_a_color_whose_login_is_closed_is_no_way_back_any_more() -> None:
+    edge = edge_confirmed()
+    before = state_of(edge)
+    assert before.previous == "blue"
+    result = edge.run("forget --run A --color blue", reason="its login is closed")
+    assert (result["changed"], result["after"]["previous"]) == (True, None)
+    assert "is no way back any more: its login is closed" in result["message"]
+    assert edge.run("forget --run A --color blue --reason again")["changed"] is False
+    assert edge.run("rollback")["action"] == "nothing"
+    assert state_of(edge).stable == before.stable
+
+
+def test_what_serves_or_is_released_is_not_forgotten() -> None:
+    assert refused(edge_with_stable(), "forget --run A --color blue --reason x").code == "color-needed"
+    assert refused(edge_in_flight(0), "forget --run A --color green --reason x").code == "color-needed"

@@ -53,6 +53,7 @@ SCENARIOS: dict[str, tuple[Callable[[], ModelEdge], Command]] = {
     "rollback by its run": (edge_in_flight, lambda e: e.run("rollback --run R")),
     "rollback after confirm": (edge_confirmed, lambda e: e.run("rollback")),
     "settle": (rolled_back, lambda e: e.run("settle --run A")),
+    "forget": (edge_confirmed, lambda e: e.run("forget --run A --color blue --reason closed")),
     "schema": (edge_with_stable, lambda e: e.run("schema --run A --version 3 --last-contract 0")),
     "lock taken from another": (edge_in_flight, lambda e: e.run("lock take --run B --break")),
     "lock released": (edge_in_flight, lambda e: e.run("lock release --run A")),

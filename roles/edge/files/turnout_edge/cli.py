@@ -15,6 +15,7 @@ from .commands import (
     command_apply,
     command_commit,
     command_confirm,
+    command_forget,
     command_journal,
     command_ledger,
     command_move,
@@ -59,7 +60,7 @@ turnout-edge: the one program that moves traffic on this edge
   turnout-edge rollback            go back, now (no arguments needed; twice does no harm)
   turnout-edge show --human        what serves, what HAProxy really does, who holds the lock
 
-  prepare move ready confirm commit settle adopt schema apply recover
+  prepare move ready confirm commit settle forget adopt schema apply recover
   lock take|beat|release|break     lease arm|renew|disarm     journal  ledger  watch  peer
 
 turnout-edge --version tells which Turnout laid this program.
@@ -80,6 +81,7 @@ COMMANDS: dict[str, Callable[[Edge, Who, argparse.Namespace], Json]] = {
     "commit": command_commit,
     "rollback": command_rollback,
     "settle": command_settle,
+    "forget": command_forget,
     "schema": command_schema,
     "apply": command_apply,
     "adopt": command_adopt,
@@ -150,6 +152,7 @@ OPTIONS: dict[str, list[tuple[str, Json]]] = {
         ("--quarantine", {"metavar": "WHY"}),
     ],
     "settle": [("--previous-restored", {"action": "store_true"})],
+    "forget": [("--color", {"required": True, "choices": COLORS}), ("--reason", {"required": True})],
     "schema": [
         ("--version", {"type": int}),
         ("--last-contract", {"type": int}),

@@ -11,7 +11,7 @@ from .lock import check_lock
 from .request import Who, read_json, required_run, split_names
 from .resolve import CONFIRMED, READY
 from .state import WHOLE_BP, State, choose_recovered, percent
-from .transitions import adopt, commit, confirm, move, plan_schema, prepare, ready, record_schema, settle
+from .transitions import adopt, commit, confirm, forget, move, plan_schema, prepare, ready, record_schema, settle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -107,6 +107,17 @@ def command_settle(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
     result = carry_out(edge, who, "settle", state, after, message=message)
     disarm_lease(edge, who)
     return result
+
+
+def command_forget(edge: Edge, who: Who, options: argparse.Namespace) -> Json:
+    """Keep no way back to a color whose release can serve no more, and say why (--reason)."""
+    state = edge.load_state()
+    check_lock(edge.load_lock(), who.run, edge.clock.mark())
+    after = forget(state, options.color)
+    message = f"there is no way back to {options.color}"
+    if after != state:
+        message = f"{options.color} ({state.named(options.color)}) is no way back any more: {options.reason}"
+    return carry_out(edge, who, "forget", state, after, message=message, reason=options.reason)
 
 
 def command_schema(edge: Edge, who: Who, options: argparse.Namespace) -> Json:

@@ -218,6 +218,19 @@ def settle(state: State, previous_restored: bool, stamp: Json) -> State:
     )
 
 
+def forget(state: State, color: str) -> State:
+    """Keep no way back to a color whose release can serve no more. What serves stays as it is."""
+    if state.candidate is not None or color == state.stable:
+        observed = f"{color} serves" if color == state.stable else f"{state.candidate} is being released"
+        raise refusal(
+            "color-needed",
+            f"{observed} ({state.named(color)} is in {color})",
+            "at rest, the color that a rollback would go back to",
+            "turnout-edge show --human",
+        )
+    return state if state.previous != color else state.but(previous=None)
+
+
 def adopt(state: State, color: str, release: Json) -> State:
     """Declare what serves, at rest: for an edge that joins, or one whose state and journal are lost."""
     if not is_release(release):
