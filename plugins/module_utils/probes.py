@@ -195,7 +195,7 @@ def postgres(arguments: dict, limit_s: float) -> dict:
 
 def postgres_server(arguments: dict, _limit_s: float) -> dict:
     """Return connections, old transactions, locks held and replicas, as the server's superuser sees them."""
-    directory = arguments.get("data_directory") or _only_cluster()
+    directory = arguments.get("data_directory") or only_cluster()
     session = Psql(directory, database=arguments["database"] or "postgres")
     try:
         facts = session.rows(SERVER_QUERY, database=arguments["database"], role=arguments.get("role") or "")[0]
@@ -208,7 +208,8 @@ def postgres_server(arguments: dict, _limit_s: float) -> dict:
     return {**facts, "data_directory": directory, "disk": _disk(directory)}
 
 
-def _only_cluster() -> str:
+def only_cluster() -> str:
+    """Return the data directory of Debian's one cluster of this host; raises ProbeError where there are others."""
     base = "/var/lib/postgresql"
     try:
         found = [f"{base}/{v}/main" for v in sorted(os.listdir(base)) if os.path.isdir(f"{base}/{v}/main")]
@@ -247,6 +248,16 @@ SELECT current_setting('max_connections')::int AS max_connections,
      FROM pg_stat_replication s WHERE NOT pg_is_in_recovery() ORDER BY s.application_name, s.pid) r) AS replicas,
   pg_is_in_recovery() AS in_recovery
 """
+
+
+def redis_login(arguments: dict, limit_s: float) -> dict:
+    """Log in to Redis as the application does, and do nothing there."""
+    session = RedisSession(arguments["url"], limit_s, arguments.get("ca_file"))
+    try:
+        session.call("PING")
+    finally:
+        session.close()
+    return {}
 
 
 def redis(arguments: dict, limit_s: float) -> dict:
@@ -400,6 +411,7 @@ def pause(arguments: dict, _limit_s: float) -> dict:
 KINDS = {
     function.__name__: function
     for function in (
-        host, slots, edge, schema, postgres, postgres_server, redis, queue, due, http, tcp, certificate, pause,
+        host, slots, edge, schema, postgres, postgres_server, redis, redis_login, queue, due, http, tcp, certificate,
+        pause,
     )
 }  # fmt: skip

@@ -36,7 +36,7 @@ options:
   rules: {description: Rules of a Redis user., type: str, default: ""}
   drain_s: {description: Seconds in which sessions may end before a login is closed., type: float, default: 30}
   end_sessions: {description: Whether those that are still there are then ended., type: bool, default: false}
-  data_directory: {description: That of PostgreSQL., type: path}
+  data_directory: {description: That of PostgreSQL. Without it Debian's one cluster., type: path}
   port: {description: That of Redis., type: int, default: 6379}
   admin: {description: Redis's administrator; empty for the default user., type: str, default: ""}
   admin_password: {description: Its password., type: str}
@@ -82,6 +82,7 @@ import urllib.parse
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.turnout.ops.plugins.module_utils import rotated_postgres, rotated_redis
 from ansible_collections.turnout.ops.plugins.module_utils.answers import ProbeError
+from ansible_collections.turnout.ops.plugins.module_utils.probes import only_cluster
 from ansible_collections.turnout.ops.plugins.module_utils.psql import Psql, PsqlError
 from ansible_collections.turnout.ops.plugins.module_utils.resp import Session
 
@@ -93,7 +94,7 @@ def perform(params: dict, *, check: bool) -> dict:
     secret = json.loads(params["logins"])
     pair, user, state = params["pair"], params["user"], params["state"]
     if params["kind"] == "postgres":
-        server = Psql(params["data_directory"])
+        server = Psql(params["data_directory"] or only_cluster())
         seen = rotated_postgres.look(server, pair, secret)
     else:
         server = _redis(params)
@@ -109,7 +110,7 @@ def perform(params: dict, *, check: bool) -> dict:
             if params["kind"] == "postgres":
                 rotated_postgres.open_login(server, user, secret[key]["password"])
             else:
-                rules = params["rules"].split()
+                rules, users_file = params["rules"].split(), params["users_file"]
                 rotated_redis.open_login(
                     server, pair, user, secret[key]["password"], rules, users_file=params["users_file"]
                 )
@@ -153,7 +154,6 @@ def main() -> None:
             "users_file": {"type": "path", "default": "/etc/redis/turnout-rotated.conf"},
         },
         required_if=[
-            ("kind", "postgres", ["data_directory"]),
             ("state", "opened", ["user"]),
             ("state", "closed", ["user"]),
         ],

@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from turnout.counts import counted
 from turnout.faults import Fault
@@ -183,3 +185,138 @@ def sessions_fault(seen: Seen, user: str) -> Fault:
         "no session of a login that is closed",
         f"end what has them, then: {_CLOSE}; or let it end them: -e end_sessions=true",
     )
+
+
+# What the hosts said ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The next step of each credential, or why there is none; `back` are the colors that a rollback would go to."""
+
+    steps: Mapping[str, Step]
+    faults: tuple[Fault, ...]
+    back: tuple[str, ...]
+    version: str
+
+
+Facts = Mapping[str, Any]
+
+
+def plan(
+    credentials: Mapping[str, Facts],
+    edges: Mapping[str, Facts],
+    hosts: Mapping[str, Facts],
+    servers: Mapping[str, Mapping[str, Facts]],
+    *,
+    closing: bool,
+    warm_s: float,
+    now_s: float,
+) -> Plan:
+    """Return what is to be done, from what all have said.
+
+    `credentials` have `pair`, `current` and `next` by name; `edges` what `turnout-edge show` said; `hosts` what
+    `turnout.ops.laid_logins` returned; `servers` by credential what `turnout.ops.login_pair` returned on each host.
+    """
+    faults = _at_rest(edges)
+    first = next(iter(edges.values()), {})
+    stable = str(first.get("stable") or "")
+    back = tuple(sorted({str(edge["previous"]) for edge in edges.values() if edge.get("previous")}))
+    version = str(((first.get("releases") or {}).get(stable) or {}).get("release") or "")
+    if faults:
+        return Plan({}, tuple(faults), back, version)
+    left_s = max((warm_s - (now_s - _since_s(edge)) for edge in edges.values()), default=0.0)
+    steps: dict[str, Step] = {}
+    for name, one in credentials.items():
+        writers = [said for said in servers.get(name, {}).values() if not said.get("standby")]
+        wrong = [Fault(f"rotation.{name}", **fault) for said in writers for fault in said.get("faults") or ()]
+        if not writers:
+            kind = one["kind"]
+            wrong.append(
+                Fault(
+                    f"rotation.{name}",
+                    f"no host of group {kind} takes writes" if servers.get(name) else f"no host is in group {kind}",
+                    f"the host of {kind}'s server in group {kind}, where its administrator logs in",
+                    f"put it into group {kind} of the inventory",
+                )
+            )
+        laid = {color: [host.get(color, {}).get(name, {}) for host in hosts.values()] for color in (stable, *back)}
+        serving = [frozenset(host.get("users") or ()) for host in laid[stable]]
+        seen = Seen(
+            name,
+            (one["pair"][0], one["pair"][1]),
+            one["current"],
+            one.get("next"),
+            frozenset().union(*serving) if all(serving) else frozenset(),
+            frozenset(user for color in back for host in laid[color] for user in host.get("users") or ()),
+            all(host.get("same") for host in laid[stable]),
+            _logins([said.get("logins") or {} for said in writers]),
+        )
+        step = next_step(seen, closing=closing, warm_left_s=left_s)
+        if isinstance(step, Fault):
+            wrong.append(step)
+        else:
+            steps[name] = step
+        faults += wrong
+    return Plan(steps, tuple(faults), back, version)
+
+
+def _logins(said: list[Facts]) -> dict[str, Login]:
+    """Return each login as all its servers have it: one that any lets in is open, and taken is what all take."""
+    users = {user for one in said for user in one}
+    found = {}
+    for user in users:
+        ones = [one.get(user) or {} for one in said]
+        found[user] = Login(
+            any(one.get("opened") for one in ones),
+            all(one.get("takes") for one in ones),
+            all(one.get("takes_next") for one in ones),
+            tuple(session for one in ones for session in one.get("sessions") or ()),
+        )
+    return found
+
+
+def _at_rest(edges: Mapping[str, Facts]) -> list[Fault]:
+    faults = []
+    for name, edge in edges.items():
+        if edge.get("candidate") or not edge.get("agree"):
+            observed = f"{edge.get('candidate')} is being released" if edge.get("candidate") else "HAProxy disagrees"
+            remedy = "ansible-playbook turnout.ops.status, then ansible-playbook turnout.ops.rollback"
+            faults.append(Fault(name, observed, "an edge at rest", remedy))
+    if (
+        not edges
+        or len({edge.get("stable") for edge in edges.values()}) > 1
+        or not all(edge.get("stable") for edge in edges.values())
+    ):
+        seen = ", ".join(f"{name}: {edge.get('stable') or 'nothing'}" for name, edge in edges.items()) or "no edge"
+        remedy = (
+            "ansible-playbook turnout.ops.status; release a version first, or: ansible-playbook turnout.ops.rollback"
+        )
+        faults.append(Fault("edges", seen, "one release in service on every edge", remedy))
+    return faults
+
+
+def _since_s(edge: Facts) -> float:
+    """Return when the edge last had a word about a release, seconds since the epoch; 0 where it had none."""
+    at = str((edge.get("handover") or {}).get("at") or "")
+    try:
+        return datetime.fromisoformat(at).timestamp()
+    except ValueError:
+        return 0.0
+
+
+_WORDS = {
+    BEGIN: "{name}: {user} gets a new password, is tried from every host, and released with {version}",
+    OPEN: "{name}: the server is told the password of {user} that the file has",
+    ADOPT: "{name}: {user}, begun by an earlier run, is tried from every host, and released with {version}",
+    RELEASE: "{name}: {user}, made by an earlier run, is released with {version}",
+    FORGET: "{name}: the way back to {back}, which has {user}, ends; then {user} is let in no more",
+    CLOSE: "{name}: {user} is let in no more",
+    DONE: "{name}: {user} is closed already",
+}
+
+
+def told(decided: Plan) -> list[str]:
+    """Return what is next, for a person."""
+    more = {"version": decided.version, "back": " and ".join(decided.back)}
+    return [_WORDS[one.kind].format(name=name, user=one.user, **more) for name, one in decided.steps.items()]

@@ -61,6 +61,9 @@ ENTRIES = {
     "restore-redis": Entry("restore_redis", "Restore Redis for real.", (
         ("target=latest|time", "with at="), ("confirm=SERVICE", "cut over"),
         ("restored=ID", "of one that stayed beside"))),
+    "rotate": Entry("rotate", "Rotate the service's credentials by a release.", (
+        ("close=true", "let the old logins in no more"),
+        ("end_sessions=true", "with close: end their last sessions"))),
     "rollback": Entry("rollback", "Bring the old version back.", (
         ("further=true", "one release further back, where it is still warm"),
         ("'break_glass=\"a reason\"'", "although the target is refused; journalled"),
