@@ -12,7 +12,7 @@ from typing import ClassVar
 from ansible.parsing.vault import is_encrypted, match_encrypt_secret, parse_vaulttext_envelope
 from turnout import rotated_file
 from turnout.checklist.config import load as load_checklist
-from turnout.controller_action import ControllerAction
+from turnout.controller_action import ControllerAction, plain
 from turnout.errors import TurnoutError
 from turnout.faults import FaultsError
 from turnout.rotation import BEGIN, plan, told
@@ -147,7 +147,7 @@ class ActionModule(ControllerAction):
                 expected="a file of Ansible Vault: it holds passwords",
                 remedy=f"ansible-vault encrypt {path}",
             )
-        content = self._loader.load_from_file(str(path), cache="none")
+        content = plain(self._loader.load_from_file(str(path), cache="none"))
         faults = rotated_file.faults_in(content, names, str(path))
         if faults:
             raise FaultsError("rotate-file", "the file of the rotated logins", faults)

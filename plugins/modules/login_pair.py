@@ -110,7 +110,7 @@ def perform(params: dict, *, check: bool) -> dict:
             if params["kind"] == "postgres":
                 rotated_postgres.open_login(server, user, secret[key]["password"])
             else:
-                rules, users_file = params["rules"].split(), params["users_file"]
+                rules = params["rules"].split()
                 rotated_redis.open_login(
                     server, pair, user, secret[key]["password"], rules, users_file=params["users_file"]
                 )

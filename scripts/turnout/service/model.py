@@ -802,7 +802,7 @@ class Rotation(Part):
             remedy = f"write {kinds[0]}: [shop_a, shop_b]"
             yield At(f".{kinds[0]}", f"{len(set(self.pair))} names", "two different ones", remedy)
         if (self.rules is None) != (self.redis is None):
-            observed = "none, and the users are to be made" if self.redis else "rules, which roles of PostgreSQL have not"
+            observed = "none, and the users are to be made" if self.redis else "rules of Redis for roles of PostgreSQL"
             remedy = 'write rules: "~* &* +@all -@admin -@dangerous +info"' if self.redis else "remove it"
             yield At(".rules", observed, "rules with redis, none with postgres", remedy)
         words = (self.rules or "").split()
