@@ -57,3 +57,18 @@ def test_a_backup_without_a_repository_is_no_backup(tmp_path: Path) -> None:
     told = done.stdout[done.stdout.rfind("First cause") :]
     assert "error[backup-repositories]" in told, done.stdout + done.stderr
     assert "backup_repositories" in told
+
+
+@pytest.mark.parametrize(
+    ("groups", "code", "remedy"),
+    [(["api"], "rotate-edge", "group edge"), (["edge", "api"], "rotate-file", "rotated.yml")],
+)
+def test_a_rotation_without_edges_or_a_file_of_logins_says_what_is_missing(
+    tmp_path: Path, groups: list[str], code: str, remedy: str
+) -> None:
+    done = played(tmp_path, "rotate", groups)
+    assert done.returncode != 0
+    told = done.stdout[done.stdout.rfind("First cause") :]
+    assert f"error[{code}]" in told, done.stdout + done.stderr
+    assert remedy in told
+    assert "Traceback" not in done.stdout + done.stderr

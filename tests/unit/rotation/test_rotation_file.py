@@ -16,7 +16,8 @@ from ansible.parsing.vault import VaultLib, VaultSecret
 ROOT = Path(__file__).resolve().parents[3]
 BIN = Path(sys.executable).parent
 PASSWORD = "canary-of-the-old-login"
-ROTATED = {"rotated": {"database": {"user": "shop_a", "password": PASSWORD}, "mail": {"user": "m", "password": "other"}}}
+OLD = {"user": "shop_a", "password": PASSWORD}
+ROTATED = {"rotated": {"database": OLD, "mail": {"user": "m", "password": "other"}}}
 SERVICE = {
     "name": "shop",
     "releases": {"source": "/srv/releases", "allowed_signers": "signers"},
@@ -117,8 +118,12 @@ def test_check_mode_writes_nothing(tmp_path: Path) -> None:
     ("content", "encrypted", "words"),
     [
         (ROTATED, False, "ansible-vault encrypt"),
-        ({"rotated": {"database": {"user": "shop_a", "password": PASSWORD, "next": {}}}}, True, ""),
-        ({"rotated": {"database": {"user": "shop_a", "password": PASSWORD, "next": {"user": 3}}}}, True, "not user and"),
+        ({"rotated": {"database": {**OLD, "next": {}}}}, True, ""),
+        (
+            {"rotated": {"database": {**OLD, "next": {"user": 3}}}},
+            True,
+            "not user and",
+        ),
     ],
 )
 def test_a_file_that_is_no_file_of_logins_is_refused(
