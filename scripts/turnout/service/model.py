@@ -786,6 +786,7 @@ class Rotation(Part):
         expected="rules of ACL SETUSER such as ~* &* +@all -@dangerous, without > < # and nopass",
         example='"~* &* +@all -@admin -@dangerous +info"',
     )
+
     @property
     def pair(self) -> tuple[str, ...]:
         """The two logins."""

@@ -153,3 +153,26 @@ def test_a_login_of_before_the_pair_becomes_its_group(server: tuple[Psql, int]) 
         psql.run("REVOKE shop FROM shop_b")
     observed = [one["observed"] for one in look(psql, PAIR, file("shop", "password-0"))["faults"]]
     assert "shop_b is no member of shop, which is in service" in observed
+
+
+def test_members_of_the_applications_role_are_let_in_as_the_role_writes_pg_hba(
+    server: tuple[Psql, int], cluster: tuple[Path, int]
+) -> None:
+    """`+"shop"` in pg_hba.conf means the role and its members, and nobody else."""
+    psql, port = server
+    psql.run("ALTER ROLE shop LOGIN; CREATE ROLE admins LOGIN;")
+    for name in ("shop", "shop_a", "admins"):
+        open_login(psql, name, "password-1")
+    hba = cluster[0] / "pg_hba.conf"
+    before = hba.read_text()
+    hba.write_text('local all all peer\nhost "postgres" +"shop" 127.0.0.1/32 scram-sha-256\n')
+    try:
+        psql.run("SELECT pg_reload_conf();")
+        time.sleep(0.5)
+        for name in ("shop", "shop_a"):
+            connect(port, name, "password-1").close()
+        with pytest.raises(psycopg.OperationalError, match="no pg_hba"):
+            connect(port, "admins", "password-1")
+    finally:
+        hba.write_text(before)
+        psql.run("SELECT pg_reload_conf();")

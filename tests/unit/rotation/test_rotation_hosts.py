@@ -41,6 +41,7 @@ HOST = {"blue": {"database": {"users": ["shop_a"], "same": True}}}
 OPEN = {"opened": True, "takes": True, "takes_next": False, "sessions": ["pid 1"]}
 SHUT = {"opened": False, "takes": False, "takes_next": False, "sessions": []}
 SERVER = {"logins": {"shop_a": OPEN, "shop_b": SHUT}, "faults": [], "standby": False}
+FAULT = {"observed": "o", "expected": "e", "remedy": "r"}
 NOW_S = 1769827860.0  # a minute later
 
 
@@ -67,7 +68,7 @@ def test_the_first_rotation_begins_with_the_idle_login() -> None:
         ({"hosts": {"app1": HOST, "app2": {"blue": {"database": {"users": []}}}}}, "names none of them"),
         ({"hosts": {"app1": HOST, "app2": {"blue": {"database": {"users": ["shop_b"]}}}}}, "shop_a, shop_b of"),
         (
-            {"servers": {"database": {"data1": {**SERVER, "faults": [{"observed": "o", "expected": "e", "remedy": "r"}]}}}},
+            {"servers": {"database": {"data1": {**SERVER, "faults": [FAULT]}}}},
             "o",
         ),
     ],
