@@ -13,6 +13,7 @@ from ansible_collections.turnout.ops.plugins.module_utils.answers import ProbeEr
 
 _CREDENTIALS = ("WRONGPASS", "NOAUTH", "NOPERM", "ERR invalid password")
 _NOT_IN_SERVICE = ("LOADING", "MASTERDOWN", "CLUSTERDOWN")
+_FORM = "the address is not of the form redis://user:password@host:port/database, with %23 for # and %2F for / in it"
 _CLOSED = "the connection was closed in the middle of an answer"
 
 
@@ -77,11 +78,11 @@ class Session(Connection):
 
     def __init__(self, url: str, limit_s: float, ca_file: str | None = None) -> None:
         self._deadline = time.monotonic() + limit_s
-        parts = urllib.parse.urlsplit(url)
+        parts, port = _read(url)
         options = dict(urllib.parse.parse_qsl(parts.query))
         known = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
         if parts.scheme not in known or (parts.scheme == "unix" and not parts.path):
-            raise ProbeError("error", "the address is not of the form redis://user:password@host:port/database")
+            raise ProbeError("error", _FORM)
         user = urllib.parse.unquote(parts.username or "") or options.get("username")
         password = urllib.parse.unquote(parts.password or "") or options.get("password")
         self._login = [word for word in (user if password else None, password) if word]
@@ -94,7 +95,7 @@ class Session(Connection):
         elif parts.scheme.endswith("sentinel"):
             opened = self._open(*self._master(parts.netloc.rpartition("@")[2].split(","), path.strip("/")))
         else:
-            opened = self._open(parts.hostname or "localhost", parts.port or 6379)
+            opened = self._open(parts.hostname or "localhost", port or 6379)
             options.setdefault("db", path.strip("/"))  # a path that is no number is none of redis-py's databases
         super().__init__(opened)
         if self._login:
@@ -156,6 +157,15 @@ class Session(Connection):
         if left <= 0:
             raise TimeoutError
         return left
+
+
+def _read(url: str) -> tuple:
+    """Return the parts of an address, and its port (of Sentinels each has its own)."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        return parts, None if parts.scheme.endswith("sentinel") else parts.port
+    except ValueError:  # its text has a piece of the password
+        raise ProbeError("error", _FORM) from None
 
 
 def _tls(options: dict, ca_file: str | None) -> ssl.SSLContext:

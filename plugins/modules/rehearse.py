@@ -128,6 +128,15 @@ def redis_settings(urls: list, tls: str) -> list:
     return lines
 
 
+def _passwords(value: str) -> list:
+    """Return the password of an address, as it is written and as it is meant; none of what is no address."""
+    try:
+        written = urllib.parse.urlsplit(value).password or ""
+    except ValueError:  # a pattern such as https://[a-z]+
+        return []
+    return [written, urllib.parse.unquote(written)]
+
+
 class RehearsalError(Exception):
     """It could not be rehearsed; the message holds no secret."""
 
@@ -157,8 +166,9 @@ class Rehearsal:
     @staticmethod
     def _hidden(release: dict) -> list:
         values = list(release["environment"].values())
-        passwords = [urllib.parse.urlsplit(value).password for value in values if "://" in value]
-        return [value for value in [*values, *(p for p in passwords if p)] if len(value) >= 6]
+        return [
+            value for value in [*values, *(one for value in values for one in _passwords(value))] if len(value) >= 6
+        ]
 
     def run(self) -> None:
         """Rehearse; the findings are in `causes`, `unknown`, `figures` and `locks`."""

@@ -39,6 +39,8 @@ _SCHEMES = {
     "rediss-sentinel": "rediss+sentinel",
 }
 _HOST_PORT = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]*):\d{1,5}(?:/\d+)?")
+_ONE_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^:,#\[\]]*)(?::(?P<port>\d{1,5}))?")
+_LAST_PORT = 65_535
 _MASTER_OPTIONS = ("sentinel_service", "service_name", "master_name", "sentinelMasterId", "master")
 _REDIS_OPTIONS = ("username", "password", "db", "ssl_cert_reqs", "ssl_ca_certs", "ssl_check_hostname")
 
@@ -61,6 +63,8 @@ def postgres(text: str) -> dict[str, str] | None:
 
 def _of_url(url: str) -> dict[str, str]:
     base, _, query = url.partition("?")
+    if _spilled(query):
+        raise UnreadableError("its parts cannot be told apart")
     # A % that begins no escape is taken for itself, as most drivers do.
     result = _parsed(re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", base))
     hosts: list[str] = []
@@ -68,7 +72,7 @@ def _of_url(url: str) -> dict[str, str]:
         if name == "host":
             hosts.append(value)
         elif name == "ssl" or (name == "sslmode" and value in _SSL):
-            result["sslmode"] = _SSL.get(value.lower(), value)
+            result["sslmode"] = "require" if value.startswith("{") else _SSL.get(value.lower(), value)
         elif name in _keywords() and name != "connect_timeout":
             result[name] = value
     if hosts:
@@ -109,6 +113,11 @@ def _keywords() -> set[str]:
     return {one.keyword.decode() for one in pq.Conninfo.get_defaults()}
 
 
+def _spilled(query: str) -> bool:
+    """Tell whether an unescaped ? of a password has begun what looks like the options."""
+    return any("@" in one.partition("=")[0] for one in query.split("&"))
+
+
 def _checked(found: dict[str, str]) -> dict[str, str]:
     """Return the parameters, unless a password with an unescaped @, / or : has spilled into what messages show."""
     ports = found.get("port", "").split(",")
@@ -137,6 +146,8 @@ def redis(text: str, master: str | None = None) -> str | None:
     head, _, query = rest.partition("?")
     login, at, place = head.rpartition("@")
     hosts, slash, path = place.partition("/")
+    if re.search("[/#]", login) or _spilled(query):
+        return None  # redis-py takes a piece of the password for the port, and shows it
     options = dict(urllib.parse.parse_qsl(query))
     if kind == "unix":
         options.setdefault("db", options.pop("virtual_host", "").strip("/"))
@@ -151,7 +162,7 @@ def redis(text: str, master: str | None = None) -> str | None:
         path = "/" + urllib.parse.quote(
             named or next((one for one in names if not one.isdigit()), None) or master or ""
         )
-    elif not re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[^:,\[\]]*)(?::\d{1,5})?", hosts):
+    elif not (one := _ONE_HOST.fullmatch(hosts)) or int(one["port"] or 0) > _LAST_PORT:
         return None  # several, as some cluster clients have them
     else:
         path = f"{slash}{path}"

@@ -78,7 +78,7 @@ def _target(parts: Mapping[str, str], user: str) -> dict[str, Any]:
 
 def redis_addresses(values: Mapping[str, str]) -> list[str]:
     """Return each address of a Redis that the variables hold. HOLDS SECRETS."""
-    return list(dict.fromkeys(text for text in values.values() if _REDIS.fullmatch(text)))
+    return list(dict.fromkeys(text for text in values.values() if _REDIS.fullmatch(text) and addresses.redis(text)))
 
 
 def root_certificates(values: Mapping[str, str]) -> list[str]:

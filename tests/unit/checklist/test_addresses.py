@@ -27,6 +27,8 @@ PG = {"user": "u", "password": "p", "host": "h", "dbname": "d"}
         ("postgresql+asyncpg://u:p@h/d?ssl=verify-full", {**PG, "sslmode": "verify-full"}),
         ("postgres://u:p@h/d?ssl=true", {**PG, "sslmode": "require"}),
         ("postgres://u:p@h/d?sslmode=no-verify", {**PG, "sslmode": "require"}),
+        ('postgres://u:p@h/d?ssl={"rejectUnauthorized":false}', {**PG, "sslmode": "require"}),
+        ("jdbc:postgresql://h/d?user=u@srv&password=p", {**PG, "user": "u@srv"}),
         ("postgresql://u:p@h/d?schema=public&connection_limit=5&pgbouncer=true", PG),
         ("postgis://u:p@h/d", PG),
         ("pgsql://u:p@h/d", PG),
@@ -67,7 +69,11 @@ def test_what_is_no_postgresql_is_none(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["postgresql://u:hunter@2@h/d", "postgresql://u:hunter/2@h/d", "postgresql://u:hunter2@[::1/d", "host='x"]
+    "text",
+    [
+        *("postgresql://u:hunter@2@h/d", "postgresql://u:hunter/2@h/d", "postgresql://u:hunter2@[::1/d", "host='x"),
+        *("postgresql://u:2?hunter@h/d", "postgresql://u:2?hunter@h/d?sslmode=require"),
+    ],
 )
 def test_an_address_whose_parts_cannot_be_told_apart_is_not_shown(text: str) -> None:
     with pytest.raises(addresses.UnreadableError) as caught:
@@ -120,6 +126,9 @@ def test_what_is_redis_is_read_as_redis_py_does(text: str, expected: str) -> Non
             "http://h:1",
         ),
         *("redis://h1:6379,h2:6379/0", "redis+cluster://h", "h:6379,password=p,ssl=True", "a b:1", "x-hunter:2@h:6379"),
+        *("redis://:hunter#2@h:6379", "redis://:hunter/2@h:6379", "redis://:2/hunter@h:6379", "redis://:hunter?2@h"),
+        *("redis://h:99999", "redis://[::1:6379", "rediss://u:2#hunter@h:6380/0", "redis://u:2?hunter@h"),
+        *("redis+sentinel://:hunter#2@h1/main", "unix://u:hunter/2@/run/r.sock"),
     ],
 )
 def test_what_is_no_redis_is_none(text: str) -> None:

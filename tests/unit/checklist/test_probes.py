@@ -253,6 +253,16 @@ def test_sentinels_that_are_all_away_are_refused() -> None:
     assert kind_of(caught.value) == "refused"
 
 
+@pytest.mark.parametrize(
+    "url", ["redis://:hunter#2@h:1", "rediss://:hunter/2@h:1", "redis://h:hunter", "redis://[hunter"]
+)
+def test_an_address_that_cannot_be_read_is_told_without_a_piece_of_it(url: str) -> None:
+    with pytest.raises(ProbeError) as caught:
+        RedisSession(url, 2)
+    assert "is not of the form redis://" in str(caught.value)
+    assert "hunter" not in str(caught.value)
+
+
 def test_redis_is_reached_by_its_socket(tmp_path: Path) -> None:
     path = tmp_path / "redis.sock"
     with socket.socket(socket.AF_UNIX) as listener:

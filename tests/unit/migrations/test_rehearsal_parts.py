@@ -134,6 +134,16 @@ def test_secrets_in_what_a_command_printed_are_replaced() -> None:
     assert "s3cret" not in said
 
 
+@pytest.mark.parametrize("value", ["https://[a-z]+\\.example\\.com", "http://[::1", "x://u:hunter22@[h"])
+def test_a_value_that_only_looks_like_an_address_is_hidden_whole(value: str) -> None:
+    assert module.Rehearsal._hidden({"environment": {"A": value}}) == [value]
+
+
+def test_a_password_is_hidden_as_it_is_written_and_as_it_is_meant() -> None:
+    hidden = module.Rehearsal._hidden({"environment": {"A": "postgres://u:hun%40ter2@h/d"}})
+    assert {"hun%40ter2", "hun@ter2"} <= set(hidden)
+
+
 def test_the_rehearsal_s_redis_lets_in_whom_the_service_s_address_names() -> None:
     by_password = module.redis_settings(["redis://:p%40ss@10.0.0.3:6380/0"], "/tls")
     assert {"port 6380", "requirepass p@ss"} <= set(by_password)

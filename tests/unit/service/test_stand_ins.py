@@ -64,6 +64,13 @@ def test_redis_is_found_with_and_without_tls() -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ["redis://:hunter#2@h", "redis://h:port", "redis://[h", "redis://h1,h2", "redis://h:99999"]
+)
+def test_what_no_redis_client_reads_is_none(text: str) -> None:
+    assert redis_addresses({"A": text}) == []
+
+
+@pytest.mark.parametrize(
     ("name", "text", "expected"),
     [
         ("DATABASE_URL", "postgresql://u@h/db?sslmode=verify-full&sslrootcert=/etc/x/ca.crt", ["/etc/x/ca.crt"]),
