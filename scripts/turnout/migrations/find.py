@@ -23,8 +23,9 @@ DOWN = re.compile(r"\.(down|rollback|revert|undo)(\.|$)|/(down|rollback|revert|u
 INSIDE_FOLDER = ("up.sql", "migration.sql", "up.py")
 """Files that are a migration by the name of their folder (Diesel, Prisma)."""
 FLYWAY = re.compile(r"(?P<way>[VU])(?P<version>\d+(?:[._]\d+)*)__.+\.[A-Za-z]+")
-_DIGITS = re.compile(r"\d+(?:[-_.T]\d+)*(?![A-Za-z\d])|\d+")
+_DIGITS = re.compile(r"\d+(?:[-_.T:]\d+)*(?![A-Za-z\d])|\d+")
 _DATE = re.compile(r"((?:19|20)\d\d)([-_.]?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])(?!\d)(.*)")
+_MONTH = re.compile(r"((?:19|20)\d\d)[-_.](0[1-9]|1[0-2])(?![-_.T]?\d)")
 _LARAVEL = re.compile(r"\d{4}_\d\d_\d\d_\d{6}(?=_)")  # its own first ones are of the year 0001
 _TIME_DIGITS = 6  # HHMMSS
 _NUMBERED = re.compile(r"\d+[-_. ].+")
@@ -55,7 +56,7 @@ def number_of(name: str) -> int | None:
     """Return the number that a name begins with, None without one.
 
     A date and the digits that follow it are one number of 14 digits (2019-02-26-002946_x: 20190226002946), a date alone
-    one of 8.
+    one of 8, a month alone (2019-02_x) one of 6.
     """
     found = _LARAVEL.match(name)
     if found is not None:
@@ -65,6 +66,9 @@ def number_of(name: str) -> int | None:
         return None
     date = _DATE.match(found[0])
     if date is None:
+        month = _MONTH.match(name)
+        if month is not None:
+            return int(month[1] + month[2])
         return int(re.match(r"\d+", name)[0])  # type: ignore[index]  # it begins with a digit
     day, rest = date[1] + date[3] + date[4], re.sub(r"\D", "", date[5])
     return int(day + rest.zfill(_TIME_DIGITS) if rest else day)
