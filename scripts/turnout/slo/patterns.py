@@ -6,6 +6,7 @@ Prometheus matches the whole value, and a dot matches every character, line ends
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from itertools import islice, product
 
@@ -16,6 +17,14 @@ _OPTIONS.log_errors = False
 _OPTIONS.dot_nl = True
 _LIKELY = "05x2a4A1Z 3-_./:"
 _CHARACTERS = (*_LIKELY, *(c for c in map(chr, range(32, 127)) if c not in _LIKELY), "\u00e9", "\n")
+_RARE = tuple(c for c in map(chr, (*range(1, 32), *range(0xA0, 0x20000))) if not 0xD800 <= ord(c) < 0xE000)
+"""Looked through where none of the others fits; what lies above is rarer still."""
+# What RE2's own library takes and Prometheus does not; classes and quoted parts are passed over.
+_ALSO_REFUSED = re.compile(
+    r"\\Q.*?(?:\\E|$)|\\[^C]|\[\^?\]?(?:\\.|\[:\^?\w+:\]|[^\]\\])*\]"
+    r"|(?P<found>\\C|\(\?<\w*>|\(\?P<[^>]*[^>\x00-\x7f][^>]*>)",
+    re.DOTALL,
+)
 _MOST = 64  # texts that one part of a pattern may give
 
 
@@ -26,7 +35,12 @@ class PatternError(ValueError):
 @lru_cache(maxsize=1024)
 def compiled(pattern: str) -> re2._Regexp:
     """Return a pattern as RE2 understands it; raises `PatternError`."""
+    for one in _ALSO_REFUSED.finditer(pattern):
+        if one["found"]:
+            named = ": name a group (?P<name>...), in ASCII" if "<" in one["found"] else ""
+            raise PatternError(f"invalid escape or group {one['found']}{named}")
     try:
+        re2.compile(f"^(?:{pattern})$", _OPTIONS)  # as Prometheus does: a part that is not closed is seen
         return re2.compile(pattern, _OPTIONS)
     except re2.error as error:
         why = error.args[0] if error.args else "not valid"
@@ -106,7 +120,9 @@ class _Reader:
         if atom.isalnum():
             return [atom]
         one = f"(?{self.flags}:{atom})"
-        return list(islice((c for c in _CHARACTERS if accepts(one, c)), 3)) or [""]
+        fitting = compiled(one)
+        found = list(islice((c for c in _CHARACTERS if fitting.fullmatch(c)), 3))
+        return found or list(islice((c for c in _RARE if fitting.fullmatch(c)), 1)) or [""]
 
     def _group(self) -> list[str]:
         if self._next("?"):
