@@ -15,6 +15,9 @@ from ansible_collections.turnout.ops.plugins.module_utils.answers import ProbeEr
 from ansible_collections.turnout.ops.plugins.module_utils.queue_libraries import digest, stamp
 from ansible_collections.turnout.ops.plugins.module_utils.resp import Session
 
+MOST_COUNTED = 10_000
+"""Entries of a stream that are counted one by one; each comes with its content."""
+
 
 def look(arguments: dict, limit_s: float) -> dict:
     """Return what was seen: counts in jobs, ages in seconds (None where the layout does not tell), rates in jobs/s.
@@ -106,7 +109,8 @@ def _stream(session: Session, arguments: dict, now: float) -> dict:
         if kind != "stream":
             return {"what": "stream" if kind == "none" else f"stream (it is a {kind})", "missing": [key], "known": []}
         facts = _pairs(session.call("XINFO", "STREAM", key))
-        total["arrived"] += int(facts.get("entries-added") or 0)
+        if total["arrived"] is not None:
+            total["arrived"] += int(facts.get("entries-added") or 0)
         every = [_pairs(group) for group in session.call("XINFO", "GROUPS", key)]
         wanted = arguments.get("group")
         groups = [group for group in every if wanted in (None, group["name"])]
@@ -114,12 +118,15 @@ def _stream(session: Session, arguments: dict, now: float) -> dict:
             known = sorted(group["name"] for group in every)
             return {"what": f"consumer group of stream {key}", "missing": [wanted] if wanted else [], "known": known}
         for group in groups:
-            pending, lag = int(group["pending"]), group.get("lag")
+            pending, lag, read = int(group["pending"]), group.get("lag"), group.get("entries-read")
             if lag is None:
-                raise ProbeError("error", f"Redis cannot tell how far group {group['name']} of {key} is behind")
+                lag = _behind(session, key, group)
             total["depth"] += int(lag)
             total["retry"] += pending
-            total["served"] += int(group.get("entries-read") or 0) - pending
+            if read is None or total["served"] is None:
+                total["served"] = total["arrived"] = None  # what was taken is known by the depth alone
+            else:
+                total["served"] += int(read) - pending
             if int(lag):
                 after = session.call("XRANGE", key, "(" + group["last-delivered-id"], "+", "COUNT", 1)
                 total["oldest_s"] = max([total["oldest_s"], *(now - int(e[0].split("-")[0]) / 1000 for e in after)])
@@ -130,6 +137,17 @@ def _stream(session: Session, arguments: dict, now: float) -> dict:
     total["dead"] = sum(_size(session, key) for key in arguments.get("dead_keys", []))
     total["holders"] = sorted(holders)
     return total
+
+
+def _behind(session: Session, key: str, group: dict) -> int:
+    """Count what a group has not read, where Redis does not: entries were deleted, or it began in the middle."""
+    found, last = 0, group["last-delivered-id"]
+    while found <= MOST_COUNTED:
+        page = session.call("XRANGE", key, "(" + last, "+", "COUNT", 1000)
+        if not page:
+            return found
+        found, last = found + len(page), page[-1][0]
+    raise ProbeError("error", f"group {group['name']} of {key} is behind by more than {MOST_COUNTED} entries")
 
 
 def _pairs(flat: list) -> dict:

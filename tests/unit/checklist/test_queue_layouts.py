@@ -265,6 +265,27 @@ def test_what_a_dead_consumer_holds_is_lost(look: Look, empty: redis.Redis) -> N
     )
 
 
+def test_a_stream_of_which_redis_cannot_tell_how_far_a_group_is_behind_is_counted(
+    look: Look, empty: redis.Redis
+) -> None:
+    """As it cannot where workers delete what they have done, or a group began somewhere in the middle."""
+    added = [empty.xadd("events", {"n": number}) for number in range(1500)]
+    empty.xgroup_create("events", "workers", id=added[99])
+    empty.xreadgroup("workers", "w", {"events": ">"}, count=50)
+    empty.xdel("events", added[1200])
+    assert empty.xinfo_groups("events")[0]["lag"] is None
+    seen = look("stream", keys=["events"], group="workers", held_s=600)
+    assert (seen["depth"], seen["retry"], seen["net_per_s"]) == (1349, 50, 0)
+    assert seen["oldest_s"] > 0
+    assert "served_per_s" not in seen, "Redis does not know what was read"
+    with empty.pipeline() as pipe:
+        for number in range(10_000):
+            pipe.xadd("events", {"n": number})
+        pipe.execute()
+    with pytest.raises(queues.ProbeError, match="more than 10000"):
+        look("stream", keys=["events"], group="workers", held_s=600)
+
+
 def test_a_list_that_is_not_there_is_told_and_another_kind_of_key_is_no_list(look: Look, empty: redis.Redis) -> None:
     empty.rpush("jobs", "a", "b")
     empty.zadd("later", {"a": 1})
