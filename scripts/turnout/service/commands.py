@@ -45,6 +45,8 @@ _SHELL_WORDS = frozenset(
 _OPERATOR = re.compile(r"&&|\|\|?|;|<<?|>>?|^&|&$")
 _BRACE = re.compile(r"\$\$|\$\{(?P<inside>[^}:]*)(?P<end>[}:]?)")
 _DOLLAR = re.compile(r"\$\$|\$(?P<name>\(|[A-Za-z_][A-Za-z0-9_]*|[0-9@*#?!-])|`")
+_GLOB = re.compile(r"[\w./*-]*(?:\?|\[[^]:]+\])[\w./*-]*\.\w+")
+_BRACES = re.compile(r"\{[^{}=:\s]*(?:,|\.\.)[^{}=:\s]*\}")
 _HOME = re.compile(r"~(/|[a-z_][a-z0-9_-]*(/|$)|$)")
 
 
@@ -174,6 +176,11 @@ def _check_shell(words: list[Word]) -> None:
         remedy = "take `exec` away: systemd needs none" if program == "exec" else _in_a_shell()
         raise CommandError(f"{program.split()[0]!r}, a word of the shell and no program", remedy)
     scripts = set(_scripts(words))
+    for index in scripts:
+        script = words[index] if index < len(words) else None
+        if script and set(script.marks) == {" "} and index + 1 < len(words) and "$" not in script.value:
+            text = f"the script {script.value!r} alone after -c, which gets none of the words that follow it"
+            raise CommandError(text, _in_a_shell())
     for index, word in enumerate(words):
         _check_variables(word, index in scripts)
         _check_bare(word)
@@ -224,11 +231,17 @@ def _check_bare(word: Word) -> None:
     if operator:
         raise CommandError(f"{operator[0]!r} outside quotes, which only a shell understands", _in_a_shell())
     option = word.value.startswith("-") or "=" in word.value or "://" in word.value
-    glob = "*" in bare and not option and ("/" in bare or bare.startswith("*."))
+    # Brackets may be an address of IPv6, and a question mark the query of a path.
+    glob = not option and (
+        ("*" in bare and ("/" in bare or bare.startswith("*."))) or _GLOB.fullmatch(bare) is not None
+    )
+    found = _BRACES.search(bare)
+    braces = not option and found is not None and found[0] != bare  # alone they are PostgreSQL's way to write a list
     for there, what in (
         (_HOME.match(bare), "a home folder (~), which only a shell finds"),
         (bare.startswith("#"), "a comment (#), which systemd hands to the program"),
-        (glob, "a pattern of files (*), which only a shell fills in"),
+        (glob, "a pattern of files (*, ? or [...]), which only a shell fills in"),
+        (braces, "braces, which only some shells spread out"),
     ):
         if there:
             raise CommandError(f"the word {word.value!r}, {what}", _in_a_shell())

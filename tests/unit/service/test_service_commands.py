@@ -76,6 +76,12 @@ SHELL = [
     ("/bin/sh -c 'exec bin/a' && bin/b", "'&&'", "/bin/sh -c"),
     ("/bin/sh -c '$HOME/bin/api --all'", "systemd takes for a variable", "$$"),
     ("/bin/sh -c 'echo ${1#x}'", "${1#x}", "$${"),
+    ("/bin/sh -c exec bin/api --port 1", "'exec' alone", "/bin/sh -c 'exec ...'"),
+    ("env A=1 bash -euc bin/api --port ${PORT}", "'bin/api' alone", "/bin/sh -c 'exec ...'"),
+    ("bin/migrate migrations/?.sql", "pattern of files", "/bin/sh -c"),
+    ("bin/migrate migrations/[0-9].sql", "pattern of files", "/bin/sh -c"),
+    ("bin/migrate migrations/{a,b}.sql", "braces", "/bin/sh -c"),
+    ("bin/migrate 000{1..9}.sql", "braces", "/bin/sh -c"),
 ]
 
 
@@ -120,6 +126,10 @@ def test_every_command_of_the_service_is_looked_at(path: str) -> None:
         'bin/api "a b" \\x7c \\x26',
         "bin/api $PORT ${PORT} --x=${PORT}/y",
         "/usr/bin/time -v bin/api",
+        "/bin/sh -c bin/api",
+        "/bin/sh -c 'exec bin/api' name-of-it",
+        "bin/api --listen [::]:80 [::1]:81 http://[::1]/?a=1 /health?full=1 --labels {a=1,b=2} --ids {1,2}",
+        "bin/api --glob='x/{a,b}/?.[ch]'",
         "bin/api a=b",
     ],
 )
