@@ -17,7 +17,7 @@ from ansible_collections.turnout.ops.plugins.module_utils.slot_files import Plac
 
 FORMAT = 1
 IDENTITY = re.compile(r"[0-9a-f]{6}")
-VARIABLE = re.compile(rb"^([A-Z_][A-Z0-9_]*)=(.*)$", re.MULTILINE)
+VARIABLE = re.compile(rb"^([A-Za-z_][A-Za-z0-9_]*)=(.*)$", re.MULTILINE)
 SET_BY_TURNOUT = ("TURNOUT_COLOR", "TURNOUT_RELEASE", "TURNOUT_SERVICE")
 
 

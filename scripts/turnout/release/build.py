@@ -144,7 +144,7 @@ def _environment(names: Sequence[str]) -> tuple[str, ...]:
             f"environment[{index}]",
             # What stands after a = is a value, perhaps a secret.
             f"{name.split('=')[0]!r} with a value" if "=" in name else shown(name),
-            "the name of a variable: capital letters, digits and _",
+            "the name of a variable: letters, digits and _, no digit first",
             "give the name only, such as DATABASE_URL; values belong into the service file",
         )
         for index, name in enumerate(names)

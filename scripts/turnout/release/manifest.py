@@ -133,7 +133,7 @@ class Manifest(Part):
         example="[DATABASE_URL]",
         item=Key(
             pattern=KEY.pattern,
-            expected="names of variables, each once: capital letters, digits and _",
+            expected="names of variables, each once: letters, digits and _, no digit first",
             example="DATABASE_URL",
             remedy="write e.g. DATABASE_URL (the name only: values belong into the service file)",
         ),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 RESERVED = ("PORT", "TURNOUT_COLOR", "TURNOUT_RELEASE", "TURNOUT_SERVICE")
 METRICS_PORT = "METRICS_PORT"
 
-KEY = re.compile(r"[A-Z_][A-Z0-9_]*")
+KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ESCAPED = re.compile(r'(["\\`$])')
 
 

@@ -155,7 +155,7 @@ def unset_variables(where: str, text: str, known: set[str]) -> Iterator[At]:
             likely = nearest(name, known)
             remedy = f"write ${{{likely}}}" if likely else f"add {name} to service.environment"
             yield At(where, f"${{{name}}}, which nobody sets", "variables that are set", f"{remedy}; $$ is one $")
-        elif _SECRET_NAME.search(name):
+        elif _SECRET_NAME.search(name.upper()):
             yield At(
                 where,
                 f"${{{name}}}, by its name a secret, on a command line, which every user of the host can read",
@@ -217,7 +217,7 @@ _IN_QUOTES = "write it in quotes, also where a template takes it from: YAML read
 _NAME_OF = Key(
     pattern=KEY.pattern,
     observed="a name that is no variable of systemd and Turnout",
-    expected="capital letters, digits and _, no digit first",
+    expected="letters, digits and _, no digit first",
     remedy="rename it, e.g. DATABASE_URL",
 )
 _VALUE = Key(expected="a text", read=_variable, hidden=True, json={"type": "string"})

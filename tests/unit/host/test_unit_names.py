@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from ansible_collections.turnout.ops.plugins.module_utils import slot_files
 from ansible_collections.turnout.ops.plugins.modules import units
 from turnout.keys import Wrong
 from turnout.service.values import process_name
-from turnout_host import wanted
+from turnout_host import said, wanted
 
 KINDS = ("api", "web", "worker", "scheduler", "timer")
 
@@ -30,3 +31,10 @@ def test_a_process_is_named_alike_wherever_its_units_are_read(name: str, good: b
         assert not good
     else:
         assert good
+
+
+def test_a_variable_of_any_case_is_hidden(tmp_path: Path) -> None:
+    (tmp_path / "etc/shop").mkdir(parents=True)
+    (tmp_path / "etc/shop/blue.env").write_text('ConnectionStrings__Shop="Host=h;Password=hunter2"\n')
+    hidden = said.secrets_of("shop", "blue", str(tmp_path))
+    assert said.redact("no Host=h;Password=hunter2", hidden) == "no [ConnectionStrings__Shop]"

@@ -49,7 +49,7 @@ def test_it_takes_what_a_build_writes(image: Image | None) -> None:
         ("version", 1.1),
         ("commit", "abc"),
         ("artifact", {"kind": "zip"}),
-        ("environment", ["lower"]),
+        ("environment", ["a.b"]),
         ("schema", {"min": "1", "max": 2}),
         ("migrations", [{"version": 1, "id": "x", "kind": "destroy", "sha256": "c" * 64}]),
         ("signed_by", "me"),

@@ -78,7 +78,7 @@ def test_the_release_id_holds_version_and_checksum():
         ("artifact.bytes", "1000"),
         ("artifact.bytes", -5),
         ("environment", "DATABASE_URL"),
-        ("environment", ["lower"]),
+        ("environment", ["a.b"]),
         ("environment", ["A", "A"]),
         ("schema", None),
         ("schema.min", 4),

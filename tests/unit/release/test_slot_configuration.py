@@ -65,6 +65,13 @@ def test_a_variable_changed_by_hand_differs_too(host: Host) -> None:
     assert told(host)["differs"] == ["environment.P"]
 
 
+def test_a_variable_of_any_case_is_compared(host: Host) -> None:
+    stand(host, host.lay("1.0.0"), "a1b2c3")
+    held = host.root / "etc/shop/green.env"
+    held.write_text(held.read_text() + 'http_proxy="x"\n')
+    assert told(host)["differs"] == ["environment.http_proxy"]
+
+
 def test_a_release_of_before_has_no_name_and_differs_by_its_variables_alone(host: Host) -> None:
     host.activate(host.lay("1.0.0"), environment=environment(P=SECRET))
     assert told(host) == {"id": None, "format": None, "differs": []}

@@ -204,6 +204,18 @@ def test_a_file_takes_the_place_of_the_mapping(tmp_path: Path) -> None:
     assert "hun$ter2" not in repr(service)
 
 
+def test_names_are_those_that_the_program_asks_for(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("http_proxy=http://p:1\nConnectionStrings__Shop=Host=h;Password=hunter2\n")
+    service = load({**small(), "environment_file": ".env"}, base_dir=tmp_path)
+    assert dict(service.environment) == {
+        "http_proxy": "http://p:1",
+        "ConnectionStrings__Shop": "Host=h;Password=hunter2",
+    }
+    assert "hunter2" not in repr(service)
+    if LIBRARY:
+        assert by_systemd(env_text(service, "blue", "1"))["http_proxy"] == "http://p:1"
+
+
 def test_so_it_does_for_migrations_and_as_text(tmp_path: Path) -> None:
     value = full()
     value["migrate"] |= {"environment": {}, "environment_file": "MIGRATE_URL=x\n"}
@@ -211,13 +223,13 @@ def test_so_it_does_for_migrations_and_as_text(tmp_path: Path) -> None:
 
 
 def test_faults_of_a_file_have_its_line(tmp_path: Path) -> None:
-    (tmp_path / "shop.env").write_text("A=b\nPORT=80\nDEBUG=hunter2\nlow=x\n")
+    (tmp_path / "shop.env").write_text("A=b\nPORT=80\nDEBUG=hunter2\na.b=x\n")
     value = {**small(), "environment_file": "shop.env", "environment": {"DEBUG": "hunter2"}}
     found = {fault.path: fault for fault in faults(value, tmp_path)}
     assert found["service.environment.PORT"].place == "shop.env:2"
     assert found["service.environment.PORT"].remedy == "remove PORT from shop.env"
     assert "shop.env:3" in found["service.environment.DEBUG"].observed
-    assert found["service.environment.low"].place == "shop.env:4"
+    assert found["service.environment.a.b"].place == "shop.env:4"
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,16 @@ def test_what_needs_a_shell_is_refused_with_what_to_write(command: str, observed
     assert remedy in found.remedy
 
 
+def test_a_secret_of_any_case_is_kept_off_the_command_line() -> None:
+    value: dict[str, Any] = full()
+    value["environment"]["db_password"] = "hunter2"
+    value["api"]["command"] = "bin/api --password ${db_password}"
+    with pytest.raises(FaultsError) as caught:
+        load(value, base_dir=Path("/inventory"))
+    assert [fault.path for fault in caught.value.faults] == ["service.api.command"]
+    assert "by its name a secret" in caught.value.faults[0].observed
+
+
 @pytest.mark.parametrize("path", COMMANDS)
 def test_every_command_of_the_service_is_looked_at(path: str) -> None:
     assert [fault.path for fault in faults(path, "bin/x && bin/y")] == [f"service.{path}"]

@@ -332,7 +332,7 @@ def test_an_optional_key_may_be_absent_or_null(path):
         ("workers.jobs.quiesce_signal", "SIGUSR3"),
         ("workers.jobs.resume_signal", "SIGUSR1"),
         ("migrate.timeout_s", 0),
-        ("environment.lower", "x"),
+        ("environment.1st", "x"),
         ("environment.1X", "x"),
         ("environment.A-B", "x"),
         ("environment.PORT", "x"),

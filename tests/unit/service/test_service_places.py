@@ -24,7 +24,7 @@ service:
   smoke:
     - path: /up
     - {path: up}
-  environment: {A: "1", b: "2"}
+  environment: {A: "1", b-c: "2"}
 """
 
 
@@ -50,7 +50,7 @@ def test_every_fault_has_its_line(inventory: Path) -> None:
         "service.name": f"{file}:4",
         "service.api.ports.green": f"{file}:12",
         "service.smoke[1].path": f"{file}:15",
-        "service.environment.b": f"{file}:16",
+        "service.environment.b-c": f"{file}:16",
     }
 
 

@@ -81,7 +81,7 @@ def test_what_the_loader_takes_is_right(service: dict[str, Any]) -> None:
         ("worker.instances", 0),
         ("scheduler.command", None),
         ("migrate", {"up": "bin/up"}),
-        ("environment.lower", "x"),
+        ("environment.1st", "x"),
         ("environment.LIST", ["x"]),
         ("environment.NONE", None),
         ("releases.s3.endpoint", "store1:8333"),

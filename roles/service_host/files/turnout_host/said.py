@@ -10,7 +10,7 @@ from turnout_host.wanted import PROCESS
 LINES = 6
 LENGTH = 240  # characters of one line
 SHORTEST_SECRET = 4  # characters; replacing shorter values would garble the text and hide nothing
-_VARIABLE = re.compile(r'^([A-Z_][A-Z0-9_]*)="(.*)"$', re.MULTILINE)
+_VARIABLE = re.compile(r'^([A-Za-z_][A-Za-z0-9_]*)="(.*)"$', re.MULTILINE)
 _OWNED = re.compile(rf"(.+)-{PROCESS}")
 _ESCAPED = re.compile(r'\\(["\\`$])')
 
