@@ -18,13 +18,15 @@ _DJANGO_ADDS = (
     "CreateCollation",
 )
 _ALEMBIC_ADDS = ("create_table", "create_index", "add_column", "create_table_comment")
+_SQLALCHEMY = ("sa", "sqlalchemy", "postgresql", "mysql", "func", "text", "literal_column", "false", "true", "null")
 _RAILS_COLUMNS = ("add_column", "add_columns", "add_reference", "add_belongs_to", "add_timestamps")
 _RAILS_ADDS = (
     *_RAILS_COLUMNS,
     *("create_table", "create_join_table", "add_index", "create_enum", "create_enum_type", "add_enum_value"),
     *("enable_extension", "change_table_comment", "change_column_comment"),
 )
-_RAILS_NEUTRAL = re.compile(r"(?:end\b.*|\}|\)|disable_ddl_transaction!|else|(?:if|unless)\s+!?\w+_exists\?[^&|{]*)")
+_RAILS_WHERE = r"(?:if|unless)\s+!?\w+_exists\?[^&|{]*"
+_RAILS_NEUTRAL = re.compile(rf"(?:end(?:\s+{_RAILS_WHERE})?|\}}|\)|disable_ddl_transaction!|else|{_RAILS_WHERE})")
 
 
 def kind_of(suffix: str, text: str) -> str:
@@ -99,6 +101,8 @@ def _django_may_be_left_out(field: ast.Call) -> bool:
     """
     if _last(field.func) in ("ManyToManyField", "GeneratedField"):
         return True
+    if _is(_option(field, "primary_key"), True):
+        return False
     if _is(_option(field, "unique"), True) or _last(field.func) == "OneToOneField":
         return _is(_option(field, "null"), True)
     return _is(_option(field, "null"), True) or _option(field, "db_default") is not None
@@ -137,12 +141,23 @@ def _alembic_call_adds(call: ast.Call, roots: set[str]) -> bool:
     inner = [one for one in ast.walk(call) if isinstance(one, ast.Call) and one is not call]
     if any(_rooted_in(one.func, roots) and _last(one.func) != "f" for one in inner):
         return False
+    # What stands in a variable, or comes from a function of the team's own, is not known.
+    spread = any(
+        isinstance(one, ast.Starred) or (isinstance(one, ast.keyword) and not one.arg) for one in ast.walk(call)
+    )
+    if spread or not all(map(_alembic_part, inner)):
+        return False
     if target.attr == "create_index":
         return not _option(call, "unique") or _is(_option(call, "unique"), False)
     if target.attr == "add_column":
         columns = [one for one in inner if _last(one.func) == "Column"]
         return len(columns) == 1 and _alembic_may_be_left_out(columns[0])
     return target.attr in _ALEMBIC_ADDS
+
+
+def _alembic_part(call: ast.Call) -> bool:
+    """Tell whether a call makes a column, a type or an expression: a class, or what SQLAlchemy itself has."""
+    return _last(call.func)[:1].isupper() or _rooted_in(call.func, {"op", *_SQLALCHEMY})
 
 
 def _rooted_in(target: ast.expr, roots: set[str]) -> bool:
@@ -154,7 +169,7 @@ def _rooted_in(target: ast.expr, roots: set[str]) -> bool:
 def _alembic_may_be_left_out(column: ast.Call) -> bool:
     nullable = _option(column, "nullable")
     given = _option(column, "server_default")
-    if _is(_option(column, "unique"), True) or _is(_option(column, "primary_key"), True):
+    if any((given_so := _option(column, name)) and not _is(given_so, False) for name in ("unique", "primary_key")):
         return False
     return nullable is None or _is(nullable, True) or (given is not None and not _is(given, None))
 
@@ -201,12 +216,14 @@ def _rails_adds(statement: str, depth: int) -> bool:
     unclear = re.search(r"\b(execute|remove|drop|rename|change|reversible|safety_assured|force(:|\s*=>))", rest)
     if name not in _RAILS_ADDS or unclear:
         return False
-    unique = re.search(r"\bunique(:|\s*=>)\s*true", rest)
+    if "**" in rest:
+        return False
+    unique = re.search(r"\bunique(:|\s*=>)(?!\s*false\b)", rest)
     if name not in _RAILS_COLUMNS:
         return not (unique and name == "add_index")
     may_be_null = re.search(r"\bnull(:|\s*=>)\s*true", rest) or name != "add_timestamps"
-    must = re.search(r"\bnull(:|\s*=>)\s*false", rest) or not may_be_null
-    given = re.search(r"\bdefault(:|\s*=>)\s*(?!nil)", rest)
+    must = re.search(r"\bnull(:|\s*=>)(?!\s*true\b)", rest) or not may_be_null
+    given = re.search(r"\bdefault(:|\s*=>)(?!\s*nil\b)", rest)
     return not unique and bool(given or not must)
 
 
