@@ -23,7 +23,7 @@ LISTS = {
 }
 # What a tool says, and ends with code 1, where the database has no table of its own yet: nothing is applied.
 EMPTY = {
-    "golang-migrate": r"^error: no migration\s*$",
+    "golang-migrate": r"^(?:\d{4}/\S+ \S+ )?error: no migration\s*$",
     "laravel": r"^\s*ERROR\s+Migration table not found\.\s*$",
     "rails": r"^Schema migrations table does not exist yet\.\s*$",
 }
@@ -139,6 +139,11 @@ def place(seen, listed, own=True):
     else:
         todo = {name: _find(name, migrations) for name in seen["pending"]}
         applied = {_find(name, migrations) for name in seen["applied"]}
+        if own and ids and not {*todo.values(), *applied} - {None}:
+            raise StateError(
+                f"names none of the {len(ids)} migrations of the release: it looks for them in another folder than the "
+                "release has them in (service.migrate.command)"
+            )
         unlisted = [name for name, known in todo.items() if known is None]
         pending = [name for name in ids if name in todo.values() or (name not in applied and not own)]
         if by_number:  # also of those that a later release left behind

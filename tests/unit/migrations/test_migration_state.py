@@ -60,6 +60,7 @@ FLYWAY = json.dumps({
     ("tool", "code", "out", "err", "seen"),
     [
         ("golang-migrate", 1, "", "error: no migration\n", {"at": []}),
+        ("golang-migrate", 1, "", "2026/11/30 04:13:00 error: no migration\n", {"at": []}),  # -verbose
         ("golang-migrate", 0, "", "3\n", {"at": ["3"], "dirty": ""}),
         ("golang-migrate", 0, "", "20190226002946\n", {"at": ["20190226002946"], "dirty": ""}),
         ("golang-migrate", 0, "", "3 (dirty)\n", {"at": ["3"], "dirty": "3"}),
@@ -160,6 +161,24 @@ def test_what_an_older_release_does_not_name_is_pending() -> None:
 def test_a_state_that_the_release_does_not_list_is_none() -> None:
     with pytest.raises(migration_state.StateError, match=r"says zzz, which is none of the 4"):
         migration_state.place({"at": ["zzz"]}, BRANCHES)
+
+
+@pytest.mark.parametrize(
+    ("tool", "out"),
+    [
+        ("yoyo", "STATUS    ID      SOURCE\n--------  ------  --------\n"),
+        ("dbmate", "Applied: 0\nPending: 0\n"),
+        ("django", "(no migrations)\n"),
+        ("rails", "   up     20180101000000  ********** NO FILE **********\n"),
+        ("flyway", '{"migrations": []}'),
+    ],
+)
+def test_a_tool_that_names_none_of_the_release_looks_elsewhere_and_has_not_applied_all(tool: str, out: str) -> None:
+    seen = migration_state.read(tool, 0, out, "")
+    with pytest.raises(migration_state.StateError, match=r"names none of the 4 migrations of the release"):
+        migration_state.place(seen, SHOP)
+    assert migration_state.place(seen, listed([]))["pending"] == []
+    assert len(migration_state.place(seen, SHOP, own=False)["pending"]) == 4
 
 
 PSQL = (
