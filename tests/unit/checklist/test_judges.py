@@ -207,6 +207,13 @@ def test_redis(check: str, config: dict[str, Any], change: dict[str, Any], expec
     assert set(verdicts(found, check).values()) == {expected}
 
 
+@pytest.mark.parametrize(("number", "words"), [(1, "1 change since"), (2, "2 changes since")])
+def test_changes_since_a_snapshot_have_their_noun_in_number(number: int, words: str) -> None:
+    facts = {"redis": {**REDIS, "rdb_changes_since_last_save": number}}
+    found = redis.judge(read(), situation({"app1": facts, "app2": facts}))
+    assert [words in row.evidence for row in found if row.check == "redis-persistence"] == [True]
+
+
 @pytest.mark.parametrize(("kind", "expected"), [("refused", FAIL), ("timeout", UNKNOWN), ("credentials", UNKNOWN)])
 def test_redis_that_gives_no_answer_fails_every_row_of_it(kind: str, expected: Verdict) -> None:
     found = list(redis.judge(read(), situation({"app1": {"redis": kind}, "app2": {"redis": kind}})))

@@ -120,7 +120,9 @@ def _persistence(config: Checklist, situation: Situation, facts: Facts) -> Resul
     saved_s = int(facts.get("rdb_last_save_time") or 0)
     age_s = max(0.0, situation.now_s - saved_s)
     changes = int(facts.get("rdb_changes_since_last_save") or 0)
-    evidence = f"append-only file {'on' if aof else 'off'}; snapshot {age_s:.0f} s old, {changes} changes since"
+    evidence = (
+        f"append-only file {'on' if aof else 'off'}; snapshot {age_s:.0f} s old, {counted(changes, 'change')} since"
+    )
     problems = []
     if wanted == "aof" and not aof:
         problems.append("the append-only file is off")
