@@ -38,11 +38,16 @@ def event_of(context: str) -> str:
 
 
 def jobs_of(context: str) -> set[str]:
-    """Return what a context's job may be called: as it stands, without the event, without a matrix's value."""
-    job = context.rpartition(" / ")[2]
-    names = {job}
-    for _ in range(2):
-        if job.endswith(")") and " (" in job:
+    """Return what a context's job may be called: as it stands, without the event, without a matrix's values.
+
+    Each with what stands before it or without: the workflow, or the job that calls another workflow.
+    """
+    parts = context.split(" / ")
+    names = set()
+    for first in range(len(parts)):
+        job = " / ".join(parts[first:])
+        names.add(job)
+        while job.endswith(")") and " (" in job:
             job = job.rpartition(" (")[0]
             names.add(job)
     return names

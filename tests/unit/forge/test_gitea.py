@@ -8,7 +8,7 @@ import pytest
 from forge_server import COMMIT, OTHER, TOKEN, FakeForge, gitea_rule, status
 from turnout.errors import TurnoutError
 from turnout.forge.gitea import Gitea, client
-from turnout.forge.model import State
+from turnout.forge.model import CommitCheck, State
 from turnout.forge.required import lacking, matching, merged, required, wanted_policy
 
 API = "/api/v1/repos/team/shop"
@@ -104,6 +104,22 @@ def test_a_job_and_a_status_of_one_name_and_the_jobs_of_a_matrix_count_together(
         "test (3.11)": State.PASSED,
         "scan [deep]": State.PASSED,
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "context"),
+    [
+        ("build / unit", "CI / build / unit (push)"),  # a slash in the job's name, or a workflow that is called
+        ("unit", "CI / build / unit (push)"),
+        ("CI / lint", "CI / lint (push)"),
+        ("CI / build / unit", "CI / build / unit (3.12) (push)"),
+        ("test", "CI / test (a) (b) (pull_request)"),
+        ("test (a)", "CI / test (a) (b) (pull_request)"),
+    ],
+)
+def test_a_name_means_the_job_with_its_workflow_or_without(name: str, context: str) -> None:
+    ended = [CommitCheck(one, State.PASSED, "", None) for one in (context, "CI / other (push)", "CI / unittest (push)")]
+    assert [check.name for check in matching(name, ended)] == [context]
 
 
 def test_a_commit_that_the_forge_does_not_know_is_told_and_one_without_checks_is_missing(forge: FakeForge) -> None:
