@@ -1,6 +1,7 @@
 """Web processes beside the API, three kinds of workers and 200 streams, over 10 releases and 10 rollbacks under load.
 
-The lab's edges and hosts are told of the processes before, and forget them at the end.
+The lab's edges and hosts are told of the processes before, and forget them at the end. `TURNOUT_ROUNDS` says how often
+it is released and rolled back, 10 times where nothing is said.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import threading
 import time
 import urllib.request
@@ -22,7 +24,7 @@ from conftest import SHORT_ANSWERS
 from harness import APPS, EDGES, SERVICE_FILE, Turnout, refused
 
 RATE = 40.0
-ROUNDS = 10
+ROUNDS = int(os.environ.get("TURNOUT_ROUNDS", "10"))
 STREAMS = 100  # of each of the two ways in which they end
 KEPT_EVENTS = 15  # of a stream that is kept: one a second
 LASTING = "lasting.example.com"
