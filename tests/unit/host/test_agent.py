@@ -180,6 +180,9 @@ def test_what_was_stopped_in_time_is_not_started_again_before_the_edges_lease_an
     bed.now_s += 20
     guard.look(config)
     assert "kill --kill-whom=all --signal=KILL" in bed.told() and not bed.runs()
+    reset = bed.told().count(f"reset-failed {UNIT}")
+    guard.look(config)  # nothing runs any more
+    assert bed.told().count(f"reset-failed {UNIT}") == reset + 1
     for edge in EDGES:
         (bed.root / edge / "down").unlink()
     bed.turn("app1")

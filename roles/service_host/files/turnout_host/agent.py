@@ -280,6 +280,7 @@ class Guard:
     def __init__(self, service: str, root: str = "/") -> None:
         self._service, self._root = service, root
         self._over_s = -SEEN_S  # when nothing was seen to run, and nothing may
+        self._killed: list[str] = []
 
     def look(self, config: Mapping[str, Any]) -> None:
         """Look once. Asks no edge."""
@@ -290,8 +291,14 @@ class Guard:
             self._over_s = -SEEN_S
         elif clock() - self._over_s >= SEEN_S:
             names = units(self._service, root=self._root)
-            if not end(names, "no lease of the edges", kill=left_s <= 0, root=self._root):
-                self._over_s = clock()
+            running = end(names, "no lease of the edges", kill=left_s <= 0, root=self._root)
+            if running:
+                self._killed += running if left_s <= 0 else []
+                return
+            self._over_s = clock()
+            if self._killed:  # a job that was killed here did not fail: nobody is to be paged for it
+                _systemctl("reset-failed", *sorted(set(self._killed)))
+                self._killed = []
 
 
 def begin(service: str, root: str = "/") -> str:
