@@ -6,6 +6,7 @@ Options that would run a part of a story are refused on the same hosts.
 from __future__ import annotations
 
 import json
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ SAID: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "schedule": (("-e", '{"schedule_needs": []}'), ("Lay the units", "Make a folder for each job's output")),
     "site": ((), ()),
     "status": ((), ("lock",)),
+    "trace": ((), ("haproxy",)),
     "unlock": ((), ("no lock is held: nothing to do",)),
     "watch": ((), ("Lay the guard's unit",)),
 }  # fmt: skip
@@ -131,6 +133,9 @@ def test_it_ends_well_says_what_it_would_do_and_changes_nothing(
     ready: Turnout, inventory: tuple[str, ...], name: str
 ) -> None:
     options, words = SAID[name]
+    if name == "trace":
+        with urllib.request.urlopen(f"http://{ready.address(EDGES[0])}/api/health/", timeout=10) as answer:
+            options = ("-e", f"id={answer.headers['X-Request-ID']}")
     # A lab on which 1.1.0 served before has its migration.
     schema = ready.edge(EDGES[0])["schema"]["version"]
     pending = "would migrate nothing" if schema >= 2 else "would name a restore point and apply 0002_task_priority"
