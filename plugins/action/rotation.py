@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import time
 from pathlib import Path
 from typing import ClassVar
 
 from ansible.parsing.vault import is_encrypted, match_encrypt_secret, parse_vaulttext_envelope
+from ansible_collections.turnout.ops.plugins.module_utils.slot_files import write_file
 from turnout import rotated_file
 from turnout.checklist.config import load as load_checklist
 from turnout.controller_action import ControllerAction, plain
@@ -37,11 +36,7 @@ class ActionModule(ControllerAction):
     """Each state is one step; see the documentation."""
 
     spec: ClassVar = {
-        "state": {
-            "type": "str",
-            "required": True,
-            "choices": ["read", "secrets", "trials", "plan", "begun", "adopted"],
-        },
+        "state": {"type": "str", "required": True, "choices": list(_STATES)},
         "service": {"type": "str", "no_log": True},
         "inventory_dir": {"type": "path"},
         "file": {"type": "path", "required": True},
@@ -163,20 +158,5 @@ class ActionModule(ControllerAction):
         named = vault_id if any(one == vault_id for one, _ in vault.secrets) else None
         _, secret = match_encrypt_secret(vault.secrets, encrypt_vault_id=named)
         encrypted = vault.encrypt(text, secret=secret, vault_id=None if vault_id == "default" else vault_id)
-        mode = path.stat().st_mode & 0o777
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(encrypted)
-                os.fchmod(stream.fileno(), mode)
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(temporary).replace(path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_file(path, encrypted, path.stat().st_mode & 0o777)
         return {"changed": True}
