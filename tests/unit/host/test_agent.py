@@ -76,7 +76,7 @@ class Bed:
     def turn(self, host: str) -> float:
         config, root = self.on(host)
         done = agent.turn("shop", config, root)
-        agent.follow("shop", done, root)
+        agent.follow("shop", done, config, root)
         return done.until_s() - self.now_s
 
     def record(self, record: dict[str, Any], *names: str) -> None:

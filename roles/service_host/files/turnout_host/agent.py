@@ -206,7 +206,7 @@ def turn(service: str, config: Mapping[str, Any], root: str = "/") -> lease.Host
     return host
 
 
-def follow(service: str, host: lease.Host, root: str = "/") -> None:
+def follow(service: str, host: lease.Host, config: Mapping[str, Any], root: str = "/") -> None:
     """Have what is to run here run, and nothing of it where it is not to."""
     names = units(service, root=root)
     if not host.at_home():
@@ -224,8 +224,7 @@ def follow(service: str, host: lease.Host, root: str = "/") -> None:
                     timers.remove(unit, root)
             _tell(service, root)
         return
-    config = home.config_of(service, root)
-    if config is None or not may_begin(host.until_s(), config):
+    if not may_begin(host.until_s(), config):
         return
     with fence.Lock(service, root):
         known = home.read(service, root)
@@ -286,14 +285,14 @@ class Guard:
         """Look once. Asks no edge."""
         if not knew_leases(self._service, self._root):
             return  # it was switched on just now: what runs here goes on, and nobody takes it over
-        left_s = until_s(self._service, config, self._root) - clock()
-        if left_s > float(config.get("stop_s") or 0):
+        until = until_s(self._service, config, self._root)
+        if may_begin(until, config):
             self._over_s = -SEEN_S
         elif clock() - self._over_s >= SEEN_S:
-            names = units(self._service, root=self._root)
-            running = end(names, "no lease of the edges", kill=left_s <= 0, root=self._root)
+            names, over = units(self._service, root=self._root), until <= clock()
+            running = end(names, "no lease of the edges", kill=over, root=self._root)
             if running:
-                self._killed += running if left_s <= 0 else []
+                self._killed += running if over else []
                 return
             self._over_s = clock()
             if self._killed:  # a job that was killed here did not fail: nobody is to be paged for it

@@ -65,7 +65,7 @@ def look(service: str, root: str = "/") -> list[str]:
 def _turn(service: str, config: dict[str, Any], root: str) -> None:
     """Ask the edges for their lease, and have run what may."""
     try:
-        agent.follow(service, agent.turn(service, config, root), root)
+        agent.follow(service, agent.turn(service, config, root), config, root)
     except Exception as error:
         _say(error)
 
