@@ -33,7 +33,6 @@ def proxy_faults(proxies, proxy_protocol=False):
 ROUTE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 OTHER = "other"
 MOST_ROUTES = 30
-LONG_S = 300  # of `long.within_s`, as the service file's declaration has it
 DURATION = "turnout_edge_request_duration_seconds_bucket"
 COUNTS = (DURATION, "turnout_edge_request_duration_seconds_count", "turnout_edge_requests_total")
 
@@ -69,18 +68,24 @@ def edge_limits(limits):
 
     Faults are told as the checks of the service file tell them.
     """
-    # Imported where used: edges without limits need none of it.
-    from turnout.faults import FaultsError  # noqa: PLC0415
-    from turnout.keys import read  # noqa: PLC0415
-    from turnout.service.limits import Limits  # noqa: PLC0415
-
     if not limits:
         return {}
+    # Imported where used: edges without limits need none of it.
+    from turnout.service.limits import Limits  # noqa: PLC0415
+
+    return _declared(Limits, limits, "service.limits").for_edge()
+
+
+def _declared(model, value, path):
+    """Return a part of the service file as it is declared, with its defaults."""
+    from turnout.faults import FaultsError  # noqa: PLC0415 - see those that call
+    from turnout.keys import read  # noqa: PLC0415
+
     faults = []
-    found = read(Limits, limits, "service.limits", faults)
+    found = read(model, value, path, faults)
     if faults or found is None:
         raise AnsibleFilterError(str(FaultsError("service-invalid", "the variable `service`", faults)))
-    return found.for_edge()
+    return found
 
 
 def limits_counted(service):
@@ -176,8 +181,17 @@ def _web_process(service, name, web):
         "headers": headers,
         "route": route,
         "fits": " ".join(fits),
-        "long_s": int(web["long"].get("within_s") or LONG_S) if web.get("long") else 0,
+        "long_s": _long_s(web.get("long"), name),
     }
+
+
+def _long_s(long, name):
+    if not long:
+        return 0
+    # Imported where used: edges without long connections need none of it.
+    from turnout.service.model import Long  # noqa: PLC0415
+
+    return _declared(Long, long, f"service.web.{name}.long").within_s
 
 
 def web_backends(service):
