@@ -1,8 +1,6 @@
 """The API: a few endpoints shaped like a household-task service, plus three that exercise an edge.
 
-Stopping (SIGTERM) loses no request: for LAME_S the process answers on, says 503 to health
-checks and `Connection: close` to everybody; then it stops listening, finishes what it has
-in hand (at most API_DRAIN_S) and exits 0.
+Stopping (SIGTERM) loses no request (`serving`): what it has in hand is finished in at most API_DRAIN_S.
 """
 
 from __future__ import annotations
@@ -13,7 +11,6 @@ import contextlib
 import json
 import os
 import random
-import signal
 import time
 import traceback
 import zlib
@@ -25,15 +22,14 @@ import psycopg
 from aiohttp import web
 from redis.exceptions import RedisError
 
-from . import jobs, signals, tokens
+from . import jobs, tokens
 from .background import Background
 from .config import Identity, Release, begin, identity, load_release, log, number, required
 from .database import UNAVAILABLE, Database
 from .faults import Arming
 from .metrics import ApiMetrics, exposition
+from .serving import Serving
 
-LAME_S = 0.5
-KEEPALIVE_S = 75.0  # longer than any proxy keeps an idle connection: the proxy closes first
 STATIC_DATA_TTL_S = 30.0
 LONGEST_ANSWER_S = 30.0
 LONGEST_BODY = 1 << 20
@@ -78,10 +74,11 @@ def ids_of(request: web.Request) -> dict[str, str]:
     return {"request": request.headers.get("X-Request-ID", ""), "trace": trace[1] if len(trace) > 1 else ""}
 
 
-class Api:
+class Api(Serving):
     """The handlers and what they share."""
 
     def __init__(self, settings: ApiSettings, release: Release, who: Identity) -> None:
+        super().__init__(release.version)
         self.settings = settings
         self.release = release
         self.who = who
@@ -90,8 +87,6 @@ class Api:
         self.redis = jobs.connect(settings.redis_url)
         self.producer = jobs.Producer(self.redis)
         self.arming = Arming(release.faults, self.redis)
-        self.in_flight = 0
-        self.draining = False
         self.ready = False
         self._database_state = "connecting"
         self._static_data: bytes | None = None
@@ -100,7 +95,7 @@ class Api:
     def application(self) -> web.Application:
         """The routes and what is done around each of them."""
         application = web.Application(middlewares=[self._around], client_max_size=LONGEST_BODY)
-        application.on_response_prepare.append(self._stamp)
+        application.on_response_prepare.append(self.stamp)
         application.add_routes(
             [
                 web.get("/api/health/", self.health),
@@ -121,17 +116,10 @@ class Api:
 
     # --- around every request -------------------------------------------------------------
 
-    async def _stamp(self, _request: web.Request, response: web.StreamResponse) -> None:
-        response.headers["X-Release"] = self.release.version
-        if self.draining:
-            # force_close alone closes without a word: aiohttp has written its header by now.
-            response.force_close()
-            response.headers["Connection"] = "close"
-
     @web.middleware
     async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         started = time.perf_counter()
-        self.in_flight += 1
+        self.open += 1
         code = 499  # the client left, unless something below says otherwise
         resource = request.match_info.route.resource
         path = resource.canonical if resource else "unknown"
@@ -143,7 +131,7 @@ class Api:
             code = error.status
             raise
         finally:
-            self.in_flight -= 1
+            self.open -= 1
             seconds = time.perf_counter() - started
             self.metrics.answered(path, request.method, code, seconds)
             if request.method != "GET":
@@ -350,37 +338,18 @@ class Api:
 
     async def expose(self, _request: web.Request) -> web.Response:
         """The metrics."""
-        self.metrics.in_flight.set(self.in_flight)
+        self.metrics.in_flight.set(self.open)
         return exposition(self.metrics.registry)
 
 
 async def serve(api: Api) -> None:
     """Run until SIGTERM or SIGINT, then stop without losing a request."""
-    stop = asyncio.Event()
-    signals.hand_over({signal.SIGTERM: stop.set, signal.SIGINT: stop.set})
     await api.database.open()
     background = Background()
     background.every(lambda: 1.0 if api.ready else 0.1, api.watch_database)
     api.arming.follow(background)
-    runner = web.AppRunner(api.application(), access_log=None, keepalive_timeout=KEEPALIVE_S, handle_signals=False)
-    await runner.setup()
-    # A server of our own, not aiohttp's site: closing a site ends its connections as well,
-    # in a way that differs from version to version.
-    server = await asyncio.get_running_loop().create_server(
-        runner.server, api.settings.bind, api.settings.port, backlog=1024, reuse_address=True
-    )
-    log("listening", port=api.settings.port)
-    await stop.wait()
-
-    api.draining = True
-    log("draining", in_flight=api.in_flight)
-    await asyncio.sleep(LAME_S)
-    server.close()
-    deadline = time.monotonic() + api.settings.drain_s
-    while api.in_flight and time.monotonic() < deadline:
-        await asyncio.sleep(0.05)
-    await asyncio.sleep(0.05)  # the last answers are on their way out
-    log("stopped", cut_off=api.in_flight)
+    settings = api.settings
+    runner = await api.until_stopped(api.application(), settings.bind, settings.port, settings.drain_s)
     await background.end()
     with contextlib.suppress(asyncio.TimeoutError):
         await asyncio.wait_for(runner.cleanup(), timeout=1)
