@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from real_edge import RealEdge, free_port
+from real_edge import RealEdge, Threads, free_port
 
 ADDRESSES = {"edge1": "127.0.0.11", "edge2": "127.0.0.12"}
 """Where edges reach each other."""
@@ -111,12 +111,12 @@ def say(edge: RealEdge, *parts: bytes | float, source: str = "127.0.1.1") -> byt
     return answer
 
 
-class Attack:
+class Attack(Threads):
     """Requests at a steady pace from many addresses, spread over edges; `admitted` and `refused` count answers."""
 
     def __init__(self, ask_one: Callable[[int], int], per_s: float, threads: int = 8) -> None:
+        super().__init__()
         self.ask_one, self.pause_s = ask_one, threads / per_s
-        self.stopping = threading.Event()
         self.statuses: list[int] = []
         self.threads = [threading.Thread(target=self.run, args=(n, threads)) for n in range(threads)]
         self.began = 0.0
@@ -132,16 +132,12 @@ class Attack:
             due += self.pause_s
             time.sleep(max(0.0, due - time.monotonic()))
 
-    def __enter__(self) -> Attack:
+    def __enter__(self) -> Self:
         self.began = time.monotonic()
-        for thread in self.threads:
-            thread.start()
-        return self
+        return super().__enter__()
 
-    def __exit__(self, *_: object) -> None:
-        self.stopping.set()
-        for thread in self.threads:
-            thread.join()
+    def __exit__(self, *what: object) -> None:
+        super().__exit__(*what)
         self.lasted_s = time.monotonic() - self.began
 
     @property

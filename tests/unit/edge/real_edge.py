@@ -15,7 +15,7 @@ import time
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import jinja2
 import yaml
@@ -385,12 +385,30 @@ class RealEdge:
         return response.status, response.read().decode(), {k.lower(): v for k, v in response.getheaders()}
 
 
-class Load:
+class Threads:
+    """Threads that run for the time of a block, until `stopping` is set."""
+
+    def __init__(self) -> None:
+        self.stopping = threading.Event()
+        self.threads: list[threading.Thread] = []
+
+    def __enter__(self) -> Self:
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join()
+
+
+class Load(Threads):
     """Requests without pause: two keep-alive connections and one that connects anew, GET and POST."""
 
     def __init__(self, edge: RealEdge) -> None:
+        super().__init__()
         self.edge = edge
-        self.stopping = threading.Event()
         self.answers: list[tuple[float, str]] = []  # when each was asked for, and who answered
         self.failures: list[str] = []
         self.threads = [
@@ -424,13 +442,3 @@ class Load:
             except http.client.HTTPException as fault:
                 self.failures.append(repr(fault))
                 connection = None
-
-    def __enter__(self) -> Load:
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stopping.set()
-        for thread in self.threads:
-            thread.join()
