@@ -25,7 +25,6 @@ from turnout.counts import counted
 from turnout.faults import Fault
 
 BEGIN, OPEN, ADOPT, RELEASE, FORGET, CLOSE, DONE = "begin", "open", "adopt", "release", "forget", "close", "done"
-KINDS = (BEGIN, OPEN, ADOPT, RELEASE, FORGET, CLOSE, DONE)
 
 _ROTATE, _CLOSE = "ansible-playbook turnout.ops.rotate", "ansible-playbook turnout.ops.rotate -e close=true"
 
@@ -175,16 +174,6 @@ def _stale(where: str, observed: str) -> Fault:
 def _told(seen: Seen, user: str) -> str:
     sessions = seen.login(user).sessions
     return f"{counted(len(sessions), 'session')} of {user}: {'; '.join(sessions[:5])}{' ...' if sessions[5:] else ''}"
-
-
-def sessions_fault(seen: Seen, user: str) -> Fault:
-    """Return what is told of sessions that keep a login from being closed."""
-    return Fault(
-        f"rotation.{seen.name}",
-        _told(seen, user),
-        "no session of a login that is closed",
-        f"end what has them, then: {_CLOSE}; or let it end them: -e end_sessions=true",
-    )
 
 
 # What the hosts said ------------------------------------------------------------------------------------------------

@@ -5,7 +5,9 @@ Never is a state reached in which what serves, or what a rollback goes to, has a
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -17,16 +19,15 @@ from turnout.rotation import (
     CLOSE,
     DONE,
     FORGET,
-    KINDS,
     OPEN,
     RELEASE,
     Login,
     Seen,
     Step,
     next_step,
-    sessions_fault,
 )
 
+PLAYBOOKS = Path(__file__).parents[3] / "playbooks"
 PAIR = ("shop_a", "shop_b")
 OTHER = {"blue": "green", "green": "blue"}
 Credential = tuple[str, int]
@@ -269,7 +270,6 @@ def test_sessions_of_the_idle_login_are_shown() -> None:
     refused = next_step(seen)
     assert isinstance(refused, Fault)
     assert refused.observed.startswith("7 sessions of shop_b: pid 0 from 10.0.0.0; ")
-    assert "end_sessions=true" in sessions_fault(seen, "shop_b").remedy
 
 
 def test_before_the_first_rotation_a_login_outside_of_the_pair_serves() -> None:
@@ -277,5 +277,14 @@ def test_before_the_first_rotation_a_login_outside_of_the_pair_serves() -> None:
     assert next_step(seen) == Step(BEGIN, "shop_a")
 
 
-def test_every_kind_of_step_is_one_that_the_playbook_knows() -> None:
-    assert set(KINDS) == {BEGIN, OPEN, ADOPT, RELEASE, FORGET, CLOSE, DONE}
+def test_every_kind_of_step_that_the_playbook_asks_for_is_one() -> None:
+    files = [PLAYBOOKS / "rotate.yml", *(PLAYBOOKS / "tasks").glob("rotate_*.yml")]
+    lines = [line for file in files for line in file.read_text().splitlines() if "kind" in line]
+    asked = {word for line in lines for word in re.findall(r"'([a-z]+)'(?=[],]| in )", line)}
+    assert asked - {"postgres", "redis", "kind"} == {
+        BEGIN,
+        OPEN,
+        ADOPT,
+        RELEASE,
+        FORGET,
+    }  # CLOSE and DONE need no asking

@@ -124,6 +124,16 @@ def test_new_logins_are_made_tried_and_adopted_and_the_old_ones_closed(tmp_path:
             out = done.stdout + done.stderr
 
             steps = {"database": {"kind": "close", "user": "shop_a"}, "queue": {"kind": "close", "user": "queue_a"}}
+            who = old["database"]
+            words = f"host=127.0.0.1 port={port} dbname=postgres user={who['user']} password={who['password']}"
+            with psycopg.connect(words):
+                done = played(tmp_path, play("close", steps))
+                assert done.returncode == 2, done.stdout[-6000:]
+                for said in ("rotate-sessions", "from 127.0.0.1", "-e end_sessions=true"):
+                    assert said in done.stdout, done.stdout[-6000:]
+            psycopg.connect(words).close()  # it was not closed
+            out += done.stdout + done.stderr
+
             done = played(tmp_path, play("close", steps))
             assert done.returncode == 0, done.stdout[-6000:]
             roles = {
