@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import socket
 import subprocess
 import sys
 import textwrap
@@ -23,6 +22,9 @@ import requests
 import yaml
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "unit"))
+from ports import free_port
+
 BIN = Path(sys.executable).parent
 
 PACKAGES = (
@@ -156,8 +158,7 @@ def api(released: Released, port: int) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_the_api_answers_the_question_about_its_health_and_ends_by_its_signal(released: Released) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     health = released.service["api"]["health"]
     released.manage("collectstatic", "--noinput")
 

@@ -6,7 +6,6 @@ import os
 import pwd
 import re
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,6 +17,7 @@ from ansible_collections.turnout.ops.plugins.module_utils import migration_watch
 from ansible_collections.turnout.ops.plugins.module_utils.answers import ProbeError
 from ansible_collections.turnout.ops.plugins.module_utils.pg_session import Session
 from ansible_collections.turnout.ops.plugins.module_utils.probes import postgres as login
+from ports import free_port
 from turnout.checklist import addresses
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
@@ -29,13 +29,11 @@ def cluster() -> Iterator[tuple[Path, int]]:
     """A server whose socket lets in who has the role's name, and whose port asks for a password."""
     account = pwd.getpwnam("postgres")
     run = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": [], "cwd": "/"}
-    with tempfile.TemporaryDirectory(prefix="turnout-pg-") as name, socket.socket() as free:
+    with tempfile.TemporaryDirectory(prefix="turnout-pg-") as name:
         home = Path(name)
         os.chown(home, account.pw_uid, account.pw_gid)
         home.chmod(0o755)
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
+        port = free_port()
         password = home / "password"
         password.write_text("p@ss/word")
         password.chmod(0o644)

@@ -7,7 +7,6 @@ keys are those of its source, with messages encoded from its own .proto. What ch
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from ansible_collections.turnout.ops.plugins.module_utils import probes, queues
 from ansible_collections.turnout.ops.plugins.module_utils.answers import ProbeError
 from ansible_collections.turnout.ops.plugins.module_utils.asynq import entries
 from ansible_collections.turnout.ops.plugins.module_utils.resp import Session
+from ports import free_port
 
 ROOT = Path(__file__).parents[3]
 DUMPS = Path(__file__).parent / "queue_dumps"
@@ -32,9 +32,7 @@ RULES = yaml.safe_load((ROOT / "roles/redis/defaults/main.yml").read_text())["re
 @pytest.fixture(scope="module")
 def server() -> Iterator[redis.Redis]:
     assert PROGRAM.exists(), f"there is no {PROGRAM}; expected: Debian's redis-server; to mend: make setup"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     running = subprocess.Popen([PROGRAM, "--port", str(port), "--save", ""], stdout=subprocess.DEVNULL)
     client = redis.Redis(port=port)
     try:

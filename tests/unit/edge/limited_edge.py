@@ -12,7 +12,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Self
 
-from real_edge import RealEdge, Threads, free_port
+from ports import free_port
+from real_edge import RealEdge, Threads
 
 ADDRESSES = {"edge1": "127.0.0.11", "edge2": "127.0.0.12"}
 """Where edges reach each other."""

@@ -7,12 +7,10 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +18,7 @@ from typing import Any, Self
 import jinja2
 import yaml
 from ansible_collections.turnout.ops.plugins.filter import edge as edge_filters
+from ports import free_port
 from turnout_edge.cli import answer_to
 
 REPOSITORY = Path(__file__).parents[3]
@@ -37,13 +36,6 @@ def system_python() -> str:
         if Path(candidate).exists() and subprocess.run([candidate, "-c", check], check=False).returncode == 0:
             return candidate
     raise AssertionError("no Python 3.11 or newer here; expected: the one that runs the tests")
-
-
-def free_port() -> int:
-    """Return a port that nobody uses at the moment."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Service:

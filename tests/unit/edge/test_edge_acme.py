@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.turnout.ops.plugins.filter import edge as edge_filters
-from real_edge import ROLE, RealEdge, free_port, system_python
+from ports import free_port
+from real_edge import ROLE, RealEdge, system_python
 
 PROGRAM = ROLE / "files" / "turnout-acme"
 NAMES = ["shop.example", "www.shop.example"]

@@ -17,7 +17,8 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.turnout.ops.plugins.filter.edge import latency_bounds, route_faults, route_regex
 from click.testing import CliRunner
-from real_edge import REPOSITORY, RealEdge, free_port
+from ports import free_port
+from real_edge import REPOSITORY, RealEdge
 from turnout.cli import cli
 from turnout.judge.core import Judge
 from turnout.judge.model import Judgement, Verdict

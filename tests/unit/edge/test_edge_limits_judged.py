@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from limited_edge import ADDRESSES, TESTERS, ask, say
-from real_edge import RealEdge, free_port
+from ports import free_port
+from real_edge import RealEdge
 from test_edge_latency import CountingEdge
 
 LIMITS = {

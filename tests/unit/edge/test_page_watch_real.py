@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from edge_model import ModelEdge, edge_confirmed, hand_over
-from real_edge import free_port
+from ports import free_port
 from turnout.slo import rules
 from turnout_edge.store import Clock
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from shutil import which
@@ -12,6 +11,7 @@ from shutil import which
 import pytest
 import requests
 import yaml
+from ports import free_port
 from prometheus_world import INTERVAL_S, PATIENCE_S, App, World, series
 
 
@@ -20,9 +20,7 @@ def world(tmp_path_factory):
     assert which("prometheus"), "prometheus is needed: make setup"
     folder = tmp_path_factory.mktemp("prometheus")
     apps = {name: App() for name in ("blue1", "blue2", "green1", "edge")}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     jobs = [
         {
             "job_name": "api",

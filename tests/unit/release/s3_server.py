@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 import boto3
 import pytest
 from botocore.config import Config
+from ports import free_port
 from turnout.release.store import S3Store
 from turnout.service.model import S3Access
 
@@ -49,14 +49,6 @@ class S3Server:
         return name
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
 @contextmanager
 def running(folder: Path) -> Iterator[S3Server]:
     """Start the server with its data in `folder`, and remove both."""
@@ -76,7 +68,7 @@ def running(folder: Path) -> Iterator[S3Server]:
         {"name": "reader", "credentials": [_credentials(reader)], "actions": ["Read", "List"]},
     ]
     (folder / "s3.json").write_text(json.dumps({"identities": identities}))
-    ports = _free_ports(9)
+    ports = [free_port() for _ in range(9)]
     names = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc",
              "s3.port", "s3.port.grpc", "s3.port.https")  # fmt: skip
     (folder / "data").mkdir()

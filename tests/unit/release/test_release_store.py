@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ports import free_port
 from s3_server import S3Server
 from turnout.errors import TurnoutError
 from turnout.release import store as store_module
@@ -223,8 +224,7 @@ def test_an_unknown_bucket_is_told(s3: S3Server, tmp_path):
 
 
 def test_an_s3_server_that_is_not_there_is_told_soon(s3: S3Server):
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
+    port = free_port()
     begin = time.monotonic()
     assert (
         code_of(read, open_store("s3://b", s3=s3.access(endpoint=f"http://127.0.0.1:{port}")), "x")
@@ -396,9 +396,7 @@ def test_http_content_that_stops_early_is_short_or_told(web):
 
 
 def test_http_tells_an_absent_server():
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
-    assert code_of(read, http_store(f"http://127.0.0.1:{port}"), "x") == "store-unreachable"
+    assert code_of(read, http_store(f"http://127.0.0.1:{free_port()}"), "x") == "store-unreachable"
     assert code_of(read, http_store("http://no-such-host.invalid"), "x") == "store-unreachable"
 
 

@@ -25,6 +25,7 @@ from ansible_collections.turnout.ops.plugins.modules import slot
 from fit_names import FIT_LINKS, FIT_NAMES
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from ports import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 SECRET = "s3cr3t-value"
@@ -810,8 +811,7 @@ def test_info_sees_who_listens(host):
         socket.create_server(("::1", 0), family=socket.AF_INET6) as six,
     ):
         ports = [four.getsockname()[1], six.getsockname()[1]]
-        with socket.create_server(("127.0.0.1", 0)) as closed:
-            free = closed.getsockname()[1]
+        free = free_port()
         states = host.do("info", ports=[*ports, free])["ports"]
     for port in ports:
         assert states[str(port)]["listening"] is True

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,20 +15,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import redis
+from ports import free_port
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 BIN = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True)), Path("/none")).parent
 REDIS = Path(sys.executable).parent / "redis-server"
-
-
-def free_port() -> int:
-    """Return a free port that no outgoing connection of another test gets meanwhile (ip_local_port_range)."""
-    while True:
-        port = random.randrange(20000, 30000)  # noqa: S311 - no secret
-        with contextlib.suppress(OSError), socket.socket() as free:
-            free.bind(("127.0.0.1", port))
-            return port
 
 
 @contextlib.contextmanager

@@ -6,22 +6,21 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
+
+from ports import free_port
 
 SERVICE = Path(__file__).resolve().parents[3] / "examples" / "sample_service"
 
 
 @contextmanager
 def running(program: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     env = {**os.environ, "PORT": str(port), "BIND": "127.0.0.1", "EVENTS_EVERY_S": "0.05", "TURNOUT_COLOR": "blue"}
     process = subprocess.Popen(
         [sys.executable, str(SERVICE / "bin" / program)], env=env, stdout=subprocess.PIPE, text=True
