@@ -9,7 +9,7 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from ansible_collections.turnout.ops.plugins.module_utils.pg_session import Sess
 from ansible_collections.turnout.ops.plugins.module_utils.probes import redis as redis_probe
 from ansible_collections.turnout.ops.plugins.module_utils.queue_libraries import stamp as _stamp
 from ansible_collections.turnout.ops.plugins.module_utils.resp import Session as RedisSession
+from ports import free_port
 
 
 def test_each_question_is_cut_at_its_own_limit_and_holds_up_nobody() -> None:
@@ -44,31 +45,50 @@ def test_each_question_is_cut_at_its_own_limit_and_holds_up_nobody() -> None:
 
 
 def test_a_port_where_nobody_listens_is_refused_and_not_unknown() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     with pytest.raises(OSError) as caught:
-        RedisSession(f"redis://127.0.0.1:{port}", 2)
+        RedisSession(f"redis://127.0.0.1:{free_port()}", 2)
     assert kind_of(caught.value) == "refused"
+
+
+@contextmanager
+def beside(listener: socket.socket, serve: Callable[[], None], lines: Sequence[socket.socket] = ()) -> Iterator[None]:
+    """Have a thread serve during the block; after it, end what the thread waits for at the listener and at `lines`."""
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        # Closed alone, a listener lets its thread wait in accept(), or fail by a number that is no file any more.
+        listener.shutdown(socket.SHUT_RDWR)
+        until = time.monotonic() + 10
+        while thread.is_alive():
+            assert time.monotonic() < until, "the server's thread did not end within 10 s"
+            for line in lines:
+                with contextlib.suppress(OSError):
+                    line.shutdown(socket.SHUT_RDWR)
+            thread.join(0.05)
 
 
 @contextmanager
 def server(*answers: bytes) -> Iterator[int]:
     """Answer each read with the next of `answers`, then hang until the client goes."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        lines: list[socket.socket] = []
 
         def serve() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                for answer in answers:
-                    if not connection.recv(4096):
-                        return
-                    connection.sendall(answer)
-                while connection.recv(4096):
-                    pass
+            with contextlib.suppress(OSError):  # no client came, or it went before it was answered
+                connection, _ = listener.accept()
+                lines.append(connection)
+                with connection:
+                    for answer in answers:
+                        if not connection.recv(4096):
+                            return
+                        connection.sendall(answer)
+                    while connection.recv(4096):
+                        pass
 
-        threading.Thread(target=serve, daemon=True).start()
-        yield listener.getsockname()[1]
+        with beside(listener, serve, lines):
+            yield listener.getsockname()[1]
 
 
 def error(state: str, text: str) -> bytes:
@@ -147,9 +167,10 @@ def test_lines_are_encrypted_as_libpq_would(
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate, key)
     seen: list[bool] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        arguments = (listener, tls, encrypted_only, seen)
-        threading.Thread(target=serve_by_rule, args=arguments, daemon=True).start()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        beside(listener, lambda: serve_by_rule(listener, tls, encrypted_only, seen)),
+    ):
         url = f"postgresql://u:p@127.0.0.1:{listener.getsockname()[1]}/d" + (f"?sslmode={mode}" if mode else "")
         if tried is None:
             with pytest.raises(ProbeError) as caught:
@@ -230,13 +251,10 @@ SENTINEL = b"*1\r\n*6\r\n$4\r\nname\r\n$4\r\nmain\r\n$2\r\nip\r\n$9\r\n127.0.0.1
 
 @pytest.mark.parametrize("name", ["main", ""])
 def test_sentinel_is_asked_where_the_master_is(name: str) -> None:
-    with socket.socket() as free, server(b"+OK\r\n", b"+PONG\r\n") as redis:
-        free.bind(("127.0.0.1", 0))
-        dead = free.getsockname()[1]
-        with server(SENTINEL % (len(str(redis)), redis)) as sentinel:
-            session = RedisSession(f"redis+sentinel://:p@127.0.0.1:{dead},127.0.0.1:{sentinel}/{name}?db=0", 5)
-            assert session.call("PING") == "PONG"
-            session.close()
+    with server(b"+OK\r\n", b"+PONG\r\n") as redis, server(SENTINEL % (len(str(redis)), redis)) as sentinel:
+        session = RedisSession(f"redis+sentinel://:p@127.0.0.1:{free_port()},127.0.0.1:{sentinel}/{name}?db=0", 5)
+        assert session.call("PING") == "PONG"
+        session.close()
 
 
 def test_a_sentinel_that_knows_another_master_says_so() -> None:
@@ -246,10 +264,8 @@ def test_a_sentinel_that_knows_another_master_says_so() -> None:
 
 
 def test_sentinels_that_are_all_away_are_refused() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        with pytest.raises(OSError) as caught:
-            RedisSession(f"redis+sentinel://127.0.0.1:{free.getsockname()[1]}/main", 2)
+    with pytest.raises(OSError) as caught:
+        RedisSession(f"redis+sentinel://127.0.0.1:{free_port()}/main", 2)
     assert kind_of(caught.value) == "refused"
 
 
@@ -277,10 +293,10 @@ def test_redis_is_reached_by_its_socket(tmp_path: Path) -> None:
                     seen.append(connection.recv(4096))
                     connection.sendall(b"+OK\r\n")
 
-        threading.Thread(target=serve, daemon=True).start()
-        session = RedisSession(f"unix://u:p%40@{path}?db=3", 2)
-        assert session.call("PING") == "OK"
-        session.close()
+        with beside(listener, serve):
+            session = RedisSession(f"unix://u:p%40@{path}?db=3", 2)
+            assert session.call("PING") == "OK"
+            session.close()
     assert seen == [
         b"*3\r\n$4\r\nAUTH\r\n$1\r\nu\r\n$2\r\np@\r\n",
         b"*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n",
