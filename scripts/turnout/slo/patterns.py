@@ -17,7 +17,7 @@ _OPTIONS.log_errors = False
 _OPTIONS.dot_nl = True
 _LIKELY = "05x2a4A1Z 3-_./:"
 _CHARACTERS = (*_LIKELY, *(c for c in map(chr, range(32, 127)) if c not in _LIKELY), "\u00e9", "\n")
-_RARE = tuple(c for c in map(chr, (*range(1, 32), *range(0xA0, 0x20000))) if not 0xD800 <= ord(c) < 0xE000)
+_RARE = "".join(map(chr, (*range(1, 32), *range(0xA0, 0xD800), *range(0xE000, 0x20000))))
 """Looked through where none of the others fits; what lies above is rarer still."""
 # What RE2's own library takes and Prometheus does not; classes and quoted parts are passed over.
 _ALSO_REFUSED = re.compile(
@@ -122,7 +122,9 @@ class _Reader:
         one = f"(?{self.flags}:{atom})"
         fitting = compiled(one)
         found = list(islice((c for c in _CHARACTERS if fitting.fullmatch(c)), 3))
-        return found or list(islice((c for c in _RARE if fitting.fullmatch(c)), 1)) or [""]
+        if not found and (rare := fitting.search(_RARE)):
+            found = [rare[0]]
+        return found or [""]
 
     def _group(self) -> list[str]:
         if self._next("?"):
