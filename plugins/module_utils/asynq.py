@@ -83,10 +83,10 @@ def _servers(session, now: float) -> Iterator[dict]:
     for key in session.call("ZRANGEBYSCORE", "asynq:servers", now - SILENT_S, "+inf"):
         state = session.call("GET", key)
         if state:
-            fields = list(_fields(state))
+            told = list(fields(state))
             yield {
-                "queues": {_text(dict(_fields(value)).get(1, b"")) for number, value in fields if number == 5},
-                "status": next((_text(value) for number, value in fields if number == 7), ""),
+                "queues": {_text(dict(fields(value)).get(1, b"")) for number, value in told if number == 5},
+                "status": next((_text(value) for number, value in told if number == 7), ""),
             }
 
 
@@ -98,11 +98,11 @@ def entries(session, now: float) -> list[dict]:
     found = []
     for key in session.call("ZRANGEBYSCORE", "asynq:schedulers", now - SILENT_S, "+inf"):
         for entry in session.call("LRANGE", key, 0, -1):
-            fields = dict(_fields(entry))
-            due = dict(_fields(fields.get(6, b"")))
+            told = dict(fields(entry))
+            due = dict(fields(told.get(6, b"")))
             seconds = due.get(1, 0)
             if 0 < seconds < 1 << 63:  # Go's zero time, before the year 1, is none: this entry has no next time
-                name = f"{_text(fields.get(3, b''))} ({_text(fields.get(2, b''))})"
+                name = f"{_text(told.get(3, b''))} ({_text(told.get(2, b''))})"
                 found.append({"name": name, "due": seconds + due.get(2, 0) / 1e9})
     return sorted(found, key=lambda entry: (entry["due"], entry["name"]))
 
@@ -111,7 +111,7 @@ def _text(value: bytes) -> str:
     return value.decode("utf-8", "replace")
 
 
-def _fields(message: str | bytes) -> Iterator[tuple[int, int | bytes]]:
+def fields(message: str | bytes) -> Iterator[tuple[int, int | bytes]]:
     """Yield (number, value) of a message of Protocol Buffers (protobuf.dev/programming-guides/encoding)."""
     data = message.encode("utf-8", "surrogateescape") if isinstance(message, str) else message
     at = 0

@@ -35,10 +35,27 @@ class Connection:
 
     def call(self, *words: object):
         """Send one command and return its answer. Raises RedisError with the server's own words."""
-        parts = [str(word).encode() for word in words]
         self._begin_wait()
-        self._socket.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts))
+        self._socket.sendall(_command(words))
         return self._answer()
+
+    def call_many(self, commands: list) -> list:
+        """Send commands in one go and return their answers in order. Raises as `call` does, for the first error."""
+        if not commands:
+            return []
+        self._begin_wait()
+        self._socket.sendall(b"".join(_command(words) for words in commands))
+        found, first = [], None
+        for _ in commands:
+            try:
+                found.append(self._answer())
+            except RedisError as error:  # the answers behind it are still to be read
+                first = first or error
+                if str(error) == _CLOSED:
+                    break
+        if first is not None:
+            raise first
+        return found
 
     def info(self, *sections: str) -> dict:
         """Return `INFO` as {field: text}."""
@@ -67,6 +84,12 @@ class Connection:
         if kind == b"*":
             return None if int(rest) < 0 else [self._answer() for _ in range(int(rest))]
         raise RedisError("something that is not Redis answered")
+
+
+def _command(words: tuple) -> bytes:
+    """Return one command as it is sent; text of an answer that was no text goes out as it came in."""
+    parts = [str(word).encode("utf-8", "surrogateescape") for word in words]
+    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
 
 
 class Session(Connection):
@@ -145,9 +168,14 @@ class Session(Connection):
         try:
             return super().call(*words)
         except RedisError as error:
-            refused = str(error).startswith((*_NOT_IN_SERVICE, _CLOSED))
-            kind = "credentials" if str(error).startswith(_CREDENTIALS) else "error"
-            raise ProbeError("refused" if refused else kind, str(error)) from None
+            raise _told(error) from None
+
+    def call_many(self, commands: list) -> list:
+        """Send commands in one go and return their answers. Raises ProbeError with the server's own words."""
+        try:
+            return super().call_many(commands)
+        except RedisError as error:
+            raise _told(error) from None
 
     def _begin_wait(self) -> None:
         self._socket.settimeout(self._left())
@@ -157,6 +185,12 @@ class Session(Connection):
         if left <= 0:
             raise TimeoutError
         return left
+
+
+def _told(error: RedisError) -> ProbeError:
+    refused = str(error).startswith((*_NOT_IN_SERVICE, _CLOSED))
+    kind = "credentials" if str(error).startswith(_CREDENTIALS) else "error"
+    return ProbeError("refused" if refused else kind, str(error))
 
 
 def _read(url: str) -> tuple:
