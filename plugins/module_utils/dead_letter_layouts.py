@@ -202,7 +202,7 @@ return 1
     def replay(self, letter: Letter) -> Move:
         """Return how the job goes back to its queue: it is tried once more."""
         keys = [letter.key, f"rq:queue:{letter.queue}", f"rq:job:{letter.id}"]
-        now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         return Move(self.REPLAY, keys, [letter.id, now])
 
     def drop(self, letter: Letter) -> Move:
@@ -376,20 +376,22 @@ return redis.call('XDEL', KEYS[1], ARGV[1])
             f"-{copy}" if copy > 1 else ""
         )
         entry = _object(raw)
-        return self._letter(name, key, entry, raw if entry else None, raw, None)
+        # What is no object has no keys by which a part of it could be hidden.
+        return self._letter(key, entry, None)._replace(id=name, payload=raw if entry else None, raw=raw)
 
     def _of_stream(self, key: str, one: str, words: list) -> Letter:
         entry = dict(zip(words[::2], words[1::2], strict=True))
-        return self._letter(one, key, entry, json.dumps(entry), "", int(one.partition("-")[0]) / 1000)
+        at = int(one.partition("-")[0]) / 1000
+        return self._letter(key, entry, at)._replace(id=one, payload=json.dumps(entry))
 
     def identity(self, letter: Letter) -> tuple:
         """Return its text: of a list, entries with the same text are alike."""
         return letter.key, letter.id if self.stream else letter.raw
 
-    def _letter(self, one: str, key: str, entry: dict, payload: str | None, raw: str, at: float | None) -> Letter:
+    def _letter(self, key: str, entry: dict, at: float | None) -> Letter:
         kind, cause = (_at(entry, self.arguments.get(name)) for name in ("type_field", "error_field"))
         told = _since(_at(entry, self.arguments.get("time_field")))
-        return Letter(one, self.target, str(kind or "?"), str(cause or ""), told or at, payload, raw, key)
+        return Letter("", self.target, str(kind or "?"), str(cause or ""), told or at, None, "", key)
 
     def replay(self, letter: Letter) -> Move:
         """Return how the entry goes to the end at which new ones come in, as it is."""

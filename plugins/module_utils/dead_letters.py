@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Dead letters of a queue: grouped by type and cause, shown without what is declared as secret, sent again, deleted.
 
-A replay goes in batches, and within them in windows that are taken before the next one is sent, so that no job of a user
-waits for longer than is allowed. It ends when too many of a batch are dead again. Whatever it is ended by, each job is on one side (dead_letter_layouts.py).
+A replay goes in batches, and within them in windows that are taken before the next one is sent, so that no job of a
+user waits for longer than is allowed. It ends when too many of a batch are dead again. Whatever it is ended by, each
+job is on one side (dead_letter_layouts.py).
 """
 
 from __future__ import annotations
@@ -183,6 +184,8 @@ class Replay:
         began = time.monotonic()
         while self._waits(sent, began):
             self._see_time()
+            if time.monotonic() - began > self.settle_s:
+                raise Ended(f"jobs are not taken from the queue for {self.settle_s:g} s")
             time.sleep(min(LOOK_S, self.max_delay_s / 10))
         # The slowest of the last windows counts: one that was quick by chance must not make the next one too great.
         self.speeds.append(self.in_window / max(time.monotonic() - began, 1e-3))

@@ -202,8 +202,8 @@ _OF_LAYOUT = {
     "rq": ("queues", "max_overdue_s", "max_lost", "min_workers"),
     "sidekiq": ("queues", "prefix", "max_overdue_s", "max_lost", "min_workers"),
     "celery": ("queues", "prefix", "held_s", "max_lost"),
-    "list": ("keys", "dead_keys", "retry_keys", "oldest", "time_field", "served_key"),
-    "stream": ("keys", "dead_keys", "group", "held_s", "max_lost"),
+    "list": ("keys", "dead_keys", "retry_keys", "oldest", "time_field", "type_field", "error_field", "served_key"),
+    "stream": ("keys", "dead_keys", "type_field", "error_field", "group", "held_s", "max_lost"),
     "prometheus": ("queries",),
 }
 # What those of them are that nobody wrote: bounds on what Redis shows of a layout, without which a fault would pass.
@@ -225,6 +225,16 @@ class Queue(Part):
         "list: the end with the oldest job", None, choices=("right", "left"), by_default="`right`", example="right"
     )
     time_field: str | None = key("list: a number in each entry's JSON, in s, ms, µs or ns", None, example="enqueued_at")
+    type_field: str | None = key("list, stream: the type of job in an entry, for dead letters", None, example="kind")
+    error_field: str | None = key(
+        "list, stream: why it failed, in an entry of dead letters", None, example="error.message"
+    )
+    redact: tuple[str, ...] = _texts(
+        "keys of payloads whose values `turnout dead-letters show` hides, beside those that name a secret; `[0]` is the"
+        " first of a list",
+        (),
+        '[email, "[0]"]',
+    )
     served_key: str | None = key("list: a counter of jobs that were done", None, example="jobs:done")
     group: str | None = key("stream: its consumer group", None, example="workers")
     held_s: float | None = seconds(

@@ -36,6 +36,12 @@ ENTRIES = {
     "check": Entry("check", "Check service file, objectives and inventory; ask no host."),
     "checklist": Entry("checklist", "Look at everything that must hold before a release; change nothing.", (
         ("format=json", "one JSON object"),), "release"),
+    "dead-letters": Entry("dead_letters", "List, show, replay or drop jobs that were given up.", (
+        ("queue=NAME", "of checklist.queues; by default all"),
+        ("group=ID", "or ids=ID,ID, older_s=SECONDS, newer_s=SECONDS, everything=true: which of them"),
+        ("'reason=\"why\"'", "for the ledger: a replay or a drop needs it"),
+        ("rate=10", "jobs/s of a replay at most; batch=50, stop_at=0.1, settle_s=120, max_delay_s=SECONDS as well"),
+        ("format=json", "one JSON object")), "letters"),
     "deploy": Entry("deploy", "Release a version.", (
         ("canary=off", "no judge: steps by the clock"),
         ("'again=\"a reason\"'", "a release that was rolled back by itself before, once more"),
