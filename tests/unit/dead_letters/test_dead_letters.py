@@ -20,7 +20,7 @@ import redis
 import rq
 from ansible_collections.turnout.ops.plugins.module_utils import dead_letters
 from ansible_collections.turnout.ops.plugins.module_utils.answers import ProbeError
-from conftest import Tasks
+from asynq_tasks import Tasks
 from hypothesis import given
 from hypothesis import strategies as st
 

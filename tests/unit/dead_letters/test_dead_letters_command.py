@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 import yaml
-from conftest import Tasks
+from asynq_tasks import Tasks
 from hypothesis import given
 from hypothesis import strategies as st
 from turnout import dead_letters
