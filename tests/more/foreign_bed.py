@@ -35,7 +35,8 @@ def run(words: Sequence[str | Path], **more: Any) -> str:
         **{"timeout": LIMIT_S, **more},
     )  # fmt: skip
     assert done.returncode == 0, (words, done.returncode, done.stdout[-3000:], done.stderr[-3000:])
-    return done.stdout
+    out: str = done.stdout
+    return out
 
 
 @contextmanager
