@@ -90,9 +90,6 @@ class Releases(Part):
     )
 
 
-_NO_HOST = "localhost"  # what is sent where a team names no host
-
-
 class Health(Part):
     """The question that tells whether an API process can serve."""
 
@@ -103,7 +100,7 @@ class Health(Part):
     host: str = key(
         "the Host header of the question, wherever it is asked: on the host, by HAProxy, in drills and rehearsals; also"
         " of smoke tests that have none of their own",
-        _NO_HOST,
+        "localhost",
         pattern=r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?",
         expected="a host's name, with or without a port",
         example="shop.example.com",
@@ -597,8 +594,8 @@ class SmokeTest(Part):
     headers: Environment = values.headers()
 
     def to(self, host: str) -> SmokeTest:
-        """Return the same request with that Host, where a team gave one and the request has none of its own."""
-        if host == _NO_HOST or any(name.lower() == "host" for name in self.headers):
+        """Return the same request with that Host, where it has none of its own."""
+        if any(name.lower() == "host" for name in self.headers):
             return self
         return replace(self, headers=Environment({"Host": host, **self.headers}))
 

@@ -169,6 +169,13 @@ def test_the_host_and_headers_of_health_are_what_every_question_about_it_sends()
     assert dict(alone.headers) == service.api.health.sent
 
 
+@pytest.mark.parametrize("health", [{"path": "/up", "host": "localhost"}, {"path": "/up"}])
+def test_smoke_tests_go_to_the_host_that_the_health_check_goes_to_also_where_it_is_localhost(health: Any):
+    """An application that lets in only names which it knows (ALLOWED_HOSTS) refuses the address of an edge."""
+    service = loaded({**changed("api.health", health), "smoke": [{"path": "/a"}]})
+    assert [dict(test.headers) for test in service.smoke] == [{"Host": "localhost"}]
+
+
 def test_an_empty_list_of_smoke_tests_means_none():
     assert loaded(changed("smoke", [])).smoke == ()
 
