@@ -7,6 +7,7 @@ import http.client
 import re
 import socket
 import struct
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -208,6 +209,28 @@ def test_proxys_word_about_https_prevents_a_redirect(tmp_path: Path) -> None:
     (redirect,) = [line for line in text.splitlines() if "redirect scheme https" in line]
     assert "ssl_fc" not in redirect
     assert "X-Forwarded-Proto" in redirect
+
+
+def test_a_smoke_test_comes_to_the_application_as_users_do_who_are_sent_to_https(tmp_path: Path) -> None:
+    """An application that redirects to HTTPS itself (SECURE_SSL_REDIRECT, force_ssl) answered it 301."""
+    pem = tmp_path / "edge.pem"
+    key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=shop.example.com".split()
+    both = ["-keyout", str(pem), "-out", str(tmp_path / "certificate")]
+    subprocess.run(["openssl", "req", "-x509", *key, *both], check=True, capture_output=True)
+    pem.write_text(pem.read_text() + (tmp_path / "certificate").read_text())
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    edge = flying(tmp_path / "edge", edge_tls_certificate=str(pem), edge_https_port=port)
+    try:
+        seen = told(edge, STRANGER, X_Turnout_Color="green", X_Forwarded_Host="evil.example")
+        assert seen["x-forwarded-proto"] == "https"
+        assert "x-forwarded-host" not in seen
+        connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=10)
+        connection.request("GET", "/")
+        assert connection.getresponse().status == 308  # whoever chooses nothing
+        connection.close()
+    finally:
+        edge.stop()
 
 
 def speak(edge: RealEdge, source: str, preface: bytes, request: bytes = b"") -> bytes:
