@@ -122,13 +122,21 @@ def _flyway(out):
         return None
 
 
-def place(seen, listed, own=True):
+def named(seen, listed):
+    """Return the ids of a release's list that a tool names, as applied or pending; None where it names the last alone."""
+    if "at" in seen:
+        return None
+    return {_find(name, listed["migrations"]) for name in (*seen["applied"], *seen["pending"])} - {None}
+
+
+def place(seen, listed, own=True, named=None):
     """Return where a state is in a release's list: {"version", "pending" (ids, in order), "unlisted", "words"}.
 
     `listed` has the manifest's `order` and `migrations`. `version` is the highest applied number; in a list without
     numbers, how many of it are applied. `unlisted` are names that the tool would apply and the list does not have.
-    `own`: the tool is the release's own, so that what it does not name is nothing that it would apply. Raises
-    StateError where the list does not have what is applied.
+    `own`: the tool is the release's own, so that what it does not name is nothing that it would apply. Where another
+    one told the state, what the release's own names (`named`) may be given. Raises StateError where the list does not
+    have what is applied.
     """
     migrations, by_number = listed["migrations"], listed["order"] == "number"
     ids = [one["id"] for one in migrations]
@@ -145,7 +153,8 @@ def place(seen, listed, own=True):
                 "release has them in (service.migrate.command)"
             )
         unlisted = [name for name, known in todo.items() if known is None]
-        pending = [name for name in ids if name in todo.values() or (name not in applied and not own)]
+        new = set() if own else {name for name in ids if name not in applied and (named is None or name in named)}
+        pending = [name for name in ids if name in todo.values() or name in new]
         if by_number:  # also of those that a later release left behind
             digits = [re.match(r"\d+", name) for name in seen["applied"] if _find(name, migrations) is None]
             ahead = max([0, *(int(found[0]) for found in digits if found)])

@@ -200,10 +200,11 @@ class Rehearsal:
         plan = self.plan
         if plan["stable"] and not plan.get("data_directory"):
             self._migrate(plan["stable"], plan["up"])
-        # What the candidate's command cannot even read says nothing of its migrations.
-        placed = self._placed(plan["candidate"])
+        # What the candidate's command cannot even read says nothing of its migrations. What it does not name it never
+        # applies (Django: of packages that are not installed): the release in service cannot tell it from a new one.
+        seen, placed = self._placed(plan["candidate"])
         if plan["stable"]:
-            placed = self._placed(plan["stable"])
+            _, placed = self._placed(plan["stable"], migration_state.named(seen, plan["listed"]))
         plan["pending"] = placed["pending"]
         if (version := placed["version"]) != plan["base_version"]:
             raise RehearsalError(
@@ -438,13 +439,13 @@ class Rehearsal:
             said = migration_state.first_error(done.stderr or done.stdout)
             raise CommandError(f"`{command}` of {release['version']} ended with {done.returncode}: {self._clean(said)}")
 
-    def _placed(self, release: dict) -> dict:
-        """Return where the database is in the candidate's list, as the module `migrate` reads it."""
+    def _placed(self, release: dict, named: set | None = None) -> tuple:
+        """Return what a release's command told, and where that is in the candidate's list, as module `migrate` has it."""
         tool, command = self.plan.get("tool") or "", self.plan["version_command"]
         done = self._run(release, command)
         try:
             seen = migration_state.read(tool, done.returncode, done.stdout, done.stderr)
-            return migration_state.place(seen, self.plan["listed"], own=False)
+            return seen, migration_state.place(seen, self.plan["listed"], own=False, named=named)
         except migration_state.StateError as error:
             raise RehearsalError(f"`{command}` of {release['version']} {self._clean(str(error))}") from None
 

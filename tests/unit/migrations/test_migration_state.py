@@ -158,6 +158,16 @@ def test_what_an_older_release_does_not_name_is_pending() -> None:
     assert migration_state.place(seen, SHOP, own=False)["pending"] == ["shop.0002_a_y", "tags.0001_initial"]
 
 
+def test_what_the_new_release_does_not_name_either_is_of_nothing_that_is_installed() -> None:
+    """The list has the migrations of all packages in lib/, and Django applies those of its INSTALLED_APPS."""
+    older = {"applied": ["auth.0001_initial"], "pending": []}
+    newer = {"applied": ["auth.0001_initial"], "pending": ["shop.0001_initial", "shop.0002_a_y"]}
+    placed = migration_state.place(older, SHOP, own=False, named=migration_state.named(newer, SHOP))
+    assert placed["pending"] == ["shop.0001_initial", "shop.0002_a_y"]
+    assert placed["version"] == migration_state.place(newer, SHOP)["version"] == 2
+    assert migration_state.named({"at": ["join"]}, BRANCHES) is None
+
+
 def test_a_state_that_the_release_does_not_list_is_none() -> None:
     with pytest.raises(migration_state.StateError, match=r"says zzz, which is none of the 4"):
         migration_state.place({"at": ["zzz"]}, BRANCHES)
