@@ -123,7 +123,7 @@ def _flyway(out):
 
 
 def named(seen, listed):
-    """Return the ids of a release's list that a tool names, as applied or pending; None where it names the last alone."""
+    """Return the ids of a release's list that a tool names, applied or pending; None where it names the last alone."""
     if "at" in seen:
         return None
     return {_find(name, listed["migrations"]) for name in (*seen["applied"], *seen["pending"])} - {None}

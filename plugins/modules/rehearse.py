@@ -440,7 +440,7 @@ class Rehearsal:
             raise CommandError(f"`{command}` of {release['version']} ended with {done.returncode}: {self._clean(said)}")
 
     def _placed(self, release: dict, named: set | None = None) -> tuple:
-        """Return what a release's command told, and where that is in the candidate's list, as module `migrate` has it."""
+        """Return what a release's command told, and where that is in the candidate's list, as in `migrate`."""
         tool, command = self.plan.get("tool") or "", self.plan["version_command"]
         done = self._run(release, command)
         try:
