@@ -3,7 +3,7 @@
 """What a migration tool prints about a database, and where that is in a release's own list of migrations.
 
 The outputs are those of golang-migrate 4.19, goose 3.27, dbmate 2.36, Alembic 1.20, Django 6.1, yoyo 9.0, Flyway 11
-(`info -outputType=json`), Knex 3.3, Laravel 12 and Rails 8.
+(`info -outputType=json`), Knex 3.3, Laravel 12, Rails 8 and TypeORM 0.3.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ LISTS = {
     "goose": (r"(?P<mark>Pending|\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4})\s+-- (?P<name>\S+)\s*$", None),
     "laravel": (r"^\s*(?P<name>\S+) \.*\s*(?:\[\d+\] )?(?P<mark>Ran|Pending)\s*$", ("Ran",)),
     "rails": (r"^\s*(?P<mark>up|down)\s+(?P<name>\d+)\s", ("up",)),
+    # The class, which ends in the number that its file begins with.
+    "typeorm": (r"^\[(?P<mark>[X ])\] (?:\d+ )?\S*?(?P<name>\d{13})\s*$", ("X",)),
     "yoyo": (r"^(?P<mark>[AU])\s+(?P<name>\S+)\s", ("A",)),
 }
 # What a tool says, and ends with code 1, where the database has no table of its own yet: nothing is applied.
@@ -30,12 +32,13 @@ EMPTY = {
 OF_FILES = ("dbmate", "goose")  # they call a migration by its file
 _EXTENSION = re.compile(r"(\.up)?\.[A-Za-z]+$")
 _ERROR = re.compile(
-    r"^(?:error|fatal|failed)\b|^[\w.:]+(?:Error|Exception|errors\.\w+)\b|\b(?:ERROR|FATAL|PANIC):|\bgoose run:",
+    r"^(?:error(?! during migration )|fatal|failed)\b|^[\w.:]+(?:Error|Exception|errors\.\w+)\b"
+    r"|\b(?:ERROR|FATAL|PANIC):|\bgoose run:",
     re.IGNORECASE,
 )
 _APPLIED = re.compile(
     r"^(?:\d{4}/\S+ \S+ )?(?:\d+/u |OK\s+\d|Applied: \S+ in |\s+Applying \S+\.\.\.|INFO\b.* Running upgrade "
-    r"|== \d+ .*: migrated |Migrating schema |\s+\d{4}(?:_\d\d){2}_\d{6}_\S+ .*\bDONE\s*$)"
+    r"|== \d+ .*: migrated |Migrating schema |Migration \S+ has been executed |\s+\d{4}(?:_\d\d){2}_\d{6}_\S+ .*\bDONE\s*$)"
 )
 _OUR_LINES = 3
 

@@ -40,6 +40,15 @@ def dbmate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("node_modules/@dbmate/*/bin/dbmate"))
 
 
+@pytest.fixture(scope="module")
+def typeorm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder in which npm laid TypeORM and a driver without compiled parts."""
+    folder = tmp_path_factory.mktemp("typeorm")
+    packages = ["typeorm@0.3.31", "reflect-metadata@0.2.2", "sql.js@1.14.1"]
+    subprocess.run(["npm", "install", "--silent", *packages], cwd=folder, check=True, timeout=INSTALL_LIMIT_S)
+    return folder
+
+
 class Tool:
     """A tool as a service file names it, called in a folder of its own."""
 
@@ -78,6 +87,30 @@ def test_dbmate(dbmate: Path, tmp_path: Path) -> None:
     goes_through(tool, tmp_path / "m")
     write(tmp_path, {"m/20200102000000_b.sql": "-- migrate:up\ncreat table b(x int);\n-- migrate:down\n"})
     assert fails(tool, tmp_path / "m") == ("20200102000000_b", 'Error: near "creat": syntax error')
+
+
+TYPEORM = """
+    module.exports = class {name} {{
+      name = '{name}'
+      async up (runner) {{ await runner.query('{up}') }}
+      async down (runner) {{ await runner.query('DROP TABLE x') }}
+    }}
+"""
+
+
+def test_typeorm(typeorm: Path) -> None:
+    source = """
+        const { DataSource } = require('typeorm')
+        const at = { type: 'sqljs', location: __dirname + '/x.db', autoSave: true }
+        module.exports = new DataSource({ ...at, migrations: [__dirname + '/m/*.js'] })
+        """
+    first = textwrap.dedent(TYPEORM).format(name="A1700000000000", up="create table a(x int)")
+    write(typeorm, {"source.js": source, "m/1700000000000-A.js": first})
+    tool = Tool("typeorm", "node node_modules/typeorm/cli.js -d source.js", typeorm)
+    goes_through(tool, typeorm / "m")
+    broken = textwrap.dedent(TYPEORM).format(name="B1700000100000", up="creat table b(x int)")
+    write(typeorm, {"m/1700000100000-B.js": broken})
+    assert fails(tool, typeorm / "m") == ("1700000100000-B", 'QueryFailedError: near "creat": syntax error')
 
 
 def test_yoyo(python: Path, tmp_path: Path) -> None:

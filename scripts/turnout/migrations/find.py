@@ -20,6 +20,8 @@ from turnout.release.schema import BY_LIST, BY_NUMBER, CONTRACT, HIGHEST, KINDS,
 from turnout.release.store import file_sha256
 
 DOWN = re.compile(r"\.(down|rollback|revert|undo)(\.|$)|/(down|rollback|revert|undo)\.", re.IGNORECASE)
+_BESIDE = re.compile(r"\.d\.[cm]?ts$|\.map$")
+"""What TypeScript's compiler lays beside a migration."""
 INSIDE_FOLDER = ("up.sql", "migration.sql", "up.py")
 """Files that are a migration by the name of their folder (Diesel, Prisma)."""
 FLYWAY = re.compile(r"(?P<way>[VU])(?P<version>\d+(?:[._]\d+)*)__.+\.[A-Za-z]+")
@@ -113,7 +115,7 @@ def _by_number(folder: Path, faults: list[Fault]) -> tuple[Migration, ...]:
     found: dict[int, Migration] = {}
     for path in sorted(folder.iterdir()):
         file, name = path, path.name
-        if not _NUMBERED.fullmatch(name) or DOWN.search(name):
+        if not _NUMBERED.fullmatch(name) or DOWN.search(name) or _BESIDE.search(name):
             continue
         if path.is_dir():
             inside = next((path / one for one in INSIDE_FOLDER if (path / one).is_file()), None)

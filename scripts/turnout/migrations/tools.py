@@ -19,6 +19,7 @@ TOOLS = {
         "version": "migrate:status --no-ansi",
         "down": "migrate:rollback --step=1 --force --no-ansi",
     },
+    "typeorm": {"up": "migration:run", "version": "migration:show", "down": "migration:revert"},
     "yoyo": {"up": "apply --batch", "version": "list --batch"},
     "rails": {"up": "db:migrate", "version": "db:migrate:status", "down": "db:rollback"},
 }

@@ -66,6 +66,13 @@ def test_migrations_of_one_day_or_one_year_are_each_found(tmp_path: Path) -> Non
     assert [one.kind for one in found.migrations] == ["contract", "contract", "expand", "expand"]
 
 
+def test_what_a_compiler_lays_beside_a_migration_is_none(tmp_path: Path) -> None:
+    written = "1700000000000-CreateUsers"
+    laid = (f"{written}.js", f"{written}.js.map", f"{written}.d.ts", f"{written}.d.ts.map", f"{written}.d.mts")
+    write(tmp_path, dict.fromkeys(laid, "// turnout: kind=expand"))
+    assert [(one.version, one.id) for one in find(tmp_path).migrations] == [(1700000000000, written)]
+
+
 ALEMBIC = """
     from alembic import op
     import sqlalchemy as sa

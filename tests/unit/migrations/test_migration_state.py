@@ -1,6 +1,6 @@
 """What migration tools printed, as it was recorded, and where in a release's list it is.
 
-Recorded with dbmate 2.36.0, Alembic 1.20.1, Django 6.1.3 and yoyo 9.0.0; of golang-migrate 4.19 and goose 3.27 from
+Recorded with dbmate 2.36.0, Alembic 1.20.1, Django 6.1.3, yoyo 9.0.0 and TypeORM 0.3.31; of golang-migrate 4.19 and goose 3.27 from
 their sources (internal/cli/commands.go, status.go and version.go), of Flyway 11 and Rails 8 from their documentation.
 """
 
@@ -44,6 +44,7 @@ LARAVEL = (
     "  2019_01_01_000000_create_a ............................................. [1] Ran  \n"
     "  2019_01_02_000000_add_b ................................................ Pending  \n\n"
 )
+TYPEORM = "[X] 1 CreateUsers1700000000000\n[ ] AddPhone2FA1700000100000\n"
 FLYWAY = json.dumps({
     "schemaVersion": "2.1",
     "migrations": [
@@ -82,6 +83,8 @@ FLYWAY = json.dumps({
         ("knex", 0, "Current Version: none\n", "", {"at": []}),
         ("rails", 1, "", "Schema migrations table does not exist yet.\n", {"at": []}),
         ("laravel", 1, "\n   ERROR  Migration table not found.  \n\n", "", {"at": []}),
+        ("typeorm", 0, TYPEORM, "", {"applied": ["1700000000000"], "pending": ["1700000100000"]}),
+        ("typeorm", 0, "", "", {"applied": [], "pending": []}),
         ("flyway", 0, FLYWAY, "", {"applied": ["1", "2.1"], "pending": ["3"], "dirty": ""}),
         ("flyway", 0, FLYWAY.replace('"Pending"', '"Failed"', 1), "", {
             "applied": ["1", "2.1"], "pending": [], "dirty": "3"}),
@@ -106,6 +109,7 @@ def test_what_a_tool_prints_is_understood(tool: str, code: int, out: str, err: s
         ("golang-migrate", 1, "   ERROR  Migration table not found.  \n", ""),
         ("knex", 1, "", "getaddrinfo ENOTFOUND db\n"),
         ("laravel", 1, "SQLSTATE[08006] [7] connection refused (Migration table not found.)", ""),
+        ("typeorm", 1, "", "Error during migration show:\nError: connect ECONNREFUSED 127.0.0.1:5432\n"),
         ("alembic", 255, "", "FAILED: Can't locate revision identified by 'zzz'\n"),
         ("flyway", 0, "no json", ""),
         ("django", 1, "", "django.db.utils.OperationalError: connection refused\n"),
@@ -144,6 +148,8 @@ SHOP = listed(["auth.0001_initial", "shop.0001_initial", "shop.0002_a_y", "tags.
           ("20190102000000_b", 20190102000000)]), 20190101000000, ["20190102000000_b"], []),
         (migration_state.read("laravel", 0, LARAVEL, ""), listed([("2019_01_01_000000_create_a", 20190101000000),
           ("2019_01_02_000000_add_b", 20190102000000)]), 20190101000000, ["2019_01_02_000000_add_b"], []),
+        (migration_state.read("typeorm", 0, TYPEORM, ""), listed([("1700000000000-CreateUsers", 1700000000000),
+          ("1700000100000-AddPhone2FA", 1700000100000)]), 1700000000000, ["1700000100000-AddPhone2FA"], []),
     ],
 )  # fmt: skip
 def test_a_state_has_its_place_in_the_releases_list(
@@ -212,6 +218,10 @@ PYTHON = (
             "2026/11/30 04:13:00 goose run: ERROR",
         ),
         ("psql:x.sql:3: ERROR:  relation does not exist\nLINE 1: x\n", "psql:x.sql:3: ERROR:  relation does not exist"),
+        (
+            'Error during migration run:\nQueryFailedError: column "y" does not exist\n    at x (/x.js:1:1)\n',
+            'QueryFailedError: column "y" does not exist',
+        ),
         ("went wrong\n", "went wrong"),
         ("", "nothing"),
     ],
@@ -235,6 +245,8 @@ def test_the_first_error_of_an_output_is_found(text: str, first: str) -> None:
         ("  2019_01_01_000000_create_a ........................... 12.34ms DONE\n", [
             "2019_01_01_000000_create_a ........................... 12.34ms DONE"]),
         ("  Creating migration table ............................. 12.34ms DONE\n", []),
+        ("Migration AddPhone1700000100000 has been executed successfully.\nquery: COMMIT\n", [
+            "Migration AddPhone1700000100000 has been executed successfully."]),
         ("Checking the database\n", []),
     ],
 )  # fmt: skip
