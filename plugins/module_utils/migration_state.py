@@ -38,7 +38,8 @@ _ERROR = re.compile(
 )
 _APPLIED = re.compile(
     r"^(?:\d{4}/\S+ \S+ )?(?:\d+/u |OK\s+\d|Applied: \S+ in |\s+Applying \S+\.\.\.|INFO\b.* Running upgrade "
-    r"|== \d+ .*: migrated |Migrating schema |Migration \S+ has been executed |\s+\d{4}(?:_\d\d){2}_\d{6}_\S+ .*\bDONE\s*$)"
+    r"|== \d+ .*: migrated |Migrating schema |Migration \S+ has been executed "
+    r"|\s+\d{4}(?:_\d\d){2}_\d{6}_\S+ .*\bDONE\s*$)"
 )
 _OUR_LINES = 3
 

@@ -1,9 +1,10 @@
 # Copyright (c) The Turnout authors
 # SPDX-License-Identifier: Apache-2.0
-"""Read what RQ, Sidekiq and Celery keep in Redis, each by its own keys.
+"""Read what RQ, Sidekiq, Celery and BullMQ keep in Redis, each by its own keys.
 
 RQ 2.10 and 3.0 (rq/queue.py, registry.py, worker_registration.py, intermediate_queue.py), Sidekiq 6.4 to 8.1
-(lib/sidekiq/api.rb, launcher.rb), Celery by kombu 5.6 and 5.7 (kombu/transport/redis.py).
+(lib/sidekiq/api.rb, launcher.rb), Celery by kombu 5.6 and 5.7 (kombu/transport/redis.py), BullMQ 5.81
+(commands/*.lua).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ansible_collections.turnout.ops.plugins.module_utils.asynq import note_over
 SIDEKIQ_SILENT_S = 30  # launcher.rb: a process tells of itself every 10 s
 KOMBU_SWEEP_S = 100  # kombu looks for messages to give back every 10 s x 10
 KOMBU_PRIORITIES = ("", "\x06\x163", "\x06\x166", "\x06\x169")
+BULLMQ_PER_S = 1000 * 0x1000  # the score of a job that waits for its time: 0x1000 for each ms since the epoch
 
 
 def rq(session, arguments: dict, now: float) -> dict:
@@ -112,6 +114,39 @@ def celery(session, arguments: dict, now: float) -> dict:
     return seen
 
 
+def bullmq(session, arguments: dict, now: float) -> dict:
+    """Return the figures of BullMQ's queues. Redis shows no workers, and retries are among what waits for its time."""
+    prefix = (arguments.get("prefix") or "bull") + ":"
+    known = sorted(key.removeprefix(prefix).removesuffix(":meta") for key in _scan(session, prefix, ":meta"))
+    seen, names = _begin("queue of BullMQ", arguments, known)
+    if not names:
+        return seen
+    del seen["workers"]
+    bound = now - float(arguments.get("max_overdue_s") or 0)
+    heads = []
+    for name in names:
+        key = f"{prefix}{name}:"
+        seen["depth"] += sum(session.call("LLEN", key + where) for where in ("wait", "paused"))
+        seen["depth"] += session.call("ZCARD", key + "prioritized")
+        seen["dead"] += session.call("ZCARD", key + "failed")
+        if session.call("HGET", key + "meta", "paused") is not None:
+            seen["paused"].append(name)
+        next_ones = [session.call("LINDEX", key + where, -1) for where in ("wait", "paused")]
+        next_ones += session.call("ZRANGE", key + "prioritized", 0, 0)
+        heads += next_ones
+        for since in [session.call("HGET", key + job, "timestamp") for job in next_ones if job]:
+            seen["oldest_s"] = max(seen["oldest_s"], now - float(since or 1000 * now) / 1000)
+        active = session.call("LRANGE", key + "active", 0, -1)
+        seen["active"] += len(active)
+        seen["lost"] += [f"{name}:{job}" for job in active if not session.call("EXISTS", f"{key}{job}:lock")]
+        seen["overdue"] += session.call("ZCOUNT", key + "delayed", 1, bound * BULLMQ_PER_S)
+        first = session.call("ZRANGEBYSCORE", key + "delayed", 1, now * BULLMQ_PER_S, "WITHSCORES", "LIMIT", 0, 1)
+        if first:
+            seen["overdue_s"] = max(seen["overdue_s"], now - float(first[1]) / BULLMQ_PER_S)
+    seen["head"] = digest(heads)
+    return seen
+
+
 def digest(entries) -> str:
     """Return what tells whether the oldest entries are still the same ones, and nothing of what they hold."""
     return hashlib.sha256("\0".join(entry or "" for entry in entries).encode(errors="replace")).hexdigest()[:16]
@@ -119,14 +154,21 @@ def digest(entries) -> str:
 
 def _bound_queues(session, prefix: str) -> list[str]:
     """Return the queues that an exchange leads to, without those of Celery's own remote control and events."""
+    found = {one.split("\x06\x16")[-1] for key in _scan(session, prefix) for one in session.call("SMEMBERS", key)}
+    return sorted(name for name in found if not name.endswith(".pidbox") and not name.startswith("celeryev"))
+
+
+def _scan(session, prefix: str, suffix: str = "") -> set[str]:
+    """Return the keys that begin and end so."""
+    pattern = "*".join(
+        "".join(f"\\{letter}" if letter in "*?[]\\" else letter for letter in part) for part in (prefix, suffix)
+    )
     found, cursor = set(), "0"
     while True:
-        pattern = "".join(f"\\{letter}" if letter in "*?[]\\" else letter for letter in prefix) + "*"
         cursor, keys = session.call("SCAN", cursor, "MATCH", pattern, "COUNT", 1000)
-        for key in keys:
-            found |= {one.split("\x06\x16")[-1] for one in session.call("SMEMBERS", key)}
+        found |= set(keys)
         if cursor == "0":
-            return sorted(name for name in found if not name.endswith(".pidbox") and not name.startswith("celeryev"))
+            return found
 
 
 def _begin(what: str, arguments: dict, known: list[str]) -> tuple[dict, list[str]]:

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Look at a queue in Redis: depth, oldest job, retries, dead letters, workers, what is overdue or lost, and its rates.
 
-Layouts: `asynq` (asynq.py), `rq`, `sidekiq` and `celery` (queue_libraries.py), `list` (plain lists) and `stream`
-(consumer groups). Rates come from two looks, `sample_s` apart, and lost is what both of them saw so.
+Layouts: `asynq` (asynq.py), `rq`, `sidekiq`, `celery` and `bullmq` (queue_libraries.py), `list` (plain lists) and
+`stream` (consumer groups). Rates come from two looks, `sample_s` apart, and lost is what both of them saw so.
 """
 
 from __future__ import annotations
@@ -159,6 +159,7 @@ READERS = {
     "rq": queue_libraries.rq,
     "sidekiq": queue_libraries.sidekiq,
     "celery": queue_libraries.celery,
+    "bullmq": queue_libraries.bullmq,
     "list": _list,
     "stream": _stream,
 }

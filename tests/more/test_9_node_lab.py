@@ -20,7 +20,6 @@ from foreign_bed import Team, own_hosts
 from harness import Turnout, refused
 from node_shop import HEALTH, MIGRATE, SEED, SETTINGS, Database, Shop, add_column
 
-QUEUE = "bull:vendure-job-queue"
 MIX, RATE = "get:/notes=3,get:/health=1", 12.0
 HISTORY_S = 10  # of the release in service, before another is judged beside it
 JOBS_PER_S, JOB_S = 4.0, 0.3
@@ -91,8 +90,8 @@ class ShopTeam(Team):
             environment=SETTINGS, migrate=MIGRATE, commands=[SEED],
             smoke=[{"path": "/health", "status": 200}, {"path": "/notes", "status": 200}],
         )  # fmt: skip
-        jobs = {"name": "jobs", "layout": "list", "keys": [f"{QUEUE}:wait"], "retry_keys": [f"{QUEUE}:delayed"]}
-        looked_at = {"queues": [jobs | {"dead_keys": [f"{QUEUE}:failed"]}], "environment": {"extra": ["NOTES_SHOWN"]}}
+        jobs = {"name": "jobs", "layout": "bullmq", "queues": ["vendure-job-queue"]}
+        looked_at = {"queues": [jobs], "environment": {"extra": ["NOTES_SHOWN"]}}
         self.edit("checklist.yml", lambda content: content["checklist"].update(looked_at))
         self.drill_check("jobs_done_once", "SELECT name FROM note WHERE done GROUP BY name HAVING count(*) > 1")
 

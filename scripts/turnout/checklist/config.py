@@ -21,7 +21,7 @@ from turnout.service.values import DAY_S, seconds
 
 _YEAR_S = 366 * DAY_S
 _MANY = 10**9
-LAYOUTS = ("asynq", "rq", "sidekiq", "celery", "list", "stream", "prometheus")
+LAYOUTS = ("asynq", "rq", "sidekiq", "celery", "bullmq", "list", "stream", "prometheus")
 FORGES = ("github", "gitea")
 REQUIRED_CHECKS = ("lint", "test", "contract", "build", "vulnerability", "secrets")
 _GITHUB = "https://api.github.com"
@@ -202,6 +202,7 @@ _OF_LAYOUT = {
     "rq": ("queues", "max_overdue_s", "max_lost", "min_workers"),
     "sidekiq": ("queues", "prefix", "max_overdue_s", "max_lost", "min_workers"),
     "celery": ("queues", "prefix", "held_s", "max_lost"),
+    "bullmq": ("queues", "prefix", "max_overdue_s", "max_lost"),
     "list": ("keys", "dead_keys", "retry_keys", "oldest", "time_field", "type_field", "error_field", "served_key"),
     "stream": ("keys", "dead_keys", "type_field", "error_field", "group", "held_s", "max_lost"),
     "prometheus": ("queries",),
@@ -216,8 +217,10 @@ class Queue(Part):
 
     name: str = key("what it is called", expected="what the queue is called", example="jobs")
     layout: str = key("how it lies in Redis", choices=LAYOUTS, example="asynq")
-    queues: tuple[str, ...] = _texts("asynq, rq, sidekiq, celery: its queues, by default all")
-    prefix: str | None = key("sidekiq, celery: what every key begins with", None, example="shop:")
+    queues: tuple[str, ...] = _texts("asynq, rq, sidekiq, celery, bullmq: its queues, by default all")
+    prefix: str | None = key(
+        "sidekiq, celery: what every key begins with; bullmq: its prefix, `bull` by default", None, example="shop:"
+    )
     keys: tuple[str, ...] = _texts("list, stream: Redis keys", example="[jobs]")
     dead_keys: tuple[str, ...] = _texts("list, stream: keys of jobs that were given up")
     retry_keys: tuple[str, ...] = _texts("list: keys of jobs that wait for another try")
@@ -256,7 +259,7 @@ class Queue(Part):
     max_dead: int | None = _jobs("jobs that were given up")
     max_drain_s: float | None = seconds("time until it is empty", None, high=_YEAR_S)
     max_overdue_s: float | None = seconds(
-        "asynq, rq, sidekiq: how long scheduled jobs and retries may be due; asynq: groups too",
+        "asynq, rq, sidekiq, bullmq: how long scheduled jobs and retries may be due; asynq: groups too",
         None,
         high=_YEAR_S,
         by_default="`300`",

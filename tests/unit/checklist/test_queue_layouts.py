@@ -1,7 +1,8 @@
 """Queues in a real Redis that holds what the real libraries wrote (queue_dumps/, with their versions).
 
-The dumps of RQ, Sidekiq and Celery are of the libraries themselves, of a worker that was killed in its work; asynq's
-keys are those of its source, with messages encoded from its own .proto. What changes with time, the clock alone tells.
+The dumps of RQ, Sidekiq, Celery and BullMQ are of the libraries themselves, of a worker that was killed in its work;
+asynq's keys are those of its source, with messages encoded from its own .proto. What changes with time, the clock alone
+tells.
 """
 
 from __future__ import annotations
@@ -211,6 +212,37 @@ def test_celery_is_told_by_all_its_priorities_and_the_task_of_a_worker_that_was_
     assert look("celery", "low", later=0)["depth"] == 0
 
 
+def test_bullmq_is_told_with_the_job_of_a_worker_that_was_killed(look: Look, empty: redis.Redis) -> None:
+    seen = look("bullmq", "mails", later=60)
+    # Of seven one failed, one is held, two wait for their time; three are to be taken, one of them by its priority.
+    assert (seen["depth"], seen["active"], seen["dead"], seen["lost"]) == (3, 1, 1, 0)
+    assert seen["oldest_s"] == pytest.approx(60 + 4.1, abs=0.1)
+    assert (seen["overdue"], seen["overdue_s"]) == (0, pytest.approx(59.1, abs=0.1))
+    assert look("bullmq", "mails", later=400)["overdue"] == 1
+    assert not {"workers", "retry"} & set(seen)  # Redis shows none, and no retry apart from what waits for its time
+    empty.delete("bull:mails:2:lock")  # as Redis does after 30 s when nobody renews it
+    assert look("bullmq", later=60)["lost"] == 1
+    assert look("bullmq", "low", later=60)["lost"] == 0
+    assert look("bullmq", later=60)["depth"] == 4
+
+
+def test_a_paused_queue_of_bullmq_is_told_with_what_waits_in_it(look: Look, empty: redis.Redis) -> None:
+    """As pause-7.lua of 5.81.5 leaves it."""
+    restored(empty, "bullmq")
+    empty.rename("bull:mails:wait", "bull:mails:paused")
+    empty.hset("bull:mails:meta", "paused", 1)
+    seen = look("bullmq", "mails", later=60)
+    assert (seen["depth"], seen["paused"]) == (3, ["mails"])
+
+
+def test_bullmq_has_a_prefix_in_the_place_of_its_own(look: Look, empty: redis.Redis) -> None:
+    restored(empty, "bullmq")
+    for key in list(empty.scan_iter()):
+        empty.rename(key, key.replace(b"bull:", b"{shop}:"))
+    assert look("bullmq", "mails", later=60, prefix="{shop}")["depth"] == 3
+    empty.flushall()
+
+
 def test_a_prefix_is_before_every_key(look: Look, empty: redis.Redis) -> None:
     for library in ("celery", "sidekiq"):
         restored(empty, library)
@@ -228,6 +260,7 @@ def test_a_prefix_is_before_every_key(look: Look, empty: redis.Redis) -> None:
         ("rq", ["low", "mails"]),
         ("sidekiq", ["low", "mails"]),
         ("celery", ["low", "mails"]),
+        ("bullmq", ["low", "mails"]),
     ],
 )
 def test_a_misspelt_queue_is_not_empty(look: Look, layout: str, known: list[str]) -> None:
@@ -236,7 +269,7 @@ def test_a_misspelt_queue_is_not_empty(look: Look, layout: str, known: list[str]
     assert "depth" not in seen
 
 
-@pytest.mark.parametrize("layout", ["asynq", "rq", "sidekiq", "celery"])
+@pytest.mark.parametrize("layout", ["asynq", "rq", "sidekiq", "celery", "bullmq"])
 def test_where_there_is_no_queue_at_all_nothing_is_empty(look: Look, layout: str) -> None:
     seen = look(layout)
     assert (seen["missing"], seen["known"]) == ([], [])
