@@ -175,7 +175,8 @@ python_environment() {
     # in an environment of its own would fetch the newest of everything unchecked.
     say "installing the packages of requirements.lock and scripts/build.lock (hashes checked)"
     if [ "$uv" = yes ]; then
-        uv pip install --quiet --python .venv/bin/python --require-hashes \
+        # Compiled once, as pip does it: else each process compiles what it imports where none may write it down.
+        uv pip install --quiet --python .venv/bin/python --compile-bytecode --require-hashes \
             -r requirements.lock -r scripts/build.lock 9>&-
         uv pip install --quiet --python .venv/bin/python --no-build-isolation --no-deps --editable . 9>&-
     else
