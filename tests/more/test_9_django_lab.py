@@ -229,7 +229,7 @@ def conference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Conference]
         yield team
 
 
-def test_it_is_rehearsed_and_released_under_load(conference: Conference) -> None:
+def test_it_is_rehearsed_released_under_load_and_taken_back_by_hand(conference: Conference) -> None:
     team = conference
     team.release("1.1.0", NOTE)
     assert "up took" in team.playbook("migration_check", "-e", "release=1.1.0").out
@@ -238,6 +238,9 @@ def test_it_is_rehearsed_and_released_under_load(conference: Conference) -> None
         run = team.deploy("1.1.0")
         assert "api-availability" in run.out
         assert team.stable()["release"] == "1.1.0"
+        team.playbook("rollback")
+        assert team.stable()["release"] == "1.0.0"
+        time.sleep(2)
     report = load.report
     assert report["failed"] == 0, (report["failures"], report["samples"])
     assert set(report["releases"]) == {"1.0.0", "1.1.0"}
@@ -303,19 +306,3 @@ def test_a_drill_starts_it_on_restored_data(conference: Conference) -> None:
     run = team.playbook("restore_drill")
     for check in ("smoke", "worker"):
         assert re.search(rf"check {check} +pass", run.out), run.tail
-
-
-def test_it_is_taken_back_by_hand_under_load(conference: Conference) -> None:
-    """After all that was refused: what they displaced in the other color is there again."""
-    team = conference
-    assert team.stable()["release"] == "1.1.0"
-    with team.load(RATE, MIX, host="localhost") as load:
-        time.sleep(HISTORY_S)
-        run = team.playbook("rollback")
-        assert team.stable()["release"] == "1.0.0"
-        time.sleep(2)
-    print(f"rollback: {run.seconds:.1f} s", file=sys.stderr)
-    report = load.report
-    assert report["failed"] == 0, (report["failures"], report["samples"])
-    assert set(report["releases"]) == {"1.0.0", "1.1.0"}
-    assert team.lost() == []
