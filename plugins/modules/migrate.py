@@ -77,6 +77,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.turnout.ops.plugins.module_utils import migration_state, migration_watch
 from ansible_collections.turnout.ops.plugins.module_utils.laid_release import environment_of, in_unit
+from ansible_collections.turnout.ops.plugins.module_utils.slot_configuration import SET_BY_TURNOUT
 
 RUN_DIR = "/run/turnout"
 TAIL_LINES = 20
@@ -127,6 +128,8 @@ def secrets_of(environment):
     """Return [(value, name)] to be hidden, longest first; a password inside a URL counts by itself."""
     found = {}
     for key, value in environment.items():
+        if key in SET_BY_TURNOUT:
+            continue
         for part in (value, *value.splitlines()):  # output may be looked at line by line
             if len(part) >= SHORTEST_SECRET:
                 found[part] = key

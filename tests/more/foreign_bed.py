@@ -165,7 +165,7 @@ class Team:
         took = Run(done.returncode, done.stdout, time.monotonic() - started)
         print(f"{name} {' '.join(words)}: exit code {took.rc} in {took.seconds:.0f} s", file=sys.stderr, flush=True)
         assert (took.rc == 0) is good, took.tail
-        assert "Traceback" not in took.out, took.tail
+        assert not good or "Traceback" not in took.out, took.tail  # one of the application's own may be shown
         return took
 
     def deploy(self, version: str, *words: str, good: bool = True) -> Run:

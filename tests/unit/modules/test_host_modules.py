@@ -68,6 +68,14 @@ def test_a_program_with_a_slash_is_looked_for_inside_the_release(command: str, w
     assert argv[argv.index("--") + 1 :] == words
 
 
+def test_what_turnout_itself_sets_is_no_secret_of_a_migrations_output() -> None:
+    """A service's name stands in the names of tables and folders: without it no error can be understood."""
+    values = {"TURNOUT_SERVICE": "shop", "TURNOUT_RELEASE": "1.4.2", "TURNOUT_COLOR": "green", "SECRET_KEY": "hide-me"}
+    said = 'column "place" of "shop_job" already exists (/opt/shop/releases/1.4.2-3f/green.py, hide-me)'
+    migrate = _migrate()
+    assert migrate.redact(said, migrate.secrets_of(values)) == said.replace("hide-me", "[SECRET_KEY]")
+
+
 def test_migrations_run_as_their_own_user_and_a_host_without_it_is_told(
     load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
