@@ -214,7 +214,7 @@ def test_proxys_word_about_https_prevents_a_redirect(tmp_path: Path) -> None:
 def test_a_smoke_test_comes_to_the_application_as_users_do_who_are_sent_to_https(tmp_path: Path) -> None:
     """An application that redirects to HTTPS itself (SECURE_SSL_REDIRECT, force_ssl) answered it 301."""
     pem = tmp_path / "edge.pem"
-    key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=shop.example.com".split()
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=shop.example.com")
     both = ["-keyout", str(pem), "-out", str(tmp_path / "certificate")]
     subprocess.run(["openssl", "req", "-x509", *key, *both], check=True, capture_output=True)
     pem.write_text(pem.read_text() + (tmp_path / "certificate").read_text())
