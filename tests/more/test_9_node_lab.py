@@ -29,7 +29,7 @@ ANSWER_S = 30
 NO_ANSWER = {
     "config.js": (
         "trustProxy: 1,",
-        "trustProxy: 1,\n    middleware: [{ route: 'health', handler () {}, beforeListen: true }],",
+        "trustProxy: 1,\n    middleware: [{ route: '/health', handler () {}, beforeListen: true }],",
     )
 }
 # Once it is ready it serves for a while, and dies with what it holds.
