@@ -90,12 +90,13 @@ class Shop:
         """Return a copy of the project with texts of files replaced and files added, node_modules shared."""
         folder = self.place / name / "shop"
         shutil.copytree(self.folder, folder, copy_function=os.link, symlinks=True, ignore=lambda *_: [".git"])
+        texts = dict(files)
         for file, (old, new) in changes.items():
             text = (folder / file).read_text()
             assert text.count(old) == 1, (file, old)
-            (folder / file).unlink()
-            (folder / file).write_text(text.replace(old, new))
-        for file, text in files.items():
+            texts[file] = text.replace(old, new)
+        for file, text in texts.items():
+            (folder / file).unlink(missing_ok=True)  # it is the project's own file
             (folder / file).write_text(text)
         return folder
 

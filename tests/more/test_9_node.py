@@ -35,6 +35,7 @@ class Here:
         self.service = written_service(place / "ops")
         self.env = {
             **os.environ, **SETTINGS, "NODE_ENV": self.service["environment"]["NODE_ENV"], "TURNOUT_RELEASE": "1.0.0",
+            "TURNOUT_COLOR": "blue",
             "DATABASE_URL": database.url("shop_app"), "REDIS_URL": f"redis://127.0.0.1:{queue.port}/0",
         }  # fmt: skip
         self.migrate_env = {**self.env, "DATABASE_URL": database.url("shop_migrate")}

@@ -4,6 +4,13 @@ const { DefaultLogger, LogLevel } = require('@vendure/core')
 const { BullMQJobQueuePlugin } = require('@vendure/job-queue-plugin/package/bullmq')
 const { NotesPlugin } = require('./notes')
 
+// Says in each answer which release and color it came from.
+const tell = (request, response, next) => {
+  response.setHeader('X-Release', process.env.TURNOUT_RELEASE)
+  response.setHeader('X-Turnout-Color', process.env.TURNOUT_COLOR)
+  next()
+}
+
 const at = new URL(process.env.REDIS_URL)
 
 exports.config = {
@@ -11,6 +18,7 @@ exports.config = {
     port: Number(process.env.PORT),
     hostname: '0.0.0.0',
     trustProxy: 1,
+    middleware: [{ route: '/', handler: tell, beforeListen: true }],
     adminApiPath: 'admin-api',
     shopApiPath: 'shop-api'
   },
