@@ -24,6 +24,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+from turnout.acceptance.load import FILE as ACCEPTANCE_FILE
+from turnout.acceptance.load import load as load_acceptance
 from turnout.counts import counted
 from turnout.errors import TurnoutError
 from turnout.faults import Fault, FaultsError, shown
@@ -92,6 +94,8 @@ def build(recipe: Recipe, out: Path, key: Path | None) -> Built:
     """Write artifact, manifest and (with `key`) signature to `out`; raise `TurnoutError` and leave nothing half."""
     check_name(recipe.name)
     check_version(recipe.version)
+    asked = load_acceptance(recipe.source)
+    questions = (ACCEPTANCE_FILE, asked.declared.document) if asked else ()
     commit, commit_time = _commit(recipe)
     found = find(recipe.source / recipe.migrations) if recipe.migrations else Found()
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
@@ -100,7 +104,7 @@ def build(recipe: Recipe, out: Path, key: Path | None) -> Built:
         out.mkdir(parents=True, exist_ok=True)
         if recipe.image_archive is None:
             mtime = int(epoch) if epoch.isdigit() else commit_time or _NO_COMMIT_TIME
-            artifact = _tarball(recipe, out, mtime)
+            artifact = _tarball(recipe, out, mtime, questions)
         else:
             artifact = _image(recipe, recipe.image_archive, out)
         manifest = Manifest(
@@ -224,7 +228,7 @@ def _schema(recipe: Recipe, migrations: Sequence[Migration]) -> SchemaRange:
 # The tarball ----------------------------------------------------------------------------------------------------
 
 
-def _tarball(recipe: Recipe, out: Path, mtime: int) -> Artifact:
+def _tarball(recipe: Recipe, out: Path, mtime: int, must: Sequence[str]) -> Artifact:
     root = recipe.source.resolve()
     if not root.is_dir():
         raise TurnoutError(
@@ -241,6 +245,14 @@ def _tarball(recipe: Recipe, out: Path, mtime: int) -> Artifact:
             remedy=f"--out {recipe.source / 'dist'}",
         )
     members = find_members(root, out.resolve())
+    left_out = [path for path in must if posixpath.normpath(path) not in members]
+    if left_out:
+        raise TurnoutError(
+            "acceptance-left-out",
+            observed=f"{', '.join(left_out)}: in the source, and not in the release",
+            expected="the acceptance packs and their document in the release, so that they travel with the code",
+            remedy=f"take them out of {IGNORE_FILE}, e.g. by a last line !{left_out[0]}",
+        )
     file = out / artifact_file(recipe.name, recipe.version, TARBALL)
     with _compressed(file) as stream, tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as archive:
         for member in members:
