@@ -17,6 +17,7 @@ from turnout.keys import Key, Place
 
 # What can be asked for: module and class of its declaration, and the variable that holds it, empty for a whole file.
 DECLARED = {
+    "acceptance": ("turnout.acceptance.declared", "Acceptance", ""),
     "checklist": ("turnout.checklist.config", "Checklist", "checklist"),
     "manifest": ("turnout.release.manifest", "Manifest", ""),
     "service": ("turnout.service.model", "Service", "service"),

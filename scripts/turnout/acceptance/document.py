@@ -41,6 +41,11 @@ class Operation:
         """The operation as a person writes it."""
         return f"{self.method} {self.path}"
 
+    @property
+    def names_in_order(self) -> list[str]:
+        """The names in the path, from left to right."""
+        return _IN_PATH.findall(self.path)
+
     def names(self, place: str) -> list[str]:
         """Return the names of the parameters in one place (`path`, `query`)."""
         return [name for where, name in self.parameters if where == place]
@@ -53,6 +58,11 @@ class Document:
     raw: dict[str, Any]
     operations: tuple[Operation, ...]
     base: str
+
+    def written(self, operation: Operation) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what stands of an operation's path, and of the operation."""
+        item = self.resolved(self.raw["paths"][operation.path])
+        return item, item[operation.method.lower()]
 
     def resolved(self, node: Any) -> Any:
         """Return what a chain of local references leads to."""

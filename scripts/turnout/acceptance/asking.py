@@ -1,0 +1,195 @@
+"""Sends requests to the candidate, and to nothing else: bounded in number, time and size, no redirect followed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
+from typing import Any, cast
+
+import requests
+from requests.cookies import RequestsCookieJar
+
+from turnout.acceptance.curl import curl, hidden
+from turnout.acceptance.declared import READS, Budget
+from turnout.errors import TurnoutError
+
+AGENT = "turnout-acceptance"
+MOST_BYTES = 8_000_000
+_CHUNK = 65_536
+
+
+class SpentError(Exception):
+    """Raised where the budget of a run has no request or no time left."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """As whom a request is asked. `secrets` are values with the names of the variables that stand for them."""
+
+    name: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[tuple[str, str], ...] = ()
+    cookies: RequestsCookieJar = field(default_factory=RequestsCookieJar)
+    variables: Mapping[str, Any] = field(default_factory=dict)
+
+
+NOBODY = Identity("nobody")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: a response, or why there is none."""
+
+    sent: requests.PreparedRequest
+    response: requests.Response | None
+    why: str = ""
+
+    @property
+    def status(self) -> int | None:
+        """The HTTP status, None without an answer."""
+        return None if self.response is None else self.response.status_code
+
+    @property
+    def accepted(self) -> bool:
+        """Whether what was asked was done."""
+        return self.status is not None and self.status < 400
+
+    @property
+    def text(self) -> str:
+        """Headers and body, to look for marks in."""
+        if self.response is None:
+            return ""
+        headers = "\n".join(f"{name}: {value}" for name, value in self.response.headers.items())
+        return f"{headers}\n\n{self.response.content.decode('utf-8', errors='replace')}"
+
+
+class Asker:
+    """The way to the candidate. `reading` lets only GET and HEAD pass."""
+
+    def __init__(
+        self, url: str, budget: Budget, *, reading: bool, headers: Mapping[str, str], ca_file: Path | None = None
+    ) -> None:
+        self.url = url.rstrip("/")
+        self.reading = reading
+        self.sent = 0
+        self.secrets = tuple((value, f"HEADER_{number}") for number, value in enumerate(headers.values(), 1) if value)
+        self._headers = headers
+        self._budget = budget
+        self._ends = time.monotonic() + budget.seconds
+        self._session = requests.Session()
+        self._session.trust_env = False  # no proxy and no .netrc: the candidate is meant, and nothing in between
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._session.verify = str(ca_file) if ca_file is not None else True
+
+    def ask(self, who: Identity, request: requests.Request, cookies: RequestsCookieJar | None = None) -> Answer:
+        """Send one request; raises SpentError. `cookies` takes those that the answer sets."""
+        if self.reading and request.method not in READS:
+            raise AssertionError(f"{request.method} while only reading")  # a defect: packs ask what reads
+        if self.sent >= self._budget.requests:
+            raise SpentError(f"the budget of {self._budget.requests} requests was used up")
+        if time.monotonic() >= self._ends:
+            raise SpentError(f"the budget of {self._budget.seconds} seconds was used up")
+        sent = self.prepared(who, request)
+        self.sent += 1
+        for last in (False, True):
+            try:
+                response = self._session.send(
+                    sent, timeout=self._budget.answer_seconds, allow_redirects=False, stream=True
+                )
+                why = self._read(response)
+            except requests.Timeout:
+                return Answer(sent, None, f"no answer within {self._budget.answer_seconds} s")
+            except requests.RequestException as error:
+                # Once more on a new connection: a server may close one that was idle at any time.
+                if last:
+                    return Answer(sent, None, f"the connection ended without an answer ({type(error).__name__})")
+            else:
+                break
+        if cookies is not None:
+            requests.cookies.extract_cookies_to_jar(cookies, sent, response.raw)
+        return Answer(sent, None if why else response, why)
+
+    def _read(self, response: requests.Response) -> str:
+        """Read the body; return why there is none. An event stream is left when it has begun."""
+        deadline, body = time.monotonic() + self._budget.answer_seconds, b""
+        endless = response.headers.get("Content-Type", "").startswith("text/event-stream")
+        for chunk in response.iter_content(_CHUNK):
+            body += chunk
+            if endless:
+                break
+            if time.monotonic() > deadline:
+                response.close()
+                return f"an answer that did not end within {self._budget.answer_seconds} s"
+            if len(body) > MOST_BYTES:
+                response.close()
+                return f"an answer of more than {MOST_BYTES} bytes"
+        if endless:
+            response.close()
+        response._content = body  # requests has no other place for a body that was read in parts
+        return ""
+
+    def prepared(self, who: Identity, request: requests.Request) -> requests.PreparedRequest:
+        """Return a request as it goes out; raises ValueError or requests.RequestException for what none can be."""
+        written = {
+            name: value
+            for name, value in dict(request.headers or {}).items()
+            if name.lower() not in ("x-schemathesis-testcaseid", "user-agent", "accept-encoding", "connection")
+        }
+        given = {name.lower() for name in (*who.headers, *self._headers)}
+        written = {name: value for name, value in written.items() if name.lower() not in given}
+        jar = who.cookies.copy()
+        for name, value in dict(cast("Any", request.cookies) or {}).items():
+            jar.set(name, str(value))
+        return requests.Request(
+            request.method, request.url, {"User-Agent": AGENT, **written, **self._headers, **who.headers},
+            files=request.files, data=request.data, json=request.json, params=request.params, cookies=jar,
+        ).prepare()  # fmt: skip
+
+    def curl(self, who: Identity, sent: requests.PreparedRequest) -> str:
+        """Return the command that repeats a request."""
+        headers = {str(name): _str(value) for name, value in sent.headers.items()}
+        secrets = (*self.secrets, *who.secrets)
+        return curl(str(sent.method), str(sent.url), headers, _bytes(sent.body), secrets)
+
+    def variables(self, who: Identity) -> dict[str, str]:
+        """Return the secrets that a command as `who` names, by their variables."""
+        return {variable: value for value, variable in (*self.secrets, *who.secrets)}
+
+    def hidden(self, who: Identity, text: str) -> str:
+        """Return a text without secrets."""
+        return hidden(text, (*self.secrets, *who.secrets))
+
+
+def cookie_secrets(who: str, jar: RequestsCookieJar) -> list[tuple[str, str]]:
+    """Return the cookies of an account with the names of the variables that stand for them."""
+    return [(one.value, variable(who, f"cookie_{one.name}")) for one in jar if one.value]
+
+
+def variable(who: str, name: str) -> str:
+    """Return the name of a shell's variable for a secret of an account."""
+    return "".join(char if char.isascii() and char.isalnum() else "_" for char in f"{who}_{name}").upper()
+
+
+def reached(asker: Asker) -> None:
+    """Ask for / once; raises `TurnoutError` where nothing answers at all."""
+    answer = asker.ask(NOBODY, requests.Request("GET", f"{asker.url}/"))
+    if answer.response is None:
+        raise TurnoutError(
+            "candidate-unreachable",
+            observed=f"{asker.url}: {answer.why}",
+            expected="the candidate, which answers HTTP there",
+            remedy=f"start it, or open the way to it, and look: curl -i {asker.url}/",
+        )
+
+
+def _str(value: str | bytes) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+def _bytes(body: Any) -> bytes:
+    if body is None:
+        return b""
+    return body.encode("utf-8") if isinstance(body, str) else bytes(body)
