@@ -225,8 +225,9 @@ def build(version: str, faults: Sequence[str], out: Path, *, armed: bool = False
     (out / "release.json").write_text(json.dumps(baked, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     # Without what depends on the machine or the installer, so that two builds are alike.
     unwanted = shutil.ignore_patterns("__pycache__", "*.pyc", ".*", "RECORD", "INSTALLER", "REQUESTED")
-    for part in ("bin", "lib"):
+    for part in ("acceptance", "bin", "lib"):
         shutil.copytree(HERE / part, out / part, ignore=unwanted)
+    shutil.copyfile(HERE / "openapi.yml", out / "openapi.yml")
     shutil.copytree(vendored(), out / "vendor", ignore=unwanted)
     highest = lay_migrations(out / "migrations", numbers, faulty)
     return {

@@ -43,7 +43,7 @@ def _as_nobody_only(probe: Probe, operation: Operation) -> None:
 def _accepted(probe: Probe, operation: Operation) -> list[Question]:
     """Return the questions to ask as others: one that A's answer shows to be right, also filtered by what is A's."""
     declared = probe.world.declared
-    owner = NOBODY if operation.public or probe.world.a is None else probe.world.a
+    owner = probe.as_account(operation)
     tried = [replace(one, own=True, filters=False) for one in probe.allowed(operation, _TRIES)[:_TRIES]]
     chosen, statuses = None, []
     for question in tried:

@@ -148,19 +148,22 @@ class Asker:
             files=request.files, data=request.data, json=request.json, params=request.params, cookies=jar,
         ).prepare()  # fmt: skip
 
-    def curl(self, who: Identity, sent: requests.PreparedRequest) -> str:
+    def curl(self, sent: requests.PreparedRequest) -> str:
         """Return the command that repeats a request."""
         headers = {str(name): _str(value) for name, value in sent.headers.items()}
-        secrets = (*self.secrets, *who.secrets)
-        return curl(str(sent.method), str(sent.url), headers, _bytes(sent.body), secrets)
+        return curl(str(sent.method), str(sent.url), headers, _bytes(sent.body), self.secrets)
 
-    def variables(self, who: Identity) -> dict[str, str]:
-        """Return the secrets that a command as `who` names, by their variables."""
-        return {variable: value for value, variable in (*self.secrets, *who.secrets)}
+    def keep_secret(self, who: Identity) -> None:
+        """Let no command show what is an account's, as whomever it asks."""
+        self.secrets += tuple(one for one in who.secrets if one[0] not in dict(self.secrets))
 
-    def hidden(self, who: Identity, text: str) -> str:
+    def variables(self) -> dict[str, str]:
+        """Return the secrets that commands name, by their variables."""
+        return {variable: value for value, variable in self.secrets}
+
+    def hidden(self, text: str) -> str:
         """Return a text without secrets."""
-        return hidden(text, (*self.secrets, *who.secrets))
+        return hidden(text, self.secrets)
 
 
 def cookie_secrets(who: str, jar: RequestsCookieJar) -> list[tuple[str, str]]:

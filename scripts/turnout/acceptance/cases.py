@@ -35,7 +35,7 @@ class Question:
     """One request by the document. `own` puts what A has into its path, `filters` into its query too.
 
     `step` is the request of the recipe that it is taken from; its body is filled in when it is asked. `changes` are
-    values that stand in the place of others: (`body` or `query`, name) to value.
+    values that stand in the place of others: (`body`, `query` or `path`, name) to value.
     """
 
     operation: Operation
@@ -62,7 +62,7 @@ class Question:
         for (where, name), value in (self.changes or {}).items():
             if where == "body":
                 body = dict(body)
-            part = body if where == "body" else parts["query"]
+            part = body if where == "body" else parts["query" if where == "query" else "path_parameters"]
             if value is REMOVED:
                 part.pop(name, None)
             else:

@@ -17,6 +17,8 @@ from turnout.acceptance.document import Document, Operation
 from turnout.acceptance.probing import REFUSED, Asked, Probe
 from turnout.acceptance.routing import nameless
 
+WANTS_ACCOUNT = (401, 403)
+
 
 def ask_operation(probe: Probe, operation: Operation, release: Document, count: int) -> None:
     """Ask everything that stable's document says of one operation."""
@@ -34,8 +36,10 @@ def ask_operation(probe: Probe, operation: Operation, release: Document, count: 
         if not accepted and asked:
             probe.found(asked[0], "operation", f"is not in the release's document, answered {_said(asked[0])}", names)
         return
-    if operation.public and not now.public and asked and not accepted and asked[0].answer.status in (401, 403):
-        probe.found(asked[0], "security", f"wants an account (answered {_said(asked[0])}), and did not", names)
+    if operation.public and not now.public and asked:
+        alone = probe.ask((accepted or asked)[0].question, NOBODY, names)
+        if alone is not None and alone.answer.status in WANTS_ACCOUNT:
+            probe.found(alone, "security", f"answered {_said(alone)} without an account; stable's wants none", names)
     for field, what in differences(probe.document, operation, release, now):
         _settle(probe, operation, field, what, _Seen(asked, accepted, done, names))
 
@@ -114,7 +118,7 @@ def _settle(probe: Probe, operation: Operation, field: str, what: str, seen: _Se
         probe.found(shows[0], field, what, seen.names)
     else:
         answer = _unasked(probe, operation)
-        probe.findings.add(probe.pack, operation.name, field, what, who=NOBODY, answer=answer)
+        probe.findings.add(probe.pack, operation.name, field, what, answer=answer)
 
 
 def _unasked(probe: Probe, operation: Operation) -> Answer:

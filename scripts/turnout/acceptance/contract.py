@@ -30,18 +30,23 @@ def ask_operation(probe: Probe, operation: Operation, count: int) -> None:
     if probe.asker.reading and not operation.public:
         allowed, forbidden = allowed[:3], forbidden[:1]  # without an account every answer is the same
     accepted: Asked | None = None
+    first: Asked | None = None
     statuses = []
     for question in allowed:
         asked = _checked(probe, question, who)
         if asked is None:
             continue
         statuses.append(asked.answer.status)
+        first = first or asked
         if accepted is None and asked.answer.accepted:
             accepted = asked
     for question in forbidden:
         _checked(probe, question, who)
     if who is not NOBODY and allowed:
         _checked(probe, allowed[0], NOBODY)
+    base = accepted or first
+    for question in probe.edges(base) if base is not None else ():
+        _checked(probe, question, who)
     if accepted is not None:
         ask_variations(probe, accepted)
     elif statuses and set(statuses) <= set(REFUSED):
@@ -91,7 +96,7 @@ def _ask_route(probe: Probe, method: str, path: str, *, declared: bool) -> None:
     if there:
         probe.findings.add(
             probe.pack, f"{method} {path}", "route", "answers, and is not in the document",
-            who=who, answer=answer, again=lambda: probe.asker.prepared(who, prepared()),
+            answer=answer, again=lambda: probe.asker.prepared(who, prepared()),
         )  # fmt: skip
 
 

@@ -28,12 +28,14 @@ _FETCHED = ("$ref", "$dynamicRef", "externalValue", "operationRef")
 class Operation:
     """A method of a path. `public` tells that the document lets it be asked without an account.
 
-    `parameters` holds place and name of each (`path`, `id`).
+    `optional` tells that it may be asked with one all the same. `parameters` holds the place and the name of each
+    (`path`, `id`).
     """
 
     method: str
     path: str
     public: bool
+    optional: bool
     parameters: tuple[tuple[str, str], ...]
 
     @property
@@ -218,4 +220,4 @@ def _operations(document: Document) -> Iterator[Operation]:
             named |= {("path", name) for name in _IN_PATH.findall(path)}
             security = operation.get("security", raw.get("security"))
             public = not security or {} in security
-            yield Operation(method.upper(), path, public, tuple(sorted(named)))
+            yield Operation(method.upper(), path, public, public and bool(security), tuple(sorted(named)))

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import requests
 
-from turnout.acceptance.asking import Answer, Asker, Identity, SpentError
+from turnout.acceptance.asking import Answer, Asker, SpentError
 from turnout.acceptance.outcome import Finding, Unknown
 from turnout.acceptance.world import World, reads
 from turnout.errors import TurnoutError
@@ -18,7 +18,6 @@ Again = Callable[[], requests.PreparedRequest]
 
 @dataclass
 class _Found:
-    who: Identity
     answer: Answer
     again: Again | None
     times: int = 1
@@ -37,10 +36,10 @@ class Findings:
 
     def add(
         self, pack: str, operation: str, field: str, what: str, *,
-        who: Identity, answer: Answer, again: Again | None = None,
+        answer: Answer, again: Again | None = None,
     ) -> None:  # fmt: skip
         """Note one; `again` makes the request anew, with objects that are there."""
-        key, new = (pack, operation, field, what), _Found(who, answer, again)
+        key, new = (pack, operation, field, what), _Found(answer, again)
         before = self._found.get(key)
         if before is not None:
             new = new if new.size < before.size else before
@@ -63,7 +62,6 @@ class Findings:
         A request that changes something gets an object that no other request uses up; what reads comes last.
         """
         commands: dict[tuple[str, str, str, str], str] = {}
-        variables: dict[str, str] = {}
         for key, one in sorted(self._found.items(), key=lambda row: reads(str(row[1].answer.sent.method))):
             sent = one.answer.sent
             if one.again is not None:
@@ -73,9 +71,8 @@ class Findings:
                     sent = one.again()
                 except (SpentError, TurnoutError):
                     pass  # nothing can be made any more: the request as it was sent
-            commands[key] = asker.curl(one.who, sent)
-            variables |= asker.variables(one.who)
+            commands[key] = asker.curl(sent)
         return tuple(
-            Finding(*key[:3], asker.hidden(one.who, key[3]), one.answer.status, commands[key], one.times)
+            Finding(*key[:3], asker.hidden(key[3]), one.answer.status, commands[key], one.times)
             for key, one in self._found.items()
-        ), variables
+        ), asker.variables() if commands else {}

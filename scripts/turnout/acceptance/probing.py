@@ -68,7 +68,9 @@ class Probe:
 
     def as_account(self, operation: Operation) -> Identity:
         """Return as whom an operation is asked by default."""
-        return NOBODY if operation.public or self.world.a is None else self.world.a
+        if self.world.a is None or (operation.public and not operation.optional):
+            return NOBODY
+        return self.world.a
 
     def ask(self, question: Question, who: Identity, names: Mapping[str, str] | None = None) -> Asked | None:
         """Ask, or return None where no HTTP request can be made. `names` are those of parameters in the declaration."""
@@ -90,8 +92,7 @@ class Probe:
         self.world.objects()
         wanted = (*question.operation.names("path"), *question.operation.names("query"))
         parameters = {name: self.world.parameter((names or {}).get(name, name)) for name in wanted}
-        mine = self.world.variables if who is self.world.a else who.variables or self.world.variables
-        case = question.filled(parameters, {**mine, "unique": unique()})
+        case = question.filled(parameters, {**self.world.variables_of(who), "unique": unique()})
         return case, request_of(case, self.world.base)
 
     def found(self, asked: Asked, field: str, what: str, names: Mapping[str, str] | None = None) -> None:
@@ -100,9 +101,7 @@ class Probe:
         def again() -> requests.PreparedRequest:
             return self.asker.prepared(asked.who, self._request(asked.question, asked.who, names)[1])
 
-        self.findings.add(
-            self.pack, asked.question.operation.name, field, what, who=asked.who, answer=asked.answer, again=again
-        )
+        self.findings.add(self.pack, asked.question.operation.name, field, what, answer=asked.answer, again=again)
 
     def check(self, asked: Asked) -> list[tuple[str, str]]:
         """Return where the answer breaks the document."""
@@ -132,6 +131,17 @@ class Probe:
             yield from self._varied("body", body, shape, asked.question, strangers)
         shape = schemas.query(self.document, operation)
         yield from self._varied("query", dict(case.query), shape, asked.question, strangers)
+
+    def edges(self, asked: Asked) -> Iterator[Question]:
+        """Yield requests with one value at an edge of what the document allows."""
+        operation, body = asked.question.operation, body_of(asked.case)
+        shapes = {place: schemas.parameters(self.document, operation, place) for place in ("query", "path")}
+        if isinstance(body, dict):
+            shapes["body"] = schemas.shape(self.document, schemas.request_body(self.document, operation))
+        for where, shape in shapes.items():
+            for name, schema in shape.properties.items():
+                for value in schemas.edges(self.document, schema):
+                    yield asked.question.changed(where, name, value)
 
     def _varied(
         self, where: str, there: Mapping[str, Any], shape: Shape, question: Question, strangers: bool

@@ -10,6 +10,8 @@ from turnout.acceptance.document import Document, Operation
 
 _CHOICES = ("anyOf", "oneOf", "not", "if", "dependentRequired", "dependentSchemas", "dependencies")
 _DEEPEST = 6
+_LONGEST = 100_000
+_SAYS_MORE = {"enum", "const", "pattern", "format", "allOf", *_CHOICES}
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,35 @@ def choices(document: Document, schema: Any) -> list[Any]:
     return list(values) if isinstance(values, list) else []
 
 
+def edges(document: Document, schema: Any) -> list[Any]:
+    """Return values at the edges of what a schema allows, where programs break: none where it says more than these.
+
+    A text with a zero byte and the longest one, the highest and the lowest number, beyond 64 bits without a bound.
+    """
+    schema = document.resolved(schema)
+    if not isinstance(schema, dict) or _SAYS_MORE & schema.keys():
+        return []
+    if schema.get("type") == "string":
+        low, high = schema.get("minLength", 0), schema.get("maxLength")
+        longest = ["x" * high] if isinstance(high, int) and high <= _LONGEST else []
+        return [*(["\0".ljust(max(low, 1), "x")] if high != 0 else []), *longest]
+    if schema.get("type") == "integer" and not {"exclusiveMinimum", "exclusiveMaximum", "multipleOf"} & schema.keys():
+        return [schema.get("maximum", 2**63), schema.get("minimum", -(2**63) - 1)]
+    return []
+
+
 def query(document: Document, operation: Operation) -> Shape:
     """Return the parameters of a query as the shape of an object."""
+    return parameters(document, operation, "query")
+
+
+def parameters(document: Document, operation: Operation, place: str) -> Shape:
+    """Return the parameters in one place (`query`, `path`) as the shape of an object."""
     item, written = document.written(operation)
     properties, required = {}, set()
     for one in (*item.get("parameters", ()), *written.get("parameters", ())):
         parameter = document.resolved(one)
-        if parameter.get("in") == "query":
+        if parameter.get("in") == place:
             properties[parameter["name"]] = parameter.get("schema", parameter)
             required |= {parameter["name"]} if parameter.get("required") else set()
     return Shape(properties, frozenset(required), False)

@@ -42,6 +42,8 @@ class World:
         if self.declared.accounts is None or self.asker.reading:
             return
         self.a, self.b = self._account("a", self.mark), self._account("b", f"mark{secrets.token_hex(10)}")
+        self.asker.keep_secret(self.a)
+        self.asker.keep_secret(self.b)
         if self.a.headers == self.b.headers and self.a.cookies.get_dict() == self.b.cookies.get_dict():
             raise TurnoutError(
                 "acceptance-same-account",
@@ -66,6 +68,12 @@ class World:
             self._step(f"objects[{index}]", step, self.a, variables, jar)
         self.variables = variables
         self.used_up = False
+
+    def variables_of(self, who: Identity) -> Mapping[str, Any]:
+        """Return what bodies are filled with: A's objects in any case, and a mark that is A's only where A asks."""
+        if who is self.a or self.b is None:
+            return self.variables
+        return {**self.variables, **self.b.variables}
 
     def parameter(self, name: str) -> Any:
         """Return what of A stands in a parameter, None where nothing does."""

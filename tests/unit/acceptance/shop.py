@@ -44,6 +44,11 @@ CREDENTIALS = {
         "password": {"type": "string", "minLength": 8, "maxLength": 80},
     },
 }
+POSTED = {
+    "type": "object",
+    "required": ["text"],
+    "properties": {"text": {"type": "string", "minLength": 1, "maxLength": 99}, "about": {"type": "integer"}},
+}
 ROUTES = ["GET /debug"]
 
 
@@ -107,6 +112,17 @@ def document(mutants: frozenset[str] = frozenset()) -> dict[str, Any]:
                 },
                 "post": {**bearer, "requestBody": write, "responses": created},
             },
+            "/board": {  # what somebody without an account posts is shown to all who have none
+                "get": {
+                    "security": [{}, {"bearer": []}],
+                    "responses": answers(_200={"type": "array", "items": POSTED}, _401=ERROR),
+                },
+                "post": {
+                    "security": [{}, {"bearer": []}],
+                    "requestBody": {"required": True, **body(POSTED)},
+                    "responses": answers(_201=None, _400=ERROR, _401=ERROR),
+                },
+            },
             "/tasks/{task_id}": {
                 "parameters": [{"in": "path", "name": "task_id", "required": True, "schema": {"type": "integer"}}],
                 "get": {**bearer, "responses": answers(_200=REF, _401=ERROR, _404=ERROR)},
@@ -149,6 +165,8 @@ def document(mutants: frozenset[str] = frozenset()) -> dict[str, Any]:
         paths["/tasks"]["get"]["parameters"][0]["required"] = True
     if "field retyped" in mutants:
         task["properties"]["id"] = {"type": "string"}
+    if "account wanted" in mutants:
+        paths["/health"]["get"] |= {"security": [{"bearer": []}], "responses": answers(_200={}, _401=ERROR)}
     if "success renumbered" in mutants:
         paths["/tasks/{task_id}"]["delete"]["responses"] = answers(_200={"type": "object"}, _401=ERROR, _404=ERROR)
     return made
@@ -181,10 +199,14 @@ def declaration(mutants: frozenset[str] = frozenset()) -> dict[str, Any]:
                 "json": {"title": "buy ${mark}", "note": "for ${account}", **extra},
                 "status": 201,
                 "capture": {"task_id": "/id"},
-            }
+            },
+            {"request": "POST /board", "json": {"text": "sell ${mark}", "about": "${task_id}"}},
         ],
         "parameters": {"task_id": "${task_id}", "owner": "${account_id}"},
-        "public": ["GET /health", "POST /accounts", "POST /login"],
+        "public": [
+            *([] if "account wanted" in mutants else ["GET /health"]),
+            *("GET /board", "POST /board", "POST /accounts", "POST /login"),
+        ],
         "routes": [*ROUTES, "GET /health"],
         "budget": {"examples": 12},
     }
@@ -211,6 +233,7 @@ class Shop(ThreadingHTTPServer):
         self.accounts: dict[str, tuple[int, str]] = {}
         self.tokens: dict[str, int] = {}
         self.tasks: dict[int, dict[str, Any]] = {}
+        self.posts: list[tuple[int, dict[str, Any]]] = []
         self.next = 1
         self.asked: list[str] = []
 
@@ -270,9 +293,10 @@ class Handler(BaseHTTPRequestHandler):
                 names = {"GET": self.document}
         else:
             names = {
-                "/health": {"GET": lambda _: self.reply(200, {"status": "ok"})},
+                "/health": {"GET": self.health},
                 "/accounts": {"POST": self.register},
                 "/login": {"POST": self.login},
+                "/board": {"GET": self.board, "POST": self.post},
                 "/tasks": {"GET": self.listed, "POST": self.create},
                 **(
                     {"/debug": {"GET": lambda _: self.reply(200, {"heap": 1})}}
@@ -307,6 +331,8 @@ class Handler(BaseHTTPRequestHandler):
                     raise Refused(400, f"{name} is missing")
                 continue
             text = value[name]
+            if one.get("type") == "integer" and type(text) is int:
+                continue
             if (
                 not isinstance(text, str)
                 or len(text) < one.get("minLength", 0)
@@ -316,6 +342,11 @@ class Handler(BaseHTTPRequestHandler):
             if "enum" in one and text not in one["enum"]:
                 raise Refused(400, f"{name} is none of the known")
         return value
+
+    def health(self, _: str) -> None:
+        if self.has("account wanted"):
+            self.account()
+        self.reply(200, {"status": "ok"})
 
     def register(self, _: str) -> None:
         value = self.object(CREDENTIALS)
@@ -327,12 +358,29 @@ class Handler(BaseHTTPRequestHandler):
 
     def login(self, _: str) -> None:
         value = self.object(CREDENTIALS)
+        if (
+            self.has("login crashes")
+            and value["name"] not in self.server.accounts
+            and len(value["password"]) in (17, 18)
+        ):
+            raise Refused(500, "internal error")
         number, password = self.server.accounts.get(value["name"], (0, ""))
         if not number or password != value["password"]:
             raise Refused(401, "unknown name or wrong password")
         token = secrets.token_urlsafe(24)
         self.server.tokens[token] = number
         self.reply(200, {"jwt" if self.has("token renamed") else "token": token})
+
+    def caller(self) -> int:
+        return self.account() if "Authorization" in self.headers else 0
+
+    def board(self, _: str) -> None:
+        caller = self.caller()
+        self.reply(200, [one for owner, one in self.server.posts if owner == caller or self.has("board leaks")][-50:])
+
+    def post(self, _: str) -> None:
+        self.server.posts.append((self.caller(), self.object(POSTED)))
+        self.reply(201)
 
     # Tasks -------------------------------------------------------------------------------------------------------
 
@@ -354,12 +402,16 @@ class Handler(BaseHTTPRequestHandler):
         if self.has("optional field required"):
             schema["required"].append("note")
         value = self.object(schema)
+        if self.has("zero byte crashes") and "\0" in value["title"]:
+            raise Refused(500, "internal error")
         if self.has("crash") and "note" in value and value.get("state") == "done":
             raise Refused(500, "internal error")
         return {**base, **{name: value[name] for name in ("title", "state", "note") if name in value}}
 
     def task(self, text: str, *, owned: bool = True, account: bool = True) -> dict[str, Any]:
         caller = self.account() if account else 0
+        if self.has("number crashes") and text.isdigit() and int(text) >= 2**63:
+            raise Refused(500, "internal error")
         found = self.server.tasks.get(int(text)) if text.isdigit() else None
         if found is None or (owned and account and found["owner"] != caller):
             leak = f": {found['title']}" if found and self.has("refusal leaks") else ""

@@ -38,7 +38,7 @@ def test_check_names_packs_and_document(tmp_path: Path) -> None:
     done = turnout("check", release(tmp_path / "app"))
     assert done.returncode == 0
     assert "contract, compatible, access" in done.stdout
-    assert "openapi.yml, 9 operations" in done.stdout
+    assert "openapi.yml, 11 operations" in done.stdout
 
 
 def test_a_sound_candidate_ends_with_0_and_its_outcome_in_a_file(tmp_path: Path) -> None:

@@ -60,6 +60,9 @@ MUTANTS = [
     Mutant("status undocumented", "contract", f"GET {TASK}", "status", "^HTTP/1.1 203"),
     Mutant("content type wrong", "contract", "GET /tasks", "Content-Type", "Content-Type: text/plain"),
     Mutant("crash", "contract", "POST /tasks", "status", "^HTTP/1.1 500"),
+    Mutant("zero byte crashes", "contract", "POST /tasks", "status", "^HTTP/1.1 500"),
+    Mutant("login crashes", "contract", "POST /login", "status", "^HTTP/1.1 500"),
+    Mutant("number crashes", "contract", f"GET {TASK}", "status", "^HTTP/1.1 500"),
     Mutant("route undocumented", "contract", "GET /debug", "route", '"heap"'),
     Mutant("method undocumented", "contract", f"PUT {TASK}", "route", "^HTTP/1.1 400"),
     Mutant("state undocumented", "contract", f"GET {TASK}", "response.state", '"archived"'),
@@ -74,6 +77,7 @@ MUTANTS = [
     Mutant("query required", "compatible", "GET /tasks", "query.state", "state is missing"),
     Mutant("field retyped", "compatible", f"GET {TASK}", "response.id", r'"id": "\d+"'),
     Mutant("success renumbered", "compatible", f"DELETE {TASK}", "status", "^HTTP/1.1 200"),
+    Mutant("account wanted", "compatible", "GET /health", "security", "^HTTP/1.1 401"),
     Mutant("read by another", "access", f"GET {TASK}", "as B", '"title": "buy '),
     Mutant("read by nobody", "access", f"GET {TASK}", "as nobody", '"title": "buy '),
     Mutant("document read by another", "access", f"GET {TASK}/document", "as B", "task buy "),
@@ -82,6 +86,7 @@ MUTANTS = [
     Mutant("deleted by nobody", "access", f"DELETE {TASK}", "as nobody", "^HTTP/1.1 204"),
     Mutant("refused and done", "access", f"DELETE {TASK}", "as B", "^HTTP/1.1 404"),
     Mutant("list leaks", "access", "GET /tasks", "as B", '"title": "buy '),
+    Mutant("board leaks", "access", "GET /board", "as nobody", '"text": "sell '),
     Mutant("filter leaks", "access", "GET /tasks", "as B", '"title": "buy '),
     Mutant("refusal leaks", "access", f"GET {TASK}", "as B", "no such task: buy "),
     Mutant("created by nobody", "access", "POST /tasks", "as nobody", "^HTTP/1.1 201"),
@@ -114,6 +119,8 @@ def test_a_mutant_is_caught_by_its_pack_and_its_request_repeats_it(
             said = repeated(one.curl, outcome.variables)
             assert re.search(mutant.shows, said, re.MULTILINE), (one.curl, said)
             assert said.startswith(f"HTTP/1.1 {one.status}")
+        if mutant.name == "login crashes":
+            assert '"$A_PASSWORD"' in found[0].curl or '"$B_PASSWORD"' in found[0].curl
 
 
 def test_the_sound_api_passes_ten_times(tmp_path: Path, stable_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,6 +68,11 @@ def refusal(status: int, text: str) -> web.Response:
     return web.json_response({"error": text}, status=status)
 
 
+def storable(*texts: str) -> bool:
+    """Whether PostgreSQL can hold these texts: no NUL, no half of a pair of surrogates."""
+    return not any("\0" in text or any("\ud800" <= char <= "\udfff" for char in text) for text in texts)
+
+
 def ids_of(request: web.Request) -> dict[str, str]:
     """The request's id and that of its trace, as the edge gave them."""
     trace = request.headers.get("traceparent", "").split("-")
@@ -222,10 +227,11 @@ class Api(Serving):
     async def login(self, request: web.Request) -> web.Response:
         """Exchange a name and a password for a token."""
         body = await self._object(request)
-        row = await self.database.row(
-            "SELECT user_id, password_hash FROM users WHERE username = %s", (str(body.get("username", "")),)
-        )
-        if row is None or not tokens.verify_password(str(body.get("password", "")), row[1]):
+        name, password = str(body.get("username", "")), str(body.get("password", ""))
+        row = None
+        if storable(name, password):
+            row = await self.database.row("SELECT user_id, password_hash FROM users WHERE username = %s", (name,))
+        if row is None or not tokens.verify_password(password, row[1]):
             return refusal(401, "unknown user or wrong password")
         return web.json_response({"token": tokens.issue_token(self.settings.secret_key, row[0]), "user_id": row[0]})
 
@@ -254,9 +260,12 @@ class Api(Serving):
             return refusal(400, f"title must be a text of 1 to {TITLE_LENGTH} characters")
         if not isinstance(job_ms, int) or not 0 <= job_ms <= 1000 * LONGEST_ANSWER_S or not isinstance(batch, str):
             return refusal(400, "job_ms must be a whole number from 0 to 30000, batch a text")
+        notes = str(body.get("notes", ""))
+        if not storable(title, batch, notes):
+            return refusal(400, "a text with NUL or half of a pair of surrogates in it")
         columns: dict[str, Any] = {"user_id": user_id, "title": title}
         if self.release.reads_notes:
-            columns["notes"] = str(body.get("notes", ""))
+            columns["notes"] = notes
         if self.release.reads_priority:
             columns["priority"] = 1 if body.get("priority") else 0
         row = await self.database.row(
