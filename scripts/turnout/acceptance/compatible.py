@@ -42,6 +42,8 @@ def ask_operation(probe: Probe, operation: Operation, release: Document, count: 
             probe.found(alone, "security", f"answered {_said(alone)} without an account; stable's wants none", names)
     for field, what in differences(probe.document, operation, release, now):
         _settle(probe, operation, field, what, _Seen(asked, accepted, done, names))
+    if not accepted and not probe.findings.of(probe.pack, operation.name):
+        probe.never_accepted(operation, [one.answer.status for one in asked])
 
 
 def counterpart(operation: Operation, release: Document) -> Operation | None:

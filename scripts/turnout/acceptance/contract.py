@@ -49,12 +49,8 @@ def ask_operation(probe: Probe, operation: Operation, count: int) -> None:
         _checked(probe, question, who)
     if accepted is not None:
         ask_variations(probe, accepted)
-    elif statuses and set(statuses) <= set(REFUSED):
-        probe.findings.not_known(
-            probe.pack, operation.name,
-            f"all {len(statuses)} requests that the document allows were refused: add one that is accepted, as an "
-            "example in the document or to acceptance.objects",
-        )  # fmt: skip
+    else:
+        probe.never_accepted(operation, statuses)
 
 
 def ask_variations(probe: Probe, accepted: Asked) -> None:

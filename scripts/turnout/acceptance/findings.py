@@ -50,6 +50,10 @@ class Findings:
         """Tell whether something was found there."""
         return (pack, operation, field) in {key[:3] for key in self._found}
 
+    def of(self, pack: str, operation: str) -> bool:
+        """Tell whether anything was found of an operation."""
+        return (pack, operation) in {key[:2] for key in self._found}
+
     def not_known(self, pack: str, operation: str, why: str) -> None:
         """Note what could not be asked."""
         one = Unknown(pack, operation, why)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -106,6 +106,18 @@ class Probe:
     def check(self, asked: Asked) -> list[tuple[str, str]]:
         """Return where the answer breaks the document."""
         return broken(asked.case, asked.answer, self.whose)
+
+    def never_accepted(self, operation: Operation, statuses: Sequence[int | None]) -> None:
+        """Note an operation whose success was never seen: what it answers then is not known."""
+        if self.asker.reading and not operation.public:
+            return  # there is no account
+        said = ", ".join(sorted({str(one or "no answer") for one in statuses})) or "none can be made"
+        self.findings.not_known(
+            self.pack,
+            operation.name,
+            f"no request was accepted ({said}): add one that is, as an example in the document, to objects, or by what "
+            "is A's among parameters",
+        )
 
     def allowed(self, operation: Operation, count: int) -> list[Question]:
         """Return requests that the document allows: of the recipe, its examples, and generated ones.

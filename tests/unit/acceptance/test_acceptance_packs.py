@@ -190,3 +190,22 @@ def test_a_finding_names_secrets_by_variables(tmp_path: Path, stable_file: Path)
     assert outcome.variables["A_TOKEN"]
     assert "variables" not in outcome.as_dict()
     assert outcome.variables["A_TOKEN"] not in json.dumps(outcome.as_dict())
+
+
+def test_an_operation_that_never_accepted_anything_is_not_known(sound: Shop, tmp_path: Path) -> None:
+    (tmp_path / "acceptance").mkdir()
+    (tmp_path / "acceptance/acceptance.yml").write_text("packs: [contract, compatible]\nbudget: {examples: 3}\n")
+    answered = {number: {"description": ""} for number in ("200", "404")}
+    paths = {"/nothing": {"get": {"responses": answered}}}
+    (tmp_path / "openapi.yml").write_text(
+        json.dumps({"openapi": "3.0.3", "info": {"title": "n", "version": "1"}, "paths": paths})
+    )
+    found = load(tmp_path)
+    assert found is not None
+    outcome = run(found, Asked(url=sound.url, stable=tmp_path / "openapi.yml"))
+    assert (outcome.verdict, outcome.findings) == ("not known", ())
+    assert [(one.pack, one.operation) for one in outcome.unknown] == [
+        ("contract", "GET /nothing"),
+        ("compatible", "GET /nothing"),
+    ]
+    assert "no request was accepted (404)" in outcome.unknown[0].why
