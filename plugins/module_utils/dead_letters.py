@@ -196,10 +196,11 @@ class Replay:
         """Tell whether a job waits that came before `began`. Entries of plain lists tell no such time: the own ones."""
         if self.arguments["layout"] == "list":
             return bool(self.layout.waiting(sent))
+        passed_s = time.monotonic() - began  # before Redis's clock is asked: a slow look makes no job younger
         seconds, micros = self.session.call("TIME")
         reader = queues.READERS[self.arguments["layout"]]
         seen = reader(self.session, self.arguments, int(seconds) + int(micros) / 1e6)
-        return bool(seen.get("depth")) and float(seen.get("oldest_s") or 0.0) > time.monotonic() - began
+        return bool(seen.get("depth")) and float(seen.get("oldest_s") or 0.0) > passed_s
 
     def _settle(self, sent: list) -> None:
         """Wait until the batch is done or dead again, and end the replay where too many are."""

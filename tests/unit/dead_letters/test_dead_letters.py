@@ -169,7 +169,7 @@ def test_tasks_that_nobody_takes_stop_a_replay_and_stay_in_the_queue(client: red
 
 
 def test_jobs_of_users_wait_no_longer_than_is_allowed(client: redis.Redis, url: str) -> None:
-    """A worker of 50 tasks a second, replays that would send a thousand, and a task of a user every 50 ms."""
+    """A worker of 50 tasks a second, 300 dead ones that could be sent in half a second, users' tasks every 50 ms."""
     tasks = fill(client, 300)
     waited: list[float] = []
     over = threading.Event()
@@ -191,13 +191,13 @@ def test_jobs_of_users_wait_no_longer_than_is_allowed(client: redis.Redis, url: 
     with worker(tasks, seconds=0.02):
         asking.start()
         try:
-            seen = ask(url, "replay", pace={"rate": 1000, "max_delay_s": 1.0, "settle_s": 30})
+            seen = ask(url, "replay", pace={"rate": 1000, "batch": 300, "max_delay_s": 3.0, "settle_s": 30})
         finally:
             over.set()
             asking.join(20)
     assert seen["ended"] == "done"
     assert len(waited) > 10
-    assert max(waited) <= 1.0
+    assert max(waited) <= 3.0
 
 
 KILLED = """
