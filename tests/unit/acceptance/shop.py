@@ -208,7 +208,7 @@ def declaration(mutants: frozenset[str] = frozenset()) -> dict[str, Any]:
             *("GET /board", "POST /board", "POST /accounts", "POST /login"),
         ],
         "routes": [*ROUTES, "GET /health"],
-        "budget": {"examples": 12},
+        "budget": {"examples": 6},
     }
 
 
