@@ -1,7 +1,8 @@
 """What migration tools printed, as it was recorded, and where in a release's list it is.
 
 Recorded with dbmate 2.36.0, Alembic 1.20.1, Django 6.1.3, yoyo 9.0.0 and TypeORM 0.3.31; of golang-migrate 4.19 and
-goose 3.27 from their sources (internal/cli/commands.go, status.go and version.go), of Flyway 11 and Rails 8 from their documentation.
+goose 3.27 from their sources (internal/cli/commands.go, status.go and version.go), of Flyway 11 and Rails 8 from their
+documentation.
 """
 
 from __future__ import annotations
