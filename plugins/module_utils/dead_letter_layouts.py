@@ -12,6 +12,7 @@ asynq 0.26 (internal/rdb/inspect.go, rdb.go, asynq.proto), RQ 1.x to 3.0 (rq/reg
 from __future__ import annotations
 
 import base64
+import collections
 import datetime
 import hashlib
 import json
@@ -21,6 +22,7 @@ from typing import NamedTuple
 
 from ansible_collections.turnout.ops.plugins.module_utils import asynq
 from ansible_collections.turnout.ops.plugins.module_utils.answers import ProbeError
+from ansible_collections.turnout.ops.plugins.module_utils.queue_libraries import in_seconds, pairs
 
 CHUNK = 500
 """Jobs that are asked for in one go: some hundred kB."""
@@ -68,6 +70,12 @@ class Layout:
         """Return what the same job has each time that it is dead."""
         return letter.key, letter.id
 
+    def dead_again(self, sent: list, expected: collections.Counter) -> int:
+        """Return how many jobs of the types that were sent are dead now and not `expected` to be, by identity."""
+        types = {letter.type for letter in sent}
+        dead = collections.Counter(self.identity(one) for one in self.read() if one.type in types)
+        return sum((dead - expected).values())
+
     def refusal(self, letter: Letter) -> str | None:
         """Return why a job cannot be sent again from here, None where it can."""
         return None
@@ -103,7 +111,7 @@ return 1
         for queue in self.queues:
             key = f"asynq:{{{queue}}}:"
             flat = self.session.call("ZRANGE", key + "archived", 0, -1, "WITHSCORES")
-            members = list(zip(flat[::2], flat[1::2], strict=True))
+            members = pairs(flat)
             for part in _chunks(members):
                 messages = self.session.call_many([("HGET", f"{key}t:{one}", "msg") for one, _ in part])
                 for (one, score), message in zip(part, messages, strict=True):
@@ -132,11 +140,17 @@ return 1
 
     def waiting(self, letters: list) -> set:
         """Return the ids of those that are neither done nor dead again."""
-        keys = [f"asynq:{{{one.queue}}}:t:{one.id}" for one in letters]
-        states = self.session.call_many([("HGET", key, "state") for key in keys])
+        states = self._states(letters)
         return {
             one.id for one, state in zip(letters, states, strict=True) if state not in (None, "completed", "archived")
         }
+
+    def dead_again(self, sent: list, expected: collections.Counter) -> int:
+        """Return how many of those that were sent are archived again: a look at them alone, not at thousands."""
+        return self._states(sent).count("archived")
+
+    def _states(self, letters: list) -> list:
+        return self.session.call_many([("HGET", f"asynq:{{{one.queue}}}:t:{one.id}", "state") for one in letters])
 
 
 class Rq(Layout):
@@ -185,7 +199,7 @@ return 1
         cause = _unpacked(failed)
         if result and not cause:
             words = result[0][1]
-            told = dict(zip(words[::2], words[1::2], strict=True)).get("exc_string")
+            told = dict(pairs(words)).get("exc_string")
             cause = _unpacked(base64.b64decode(told)) if told else ""
         lines = [line for line in cause.splitlines() if line.strip()]
         at = datetime.datetime.fromisoformat(ended).timestamp() if ended else None
@@ -212,9 +226,16 @@ return 1
 
     def waiting(self, letters: list) -> set:
         """Return the ids of those that are neither done nor dead again."""
-        states = self.session.call_many([("HGET", f"rq:job:{one.id}", "status") for one in letters])
+        states = self._states(letters)
         over = (None, "finished", "failed", "stopped", "canceled")
         return {one.id for one, state in zip(letters, states, strict=True) if state not in over}
+
+    def dead_again(self, sent: list, expected: collections.Counter) -> int:
+        """Return how many of those that were sent have failed again."""
+        return self._states(sent).count("failed")
+
+    def _states(self, letters: list) -> list:
+        return self.session.call_many([("HGET", f"rq:job:{one.id}", "status") for one in letters])
 
 
 def _unpacked(text: str | bytes | None) -> str:
@@ -250,7 +271,7 @@ return 1
         found = []
         for name in self.names:
             flat = self.session.call("ZRANGE", self.prefix + name, 0, -1, "WITHSCORES")
-            for raw, score in zip(flat[::2], flat[1::2], strict=True):
+            for raw, score in pairs(flat):
                 letter = self._letter(name, raw, float(score))
                 if letter.queue in self.queues:
                     found.append(letter)
@@ -260,7 +281,7 @@ return 1
         job = _object(raw)
         cause = ": ".join(str(job[key]) for key in ("error_class", "error_message") if job.get(key))
         failed = job.get("failed_at")
-        at = float(failed) / (1000 if failed > 1e11 else 1) if isinstance(failed, int | float) else score
+        at = in_seconds(float(failed)) if isinstance(failed, int | float) else score
         # What runs for Active Job has the job's own class beside that of its adapter.
         kind = job.get("wrapped") or job.get("class") or "?"
         payload = json.dumps(job.get("args", []))
@@ -315,12 +336,9 @@ def _at(entry: dict, path: str | None):
 def _since(value: object) -> float | None:
     """Return a number of s, ms, µs or ns since the epoch in seconds."""
     try:
-        found = float(str(value))
+        return in_seconds(float(str(value)))
     except ValueError:
         return None
-    while found > 1e11:
-        found /= 1000
-    return found
 
 
 class Plain(Layout):
@@ -380,7 +398,7 @@ return redis.call('XDEL', KEYS[1], ARGV[1])
         return self._letter(key, entry, None)._replace(id=name, payload=raw if entry else None, raw=raw)
 
     def _of_stream(self, key: str, one: str, words: list) -> Letter:
-        entry = dict(zip(words[::2], words[1::2], strict=True))
+        entry = dict(pairs(words))
         at = int(one.partition("-")[0]) / 1000
         return self._letter(key, entry, at)._replace(id=one, payload=json.dumps(entry))
 
@@ -411,9 +429,7 @@ return redis.call('XDEL', KEYS[1], ARGV[1])
         if not self.stream:
             asked = [("LPOS", self.target, one.raw) for one in letters]
             return {one.id for one, at in zip(letters, self.session.call_many(asked), strict=True) if at is not None}
-        groups = [
-            dict(zip(one[::2], one[1::2], strict=True)) for one in self.session.call("XINFO", "GROUPS", self.target)
-        ]
+        groups = [dict(pairs(one)) for one in self.session.call("XINFO", "GROUPS", self.target)]
         wanted = self.arguments.get("group")
         busy = any(int(g["pending"]) or int(g.get("lag") or 0) for g in groups if wanted in (None, g["name"]))
         return {one.id for one in letters} if busy else set()

@@ -197,9 +197,8 @@ class Replay:
         if self.arguments["layout"] == "list":
             return bool(self.layout.waiting(sent))
         passed_s = time.monotonic() - began  # before Redis's clock is asked: a slow look makes no job younger
-        seconds, micros = self.session.call("TIME")
         reader = queues.READERS[self.arguments["layout"]]
-        seen = reader(self.session, self.arguments, int(seconds) + int(micros) / 1e6)
+        seen = reader(self.session, self.arguments, queues.redis_now(self.session))
         return bool(seen.get("depth")) and float(seen.get("oldest_s") or 0.0) > passed_s
 
     def _settle(self, sent: list) -> None:
@@ -208,7 +207,7 @@ class Replay:
         taken = None
         while True:
             waiting = self.layout.waiting(sent)
-            again = self._dead_again(sent)
+            again = self.layout.dead_again(sent, self.expected)
             if again > self.stop_at * len(sent):
                 self.again += again
                 raise Ended(f"{again} of {len(sent)} of a batch are dead again")
@@ -225,13 +224,6 @@ class Replay:
         if again:  # they are counted
             self.expected = collections.Counter(self.layout.identity(one) for one in self.layout.read())
 
-    def _dead_again(self, sent: list) -> int:
-        """Return how many jobs of these types are dead now and were not when the batch went."""
-        types = {letter.type for letter in sent}
-        dead = [one for one in self.layout.read() if one.type in types]
-        counts = collections.Counter(self.layout.identity(one) for one in dead)
-        return sum((counts - self.expected).values())
-
 
 def _moved(session, move) -> bool:
     return bool(session.call("EVAL", move.script, len(move.keys), *move.keys, *move.arguments))
@@ -240,7 +232,7 @@ def _moved(session, move) -> bool:
 def act(arguments: dict) -> dict:
     """List, show, replay or drop dead letters, as `do` says; return what there was and what became of it.
 
-    Raises ProbeError for what Redis answers, for names that it does not know, and for a selection of nothing.
+    Raises ProbeError for what Redis answers, for names that it does not know, and for a job that cannot be sent again.
     """
     layout_name = arguments["layout"]
     if layout_name not in dead_letter_layouts.LAYOUTS:
@@ -248,10 +240,10 @@ def act(arguments: dict) -> dict:
     session = Session(arguments["url"], float(arguments["limit_s"]) + 30, arguments.get("ca_file"))
     try:
         layout = dead_letter_layouts.LAYOUTS[layout_name](session, arguments)
-        seconds, _ = session.call("TIME")
+        now = queues.redis_now(session)
         every = layout.read()
-        chosen = selected(every, arguments.get("select") or {}, float(seconds))
-        answer = {"dead": len(every), "selected": len(chosen), "groups": grouped(chosen), "now": float(seconds)}
+        chosen = selected(every, arguments.get("select") or {}, now)
+        answer = {"dead": len(every), "selected": len(chosen), "groups": grouped(chosen), "now": now}
         do = arguments["do"]
         if do == "show":
             answer["letters"] = shown(chosen, arguments.get("redact") or [], int(arguments["most"]))

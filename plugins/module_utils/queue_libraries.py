@@ -66,7 +66,7 @@ def sidekiq(session, arguments: dict, now: float) -> dict:
         info, beat = (session.call("HGET", prefix + process, field) for field in ("info", "beat"))
         if not info or now - float(beat or 0) > SIDEKIQ_SILENT_S:
             for key in (f"{prefix}{process}:work", f"{prefix}{process}:workers"):  # the second before version 7
-                lost += [(f"{process}:{thread}", work) for thread, work in _pairs(session.call("HGETALL", key))]
+                lost += [(f"{process}:{thread}", work) for thread, work in pairs(session.call("HGETALL", key))]
         elif session.call("HGET", prefix + process, "quiet") != "true":
             serving.append(_of_process(json.loads(info)))
     filled = set(session.call("SMEMBERS", prefix + "queues"))
@@ -183,7 +183,8 @@ def _begin(what: str, arguments: dict, known: list[str]) -> tuple[dict, list[str
     return seen, names
 
 
-def _pairs(flat: list) -> list[tuple[str, str]]:
+def pairs(flat: list) -> list[tuple[str, str]]:
+    """Return what Redis told one after the other, two by two."""
     return list(zip(flat[::2], flat[1::2], strict=True))
 
 
@@ -195,10 +196,14 @@ def stamp(entry: str, field: str | None):
         value = json.loads(entry)
         for part in field.split("."):
             value = value[part]
-        found = float(value)
+        return in_seconds(float(value))
     except (ValueError, KeyError, TypeError) as error:
         raise ProbeError("error", f"the oldest entry has no number at {field}") from error
+
+
+def in_seconds(since: float) -> float:
+    """Return a time since the epoch in seconds, that was given in s, ms, µs or ns."""
     for _ in range(3):
-        if found > 1e11:  # the year 5138 in seconds: it was a finer unit
-            found /= 1000
-    return found
+        if since > 1e11:  # the year 5138 in seconds: it was a finer unit
+            since /= 1000
+    return since

@@ -12,7 +12,7 @@ import time
 
 from ansible_collections.turnout.ops.plugins.module_utils import asynq, queue_libraries
 from ansible_collections.turnout.ops.plugins.module_utils.answers import ProbeError
-from ansible_collections.turnout.ops.plugins.module_utils.queue_libraries import digest, stamp
+from ansible_collections.turnout.ops.plugins.module_utils.queue_libraries import digest, pairs, stamp
 from ansible_collections.turnout.ops.plugins.module_utils.resp import Session
 
 MOST_COUNTED = 10_000
@@ -28,11 +28,11 @@ def look(arguments: dict, limit_s: float) -> dict:
     session = Session(arguments["url"], limit_s, arguments.get("ca_file"))
     reader = READERS[arguments["layout"]]
     try:
-        first, began = reader(session, arguments, _redis_now(session)), time.monotonic()
+        first, began = reader(session, arguments, redis_now(session)), time.monotonic()
         if "depth" not in first:
             return first
         time.sleep(sample_s)
-        now = _redis_now(session)
+        now = redis_now(session)
         second = reader(session, arguments, now)
         passed_s = time.monotonic() - began
     finally:
@@ -55,7 +55,8 @@ def look(arguments: dict, limit_s: float) -> dict:
     return seen
 
 
-def _redis_now(session: Session) -> float:
+def redis_now(session: Session) -> float:
+    """Return the server's clock, in seconds since the epoch."""
     seconds, micros = session.call("TIME")
     return int(seconds) + int(micros) / 1e6
 
@@ -108,10 +109,10 @@ def _stream(session: Session, arguments: dict, now: float) -> dict:
         kind = session.call("TYPE", key)
         if kind != "stream":
             return {"what": "stream" if kind == "none" else f"stream (it is a {kind})", "missing": [key], "known": []}
-        facts = _pairs(session.call("XINFO", "STREAM", key))
+        facts = dict(pairs(session.call("XINFO", "STREAM", key)))
         if total["arrived"] is not None:
             total["arrived"] += int(facts.get("entries-added") or 0)
-        every = [_pairs(group) for group in session.call("XINFO", "GROUPS", key)]
+        every = [dict(pairs(group)) for group in session.call("XINFO", "GROUPS", key)]
         wanted = arguments.get("group")
         groups = [group for group in every if wanted in (None, group["name"])]
         if not groups:
@@ -148,10 +149,6 @@ def _behind(session: Session, key: str, group: dict) -> int:
             return found
         found, last = found + len(page), page[-1][0]
     raise ProbeError("error", f"group {group['name']} of {key} is behind by more than {MOST_COUNTED} entries")
-
-
-def _pairs(flat: list) -> dict:
-    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 READERS = {

@@ -7,6 +7,7 @@ sample is met, and nothing is left. A test says what only its team knows: packag
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -171,6 +172,19 @@ class Team:
     def deploy(self, version: str, *words: str, good: bool = True) -> Run:
         """Release a version."""
         return self.playbook("deploy", "-e", f"release={version}", *words, good=good)
+
+    def first_release(self, version: str) -> None:
+        """Set the hosts up, and bring a published version into service."""
+        self.playbook("site")
+        self.deploy(version)
+        assert self.stable()["release"] == version
+
+    def drill(self) -> None:
+        """Take a backup, and start the application on what is restored from it."""
+        self.playbook("backup", "-e", "type=full")
+        drilled = self.playbook("restore_drill")
+        for check in ("smoke", "worker"):
+            assert re.search(rf"check {check} +pass", drilled.out), drilled.tail
 
     # What it sees ---------------------------------------------------------------------------------------------------
 

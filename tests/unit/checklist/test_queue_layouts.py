@@ -8,9 +8,6 @@ tells.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,34 +19,19 @@ from ansible_collections.turnout.ops.plugins.module_utils import probes, queues
 from ansible_collections.turnout.ops.plugins.module_utils.answers import ProbeError
 from ansible_collections.turnout.ops.plugins.module_utils.asynq import entries
 from ansible_collections.turnout.ops.plugins.module_utils.resp import Session
-from ports import free_port
+from redis_server import running
 
 ROOT = Path(__file__).parents[3]
 DUMPS = Path(__file__).parent / "queue_dumps"
-PROGRAM = Path(sys.executable).parent / "redis-server"
 RULES = yaml.safe_load((ROOT / "roles/redis/defaults/main.yml").read_text())["redis_rules"]["checklist"]
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[redis.Redis]:
-    assert PROGRAM.exists(), f"there is no {PROGRAM}; expected: Debian's redis-server; to mend: make setup"
-    port = free_port()
-    running = subprocess.Popen([PROGRAM, "--port", str(port), "--save", ""], stdout=subprocess.DEVNULL)
-    client = redis.Redis(port=port)
-    try:
-        for _ in range(100):
-            try:
-                client.ping()
-                break
-            except redis.ConnectionError:
-                time.sleep(0.05)
+    with running() as client:
         # As the role gives it to a server: whatever is read here may be read there.
         client.execute_command("ACL", "SETUSER", "checklist", "on", ">looks", *RULES.split())
         yield client
-    finally:
-        client.close()
-        running.terminate()
-        running.wait(10)
 
 
 @pytest.fixture
@@ -71,7 +53,7 @@ def look(empty: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Look:
 
     def once(layout: str, *names: str, later: float | None = None, **arguments: Any) -> dict[str, Any]:
         if later is not None:
-            monkeypatch.setattr(queues, "_redis_now", lambda _session: restored(empty, layout) + later)
+            monkeypatch.setattr(queues, "redis_now", lambda _session: restored(empty, layout) + later)
         given = {"url": url(empty), "layout": layout, "queues": list(names), "sample_s": 0.2, "max_overdue_s": 300}
         return queues.look({**given, "held_s": 3600, **arguments}, 10)
 

@@ -166,5 +166,10 @@ def test_a_person_lists_replays_and_drops(client: redis.Redis, url: str, tmp_pat
     nothing = team.asks("drop", *words)
     assert nothing.returncode != 0
     assert "selects no dead letter" in nothing.stdout + nothing.stderr
-    for run in (listed, shown, without, checked, replayed, nothing):
+    tasks.archive("t9", "mail:send", "{}", "refused 9", 1009.0)
+    dropped = team.asks("drop", *words)
+    assert dropped.returncode == 0, dropped.stdout + dropped.stderr
+    assert "mails: dropped 1 of 1 dead letter of 1" in dropped.stdout
+    assert client.zcard(tasks.key + "archived") == 0
+    for run in (dropped, listed, shown, without, checked, replayed, nothing):
         assert "Traceback" not in run.stdout + run.stderr
