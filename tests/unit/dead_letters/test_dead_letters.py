@@ -62,6 +62,14 @@ def worker(tasks: Tasks, *, seconds: float = 0.0, fails: bool = False) -> Iterat
         thread.join(10)
 
 
+def see_no_work_left(tasks: Tasks) -> None:
+    """Wait until the worker has taken and ended every task: a replay that stops leaves the rest of its batch to it."""
+    deadline = time.monotonic() + 10
+    while tasks.client.llen(tasks.key + "pending") + tasks.client.llen(tasks.key + "active"):
+        assert time.monotonic() < deadline, "the worker has not ended its tasks within 10 s"
+        time.sleep(0.02)
+
+
 def fill(client: redis.Redis, count: int, error: str = "smtp 421 for user{0}@example.org") -> Tasks:
     tasks = Tasks(client)
     for number in range(count):
@@ -155,6 +163,7 @@ def test_a_poisoned_group_stops_in_its_first_batch(client: redis.Redis, url: str
     tasks = fill(client, 1000)
     with worker(tasks, fails=True):
         seen = ask(url, "replay")
+        see_no_work_left(tasks)
     assert "of a batch are dead again" in seen["ended"]
     assert seen["moved"] <= dead_letters.FIRST_BATCH
     assert client.zcard(tasks.key + "archived") == 1000
@@ -225,9 +234,7 @@ def test_a_replay_that_is_killed_twenty_times_loses_and_doubles_nothing(client: 
             replay.wait()
             replay.stdout.close()
         seen = ask(url, "replay")
-        deadline = time.monotonic() + 10
-        while client.llen(tasks.key + "pending") + client.llen(tasks.key + "active") and time.monotonic() < deadline:
-            time.sleep(0.05)
+        see_no_work_left(tasks)
     assert kills == 20, "each was killed in its work"
     assert seen["moved"] > 0, "it was never at its end"
     assert client.hlen("effects") == 600
