@@ -6,7 +6,7 @@ Each move is one Lua script, so that a program that is killed leaves a job on on
 never on neither: the script that finds the job no longer among the dead does nothing.
 
 asynq 0.26 (internal/rdb/inspect.go, rdb.go, asynq.proto), RQ 1.x to 3.0 (rq/registry.py, queue.py, results.py), Sidekiq
-6.4 to 8.1 (lib/sidekiq/api.rb, client.rb).
+6.4 to 8.1 (lib/sidekiq/api.rb, client.rb), BullMQ 5.81 and 6 (commands/reprocessJob-8.lua, removeJob-2.lua).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from ansible_collections.turnout.ops.plugins.module_utils import asynq
 from ansible_collections.turnout.ops.plugins.module_utils.answers import ProbeError
-from ansible_collections.turnout.ops.plugins.module_utils.queue_libraries import in_seconds, pairs
+from ansible_collections.turnout.ops.plugins.module_utils.queue_libraries import in_seconds, pairs, scan
 
 CHUNK = 500
 """Jobs that are asked for in one go: some hundred kB."""
@@ -76,8 +76,8 @@ class Layout:
         dead = collections.Counter(self.identity(one) for one in self.read() if one.type in types)
         return sum((dead - expected).values())
 
-    def refusal(self, letter: Letter) -> str | None:
-        """Return why a job cannot be sent again from here, None where it can."""
+    def refusal(self, letter: Letter, do: str) -> str | None:
+        """Return why a job cannot be sent again (`do` is `replay`) or deleted (`drop`) from here, None where it can."""
         return None
 
 
@@ -207,9 +207,9 @@ return 1
         name = (described or "?").partition("(")[0]
         return Letter(one, queue, name, lines[-1] if lines else "", at, None, "limited" if limited else "", key)
 
-    def refusal(self, letter: Letter) -> str | None:
-        """Return why a job with a rate limit is refused: RQ itself counts those."""
-        if letter.raw == "limited":
+    def refusal(self, letter: Letter, do: str) -> str | None:
+        """Return why a job with a rate limit is not sent again: RQ itself counts those."""
+        if do == "replay" and letter.raw == "limited":
             return f"job {letter.id} has a rate limit, which RQ alone counts; to mend: rq requeue {letter.id}"
         return None
 
@@ -315,6 +315,108 @@ return 1
                     job = payload if isinstance(payload, dict) else _object(str(payload))
                     found |= {one.id for one in letters if one.id == job.get("jid")}
         return found
+
+
+class BullMq(Layout):
+    """The set of failed jobs of each queue: those that the library tries no more."""
+
+    REPLAY = """
+if redis.call('EXISTS', KEYS[2]) == 0 then return 0 end
+if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then return 0 end
+redis.call('HDEL', KEYS[2], 'finishedOn', 'processedOn', 'failedReason')
+redis.call(ARGV[2], KEYS[3], ARGV[1])
+local most = redis.call('HGET', KEYS[5], 'concurrency')
+if not most or redis.call('LLEN', KEYS[4]) < tonumber(most) then redis.call('ZADD', KEYS[6], 0, '0') end
+redis.call('XADD', KEYS[7], 'MAXLEN', '~', redis.call('HGET', KEYS[5], 'opts.maxLenEvents') or 10000, '*',
+  'event', 'waiting', 'jobId', ARGV[1], 'prev', 'failed')
+return 1
+"""
+    DROP = """
+if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then return 0 end
+if #KEYS == 7 and redis.call('GET', KEYS[6]) == ARGV[1] then redis.call('DEL', KEYS[6], KEYS[7]) end
+redis.call('DEL', KEYS[2], KEYS[3])
+redis.call('XADD', KEYS[5], 'MAXLEN', '~', redis.call('HGET', KEYS[4], 'opts.maxLenEvents') or 10000, '*',
+  'event', 'removed', 'jobId', ARGV[1], 'prev', 'failed')
+return 1
+"""
+    FIELDS = ("name", "data", "failedReason", "finishedOn", "opts", "parentKey", "deid")
+    CHILDREN = (":dependencies", ":processed", ":failed", ":unsuccessful")
+
+    def __init__(self, session, arguments: dict) -> None:
+        self.session, self.prefix = session, (arguments.get("prefix") or "bull") + ":"
+        keys = scan(session, self.prefix, ":meta")
+        known = sorted(key.removeprefix(self.prefix).removesuffix(":meta") for key in keys)
+        self.queues = arguments.get("queues") or known
+        _missing("queue of BullMQ", self.queues, known)
+        metas = [("HGET", f"{self.prefix}{name}:meta", "paused") for name in self.queues]
+        told = session.call_many(metas)
+        self.paused = [name for name, paused in zip(self.queues, told, strict=True) if paused is not None]
+
+    def read(self) -> list:
+        """Return every failed job as a Letter; `raw` is what is needed to move it, as JSON."""
+        found = []
+        for queue in self.queues:
+            key = f"{self.prefix}{queue}:"
+            for part in _chunks(pairs(self.session.call("ZRANGE", key + "failed", 0, -1, "WITHSCORES"))):
+                jobs = self.session.call_many([("HMGET", key + one, *self.FIELDS) for one, _ in part])
+                kin = self.session.call_many(
+                    [("EXISTS", *(key + one + end for end in self.CHILDREN)) for one, _ in part]
+                )
+                for (one, score), job, children in zip(part, jobs, kin, strict=True):
+                    if any(value is not None for value in job):
+                        found.append(self._letter(queue, one, float(score), job, bool(children)))
+        return found
+
+    def _letter(self, queue: str, one: str, score: float, job: list, children: bool) -> Letter:
+        name, data, reason, finished, options, parent, deduplicated = job
+        raw = {"flow": bool(parent) or children, "last": bool(_object(options or "").get("lifo")), "once": deduplicated}
+        at = _since(finished) or score / 1000
+        return Letter(one, queue, name or "?", reason or "", at, data, json.dumps(raw), f"{self.prefix}{queue}:failed")
+
+    def refusal(self, letter: Letter, do: str) -> str | None:
+        """Return why a job of a flow is refused, which others wait for, and why a queue that is paused is."""
+        if _object(letter.raw)["flow"]:
+            call = {"replay": "retry()", "drop": "remove()"}[do]
+            return (
+                f"job {letter.id} belongs to a flow, which BullMQ alone keeps; to mend: job.{call} in the application"
+            )
+        if do == "replay" and letter.queue in self.paused:
+            return (
+                f"the queue {letter.queue} is paused, its jobs would wait; to mend: queue.resume() in the application"
+            )
+        return None
+
+    def replay(self, letter: Letter) -> Move:
+        """Return how the job goes back to its queue: it is tried once more, as by `job.retry()`."""
+        key = f"{self.prefix}{letter.queue}:"
+        keys = [letter.key, key + letter.id, *(key + name for name in ("wait", "active", "meta", "marker", "events"))]
+        return Move(self.REPLAY, keys, [letter.id, "RPUSH" if _object(letter.raw)["last"] else "LPUSH"])
+
+    def drop(self, letter: Letter) -> Move:
+        """Return how the job is deleted with its log, and with the lock of one that is deduplicated."""
+        key = f"{self.prefix}{letter.queue}:"
+        keys = [letter.key, key + letter.id, f"{key}{letter.id}:logs", key + "meta", key + "events"]
+        once = _object(letter.raw)["once"]
+        return Move(self.DROP, keys + ([f"{key}de:{once}", f"{key}dn:{once}"] if once else []), [letter.id])
+
+    def waiting(self, letters: list) -> set:
+        """Return the ids of those that are neither done nor dead again."""
+        asked = []
+        for one in letters:
+            key = f"{self.prefix}{one.queue}:"
+            asked += [("EXISTS", key + one.id), ("ZSCORE", key + "completed", one.id), ("ZSCORE", one.key, one.id)]
+        told = self.session.call_many(asked)
+        states = zip(told[::3], told[1::3], told[2::3], strict=True)
+        return {
+            one.id
+            for one, (there, done, dead) in zip(letters, states, strict=True)
+            if there and done is None and dead is None
+        }
+
+    def dead_again(self, sent: list, expected: collections.Counter) -> int:
+        """Return how many of those that were sent have failed again."""
+        told = self.session.call_many([("ZSCORE", one.key, one.id) for one in sent])
+        return sum(score is not None for score in told)
 
 
 def _object(text: str) -> dict:
@@ -435,4 +537,4 @@ return redis.call('XDEL', KEYS[1], ARGV[1])
         return {one.id for one in letters} if busy else set()
 
 
-LAYOUTS = {"asynq": Asynq, "rq": Rq, "sidekiq": Sidekiq, "list": Plain, "stream": Plain}
+LAYOUTS = {"asynq": Asynq, "rq": Rq, "sidekiq": Sidekiq, "bullmq": BullMq, "list": Plain, "stream": Plain}

@@ -247,7 +247,11 @@ def act(arguments: dict) -> dict:
         do = arguments["do"]
         if do == "show":
             answer["letters"] = shown(chosen, arguments.get("redact") or [], int(arguments["most"]))
-        elif do == "drop" and not arguments.get("check"):
+        if do in ("replay", "drop"):
+            refused = next((why for why in (layout.refusal(one, do) for one in chosen) if why), None)
+            if refused:
+                raise ProbeError("refused", refused)
+        if do == "drop" and not arguments.get("check"):
             answer["dropped"] = sum(_moved(session, layout.drop(letter)) for letter in chosen)
         elif do == "replay" and not arguments.get("check"):
             answer |= _replayed(session, layout, arguments, every, chosen)
@@ -257,9 +261,6 @@ def act(arguments: dict) -> dict:
 
 
 def _replayed(session, layout, arguments: dict, every: list, chosen: list) -> dict:
-    refused = next((why for why in map(layout.refusal, chosen) if why), None)
-    if refused:
-        raise ProbeError("refused", refused)
     replay = Replay(session, layout, arguments, every, chosen)
     ended = replay.run()
     return {"moved": replay.moved, "done": replay.done, "again": replay.again, "gone": replay.gone, "ended": ended}

@@ -117,7 +117,7 @@ def celery(session, arguments: dict, now: float) -> dict:
 def bullmq(session, arguments: dict, now: float) -> dict:
     """Return the figures of BullMQ's queues. Redis shows no workers, and retries are among what waits for its time."""
     prefix = (arguments.get("prefix") or "bull") + ":"
-    known = sorted(key.removeprefix(prefix).removesuffix(":meta") for key in _scan(session, prefix, ":meta"))
+    known = sorted(key.removeprefix(prefix).removesuffix(":meta") for key in scan(session, prefix, ":meta"))
     seen, names = _begin("queue of BullMQ", arguments, known)
     if not names:
         return seen
@@ -154,11 +154,11 @@ def digest(entries) -> str:
 
 def _bound_queues(session, prefix: str) -> list[str]:
     """Return the queues that an exchange leads to, without those of Celery's own remote control and events."""
-    found = {one.split("\x06\x16")[-1] for key in _scan(session, prefix) for one in session.call("SMEMBERS", key)}
+    found = {one.split("\x06\x16")[-1] for key in scan(session, prefix) for one in session.call("SMEMBERS", key)}
     return sorted(name for name in found if not name.endswith(".pidbox") and not name.startswith("celeryev"))
 
 
-def _scan(session, prefix: str, suffix: str = "") -> set[str]:
+def scan(session, prefix: str, suffix: str = "") -> set[str]:
     """Return the keys that begin and end so."""
     pattern = "*".join(
         "".join(f"\\{letter}" if letter in "*?[]\\" else letter for letter in part) for part in (prefix, suffix)

@@ -18,7 +18,7 @@ from turnout.errors import TurnoutError
 from turnout.faults import nearest
 
 DO = ("list", "show", "replay", "drop")
-LAYOUTS = ("asynq", "rq", "sidekiq", "list", "stream")
+LAYOUTS = ("asynq", "rq", "sidekiq", "bullmq", "list", "stream")
 CHANGES = ("replay", "drop")
 # How a replay goes where nobody says otherwise: jobs/s, jobs of a batch, part of a batch, seconds, seconds.
 PACE = {"rate": 10.0, "batch": 50.0, "stop_at": 0.1, "settle_s": 120.0, "limit_s": 600.0}

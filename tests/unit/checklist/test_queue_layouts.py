@@ -1,4 +1,4 @@
-"""Queues in a real Redis that holds what the real libraries wrote (queue_dumps/, with their versions).
+"""Queues in a real Redis and a real Valkey that hold what the libraries wrote (queue_dumps/, with their versions).
 
 The dumps of RQ, Sidekiq, Celery and BullMQ are of the libraries themselves, of a worker that was killed in its work;
 asynq's keys are those of its source, with messages encoded from its own .proto. What changes with time, the clock alone
@@ -19,16 +19,16 @@ from ansible_collections.turnout.ops.plugins.module_utils import probes, queues
 from ansible_collections.turnout.ops.plugins.module_utils.answers import ProbeError
 from ansible_collections.turnout.ops.plugins.module_utils.asynq import entries
 from ansible_collections.turnout.ops.plugins.module_utils.resp import Session
-from redis_server import running
+from redis_server import KINDS, restore, running
 
 ROOT = Path(__file__).parents[3]
 DUMPS = Path(__file__).parent / "queue_dumps"
 RULES = yaml.safe_load((ROOT / "roles/redis/defaults/main.yml").read_text())["redis_rules"]["checklist"]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[redis.Redis]:
-    with running() as client:
+@pytest.fixture(scope="module", params=KINDS)
+def server(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
+    with running(request.param) as client:
         # As the role gives it to a server: whatever is read here may be read there.
         client.execute_command("ACL", "SETUSER", "checklist", "on", ">looks", *RULES.split())
         yield client
@@ -62,20 +62,7 @@ def look(empty: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Look:
 
 def restored(client: redis.Redis, library: str) -> float:
     """Write a dump where Redis is empty, and return when it was taken."""
-    dump = json.loads((DUMPS / f"{library}.json").read_text())
-    if not client.exists(*(key.encode("latin-1") for key in dump["keys"])):
-        for name, held in dump["keys"].items():
-            key, value = name.encode("latin-1"), held["value"]
-            if held["type"] == "zset":
-                client.zadd(key, {member.encode("latin-1"): score for member, score in value})
-            elif held["type"] == "hash":
-                client.hset(key, mapping={field: text.encode("latin-1") for field, text in value.items()})
-            elif held["type"] == "string":
-                client.set(key, value.encode("latin-1"))
-            else:
-                push = client.rpush if held["type"] == "list" else client.sadd
-                push(key, *(one.encode("latin-1") for one in value))
-    return float(dump["taken_at"])
+    return restore(client, DUMPS / f"{library}.json")
 
 
 def test_asynq_is_told_with_what_stands_still(look: Look) -> None:

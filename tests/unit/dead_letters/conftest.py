@@ -1,4 +1,4 @@
-"""A real Redis for dead letters."""
+"""A real Redis, and a real Valkey, for dead letters."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from redis_server import running
+from redis_server import KINDS, running
 
 
-@pytest.fixture(scope="package")
-def server() -> Iterator[redis.Redis]:
-    with running() as client:
+@pytest.fixture(scope="package", params=KINDS)
+def server(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
+    with running(request.param) as client:
         yield client
 
 

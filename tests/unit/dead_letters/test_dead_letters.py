@@ -23,6 +23,7 @@ from ansible_collections.turnout.ops.plugins.module_utils.answers import ProbeEr
 from asynq_tasks import Tasks
 from hypothesis import given
 from hypothesis import strategies as st
+from redis_server import restore
 
 PACE = {"rate": 2000, "batch": 50, "stop_at": 0.1, "settle_s": 10}
 
@@ -77,6 +78,7 @@ def fill(client: redis.Redis, count: int, error: str = "smtp 421 for user{0}@exa
     return tasks
 
 
+@pytest.mark.parametrize("server", ["redis"], indirect=True)  # it takes long
 def test_ten_thousand_are_grouped_within_five_seconds(client: redis.Redis, url: str) -> None:
     tasks = fill(client, 7000)
     for number in range(3000):
@@ -151,6 +153,22 @@ def test_a_replay_does_every_task_once(client: redis.Redis, url: str) -> None:
     assert client.zcard(tasks.key + "archived") == 0
 
 
+def test_what_the_real_library_of_go_archived_is_told_and_done_once(client: redis.Redis, url: str) -> None:
+    """Its own worker does them: tests/more/test_9_dead_letters.py."""
+    restore(client, Path(__file__).parent / "asynq_archived.json")
+    seen = ask(url, "show")
+    assert [(one["type"], one["cause"], one["count"]) for one in seen["groups"]] == [
+        ("mail:send", "dial tcp #: mailbox of # refused", 9),
+        ("push:send", "dial tcp #: mailbox of # refused", 3),
+    ]
+    assert json.loads(seen["letters"][0]["payload"]).keys() == {"to", "token"}
+    assert "canary-4711" not in json.dumps(seen)
+    with worker(Tasks(client)):
+        seen = ask(url, "replay")
+    assert (seen["ended"], seen["done"]) == ("done", 12)
+    assert client.hgetall("effects") == {f"t{number}".encode(): b"1" for number in range(12)}
+
+
 def test_check_sends_nothing(client: redis.Redis, url: str) -> None:
     tasks = fill(client, 3)
     for do in ("replay", "drop"):
@@ -177,6 +195,7 @@ def test_tasks_that_nobody_takes_stop_a_replay_and_stay_in_the_queue(client: red
     assert client.zcard(tasks.key + "archived") == 20
 
 
+@pytest.mark.parametrize("server", ["redis"], indirect=True)  # it takes long
 def test_jobs_of_users_wait_no_longer_than_is_allowed(client: redis.Redis, url: str) -> None:
     """A worker of 50 tasks a second, 300 dead ones that could be sent in half a second, users' tasks every 50 ms."""
     tasks = fill(client, 300)
@@ -217,6 +236,7 @@ dead_letters.act(json.loads(sys.argv[1]))
 """
 
 
+@pytest.mark.parametrize("server", ["redis"], indirect=True)  # it takes long
 def test_a_replay_that_is_killed_twenty_times_loses_and_doubles_nothing(client: redis.Redis, url: str) -> None:
     tasks = fill(client, 600)
     chance = random.Random(4711)  # noqa: S311 - no secret
@@ -408,6 +428,90 @@ def test_a_job_of_sidekiq_that_is_dead_again_stops_the_replay(client: redis.Redi
         stop.set()
         thread.join(10)
     assert client.zcard("dead") == 1
+
+
+BULL = "bull:mails:"
+
+
+def bull(client: redis.Redis, count: int = 3, **more: str) -> None:
+    """Put jobs into BullMQ's failed set as its library left one (../checklist/queue_dumps/bullmq.json)."""
+    client.hset(BULL + "meta", mapping={"opts.maxLenEvents": "10000", "version": "bullmq:5.81.5"})
+    for number in range(1, count + 1):
+        job = {
+            "name": "send", "data": json.dumps({"to": number, "token": "canary-4711"}), "opts": '{"attempts":0}',
+            "timestamp": "1796075597752", "delay": "0", "priority": "0", "ats": "1", "atm": "1", "stacktrace": "[]",
+            "failedReason": f"smtp refused {number}", "processedOn": "1796075599211", "finishedOn": "1796075599251",
+        }  # fmt: skip
+        client.hset(f"{BULL}{number}", mapping={**job, **more})
+        client.zadd(BULL + "failed", {str(number): 1796075599251.0})
+
+
+def test_a_failed_job_of_bullmq_goes_back_to_its_queue(client: redis.Redis, url: str) -> None:
+    bull(client)
+    seen = ask(url, "show", "bullmq", ids=["2"])
+    (group,) = seen["groups"]
+    assert (group["queue"], group["type"], group["cause"], group["oldest"]) == (
+        "mails", "send", "smtp refused #", 1796075599.251
+    )  # fmt: skip
+    assert json.loads(seen["letters"][0]["payload"]) == {"to": 2, "token": "(hidden)"}
+    client.lpush(BULL + "wait", "9")
+    assert ask(url, "replay", "bullmq", ids=["2"], pace={"settle_s": 0})["moved"] == 1
+    assert client.lrange(BULL + "wait", 0, -1) == [b"2", b"9"], "workers take from the right"
+    assert client.zrange(BULL + "marker", 0, -1) == [b"0"], "an idle worker wakes by it"
+    left = client.hgetall(BULL + "2")
+    assert not {b"failedReason", b"finishedOn", b"processedOn"} & set(left)
+    assert left[b"atm"] == b"1", "it is tried once more, not as often as a new one"
+    assert client.zrange(BULL + "failed", 0, -1) == [b"1", b"3"]
+    (event,) = client.xrange(BULL + "events")
+    assert event[1] == {b"event": b"waiting", b"jobId": b"2", b"prev": b"failed"}
+
+
+def test_a_dropped_job_of_bullmq_is_gone_with_the_lock_of_a_deduplicated_one(client: redis.Redis, url: str) -> None:
+    bull(client, 2, deid="once")
+    client.set(BULL + "de:once", "2")
+    assert ask(url, "drop", "bullmq", ids=["1"])["dropped"] == 1
+    assert client.get(BULL + "de:once") == b"2", "the lock is the other one's"
+    assert ask(url, "drop", "bullmq")["dropped"] == 1
+    assert sorted(client.keys()) == [BULL.encode() + b"events", BULL.encode() + b"meta"]
+
+
+def test_what_bullmq_alone_can_do_is_refused_before_anything_moves(client: redis.Redis, url: str) -> None:
+    bull(client)
+    client.hset(BULL + "3", "parentKey", "bull:orders:7")
+    for do, call in (("replay", r"retry\(\)"), ("drop", r"remove\(\)")):
+        with pytest.raises(ProbeError, match=f"job 3 belongs to a flow.*{call}"):
+            ask(url, do, "bullmq")
+    client.hset(BULL + "meta", "paused", "1")
+    with pytest.raises(ProbeError, match=r"queue mails is paused.*queue.resume\(\)"):
+        ask(url, "replay", "bullmq", ids=["1"])
+    assert client.zcard(BULL + "failed") == 3
+    with pytest.raises(ProbeError, match="no queue of BullMQ called mail; there are: mails"):
+        ask(url, "list", "bullmq", queues=["mail"])
+
+
+def test_jobs_of_bullmq_that_fail_again_stop_in_the_first_batch(client: redis.Redis, url: str) -> None:
+    bull(client, 30)
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            if (name := client.rpoplpush(BULL + "wait", BULL + "active")) is None:
+                time.sleep(0.01)
+                continue
+            with client.pipeline() as pipe:
+                pipe.lrem(BULL + "active", 0, name)
+                pipe.zadd(BULL + "failed", {name: time.time() * 1000})
+                pipe.execute()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        seen = ask(url, "replay", "bullmq")
+    finally:
+        stop.set()
+        thread.join(10)
+    assert "of a batch are dead again" in seen["ended"]
+    assert seen["moved"] <= 10
 
 
 FIELDS = {"type_field": "kind", "error_field": "error.text", "time_field": "at"}

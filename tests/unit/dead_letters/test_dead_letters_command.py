@@ -136,6 +136,7 @@ class Team:
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
 
 
+@pytest.mark.parametrize("server", ["redis"], indirect=True)  # it takes long
 def test_a_person_lists_replays_and_drops(client: redis.Redis, url: str, tmp_path: Path) -> None:
     team, tasks = Team(tmp_path, url), Tasks(client)
     for number in range(3):
