@@ -37,6 +37,11 @@ GROUPS: dict[str, tuple[str, str, str]] = {
     ),
     "release": ("turnout.release.cli", "release", "Build, sign, publish and verify releases."),
     "run": ("turnout.command.service_command", "command", ENTRIES["run"].what),
+    "runbook": (
+        "turnout.command.runbook",
+        "runbook",
+        "Show what to do at night, and check that it can be done.",
+    ),
     "schema": ("turnout.key_docs", "command", "Print the JSON Schema of a file that people write, for editors."),
     "slo": ("turnout.slo.cli", "slo", "Check SLOs, and write Prometheus rules from them."),
 }
