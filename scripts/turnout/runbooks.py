@@ -52,7 +52,7 @@ PLACEHOLDERS = {
 # What Debian or the application host has, by its name: its options are its own business.
 PROGRAMS = {
     "awk", "curl", "date", "df", "du", "echo", "find", "free", "grep", "head", "journalctl", "ls", "lsof", "openssl",
-    "pg_lsclusters", "psql", "redis-cli", "sort", "ss", "systemctl", "tail", "timedatectl", "uptime",
+    "pg_lsclusters", "psql", "redis-cli", "sort", "ss", "systemctl", "tail", "timedatectl", "uptime", "xargs",
 }  # fmt: skip
 OWN_PROGRAMS = {
     "turnout-acme": "edge",
@@ -264,6 +264,8 @@ def _of_words(words: list[str], step: Step) -> Iterator[Found]:
         yield f"{program}, on {step.group}", "on controller, where the inventory is", "on controller"
     if program in ("systemctl", "journalctl"):
         yield from _of_units(program, rest)
+    if program == "systemctl" and "start" in rest and any("*" in word for word in rest):
+        yield " ".join(words), "units by their whole names", "a pattern starts none that is down: systemd knows it not"
     if program == "systemctl" and step.kind == "look" and CHANGING & set(rest):
         yield f"{' '.join(words)} in a step that looks", "a step of kind act", "act"
 
@@ -371,7 +373,7 @@ def _of_paths(command: str) -> Iterator[Found]:
 SYSTEM_PATHS = ("/var/log", "/var/log/journal", "/var/lib", "/var", "/opt", "/dev/null")
 _DEBIANS = ("redis-server", "postgresql@*", "postgresql@*-main", "prometheus", "prometheus-alertmanager",
             "prometheus-node-exporter", "haproxy", "nftables", "systemd-timesyncd", "chrony")  # fmt: skip
-_OF_SERVICE = re.compile(r"SERVICE-(?:\*|(?:api|worker|scheduler|web-[a-z]+|timer-[a-z]+)@(?:blue|green|\*))")
+_OF_SERVICE = re.compile(r"SERVICE-(?:\*|(?:worker|web|timer)-\*|(?:api|scheduler|(?:worker|web|timer)-[a-z]+)@(?:blue|green|\*))")
 
 
 def _known_unit(stem: str, text: str) -> bool:

@@ -53,6 +53,7 @@ def test_every_runbook_can_be_run_as_it_stands() -> None:
         ("rollback", "systemctl start UNIT", "systemctl start UNITS", "UNITS"),
         ("rollback", "`ServerDown`", "`ServersDown`", "the alert ServersDown"),
         ("redis-outage", "systemctl start redis-server", "systemctl start redis", "the unit redis"),
+        ("redis-outage", "systemctl start redis-server", "systemctl start 'haproxy*'", "systemctl start haproxy*"),
         ("redis-outage", "-u redis-server -n 50", "-u redisserver -n 50", "the unit redisserver"),
         ("redis-outage", "/var/lib/redis", "/var/lib/rediss", "the path /var/lib/rediss"),
         ("redis-outage", "free -m", "fre -m", "fre"),
