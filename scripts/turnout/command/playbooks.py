@@ -31,6 +31,8 @@ class Entry:
 
 
 ENTRIES = {
+    "alert-drill": Entry("alert_drill", "Make alerts fire, and follow each to its receiver; not in production.", (
+        ("alert=NAME,NAME", "by default every alert that Prometheus has"), ("format=json", "one JSON object"))),
     "backup": Entry("backup", "Take a backup of PostgreSQL and Redis.", (
         ("type=full|diff|incr", "by default incr"), ("repository=2", "into that one alone"))),
     "check": Entry("check", "Check service file, objectives and inventory; ask no host."),

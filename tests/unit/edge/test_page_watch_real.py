@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from alertmanager_server import alertmanager_program
 from edge_model import ModelEdge, edge_confirmed, hand_over
 from ports import free_port
 from turnout.slo import rules
@@ -79,7 +80,7 @@ class Monitoring:
         )
         self.run(
             "alertmanager",
-            str(self.alertmanager(Path(prometheus).resolve().parent)),
+            str(alertmanager_program(self.folder)),
             f"--config.file={self.folder / 'alertmanager.yml'}",
             f"--storage.path={self.folder / 'alerts'}",
             f"--web.listen-address=127.0.0.1:{self.ports['alertmanager']}",
@@ -91,21 +92,6 @@ class Monitoring:
     def run(self, name: str, *words: str) -> None:
         log = (self.folder / f"{name}.log").open("wb")
         self.processes[name] = subprocess.Popen(words, stdout=log, stderr=log, cwd=self.folder)
-
-    def alertmanager(self, programs: Path) -> Path:
-        """Return Debian's Alertmanager, made to look for its templates in its own folder.
-
-        It was unpacked beside Prometheus, not installed, and it knows one absolute path for them.
-        """
-        source = programs / "prometheus-alertmanager"
-        assert source.exists(), f"there is no {source}; expected: the real one; to mend: make setup"
-        for template in (programs.parent / "share/prometheus/alertmanager").glob("*.tmpl"):
-            shutil.copy(template, self.folder)
-        place = b"/usr/share/prometheus/alertmanager"
-        program = self.folder / "alertmanager"
-        program.write_bytes(source.read_bytes().replace(place, b"." + b"/" * (len(place) - 1)))
-        program.chmod(0o700)
-        return program
 
     def reload(self) -> None:
         request = urllib.request.Request(f"{self.address('prometheus')}/-/reload", method="POST")  # noqa: S310 - on loopback
