@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A fire alarm for alerts: each is made to fire by a series made for it, and followed to the end of its receiver.
 
+Alerts that others of the drill inhibit fire once more without these.
+
 The rules of a drill lie beside the real ones: the same name, labels and waiting time, and a mark by which one page is
 told from all others. Their expression ends by the clock, so that a drill whose controller dies goes out by itself.
 Stages: `fired` (Prometheus), `routed` (Alertmanager has it, and names receivers), `delivered` (the receiver shows it).
@@ -33,6 +35,10 @@ HOLD_S = 10.0
 """Seconds until the expression becomes true. A Prometheus that reads its configuration again forgets its Alertmanagers
 until it has looked for them (every 5 s), and what fires meanwhile is sent a minute later (discovery/manager.go,
 notifier/notifier.go, rules/manager.go: resend delay)."""
+ANSWER_S = 5.0
+"""Seconds in which Prometheus and Alertmanager have to answer."""
+FORMAT = 1
+"""Of the file that keeps what was proven."""
 LARGEST = 8_000_000
 """Bytes read of an answer."""
 
@@ -48,19 +54,15 @@ class Drill:
         self.given = given
         self.alerts: list = []
         self.alertmanager_says = ""
-        self.began = 0.0
+        self.first = self.began = 0.0  # of the first round and of this one
+        self.firing: set = set()  # marks of this round
+        self.fingerprints: dict = {}  # of the drill's own alerts, to their marks
 
     # What is to be proven ------------------------------------------------------------------------------------------
 
     def look(self) -> list:
         """Return the alerts that are meant; raises ProbeError where Prometheus does not tell, or knows no such one."""
-        answer = self._json("prometheus", "/api/v1/rules", [("type", "alert")])
-        rules = [
-            (rule, float(group.get("interval") or 0))
-            for group in answer["data"]["groups"]
-            if group["name"] != GROUP
-            for rule in group["rules"]
-        ]
+        rules = rules_of(self.given["prometheus"])
         wanted = self.given.get("alerts") or []
         known = sorted({rule["name"] for rule, _ in rules})
         unknown = [name for name in wanted if name not in known]
@@ -70,6 +72,7 @@ class Drill:
             raise ProbeError("missing", "Prometheus has no alerting rule")
         chosen = [(rule, every_s) for rule, every_s in rules if not wanted or rule["name"] in wanted]
         self.alerts = [self._alert(number, rule, every_s) for number, (rule, every_s) in enumerate(chosen, 1)]
+        self.firing = {one["mark"] for one in self.alerts}
         return self.alerts
 
     def _alert(self, number: int, rule: dict, every_s: float) -> dict:
@@ -79,7 +82,7 @@ class Drill:
             "for_s": for_s, "shortened": for_s < float(rule.get("duration") or 0), "every_s": every_s,
             "summary": (rule.get("annotations") or {}).get("summary", ""), "receivers": {}, "fired_s": None,
             "routed_s": None, "delivered_s": None, "status": {}, "read_said": {},
-            "group_there": False, "hindrance": self._health(rule),
+            "group_there": False, "hindrance": self._health(rule), "rule_says": self._health(rule),
         }  # fmt: skip
 
     @staticmethod
@@ -89,21 +92,25 @@ class Drill:
         return ""
 
     def rules_text(self, now: float) -> str:
-        """Return the rule file, and begin: its alerts fire from `HOLD_S` after `now` until the drill's limit.
+        """Return the rule file, and begin: this round's alerts fire from `HOLD_S` after `now` until the drill's limit.
 
-        `now` is in seconds since the epoch. JSON is YAML.
+        Those of earlier rounds are in it and end when this one begins: what ends with its rule, or while Prometheus
+        has forgotten its Alertmanagers, stays on for minutes. `now` is in seconds since the epoch. JSON is YAML.
         """
         self.began = now + HOLD_S
-        time_is, until = "and on () (vector(time())", self.began + self.given["limit_s"]
-        expression = f"vector(1) {time_is} >= {self.began:.3f}) {time_is} < {until:.3f})"
+        self.first = self.first or self.began
         rules = []
         for one in self.alerts:
             # What the series of a real alert would bring, such as the host, comes by labels that are given.
             labels = {**self.given.get("labels", {}), **one["labels"], MARK: one["mark"]}
             summary = re.sub(r"{{.*?}}", "…", one["summary"])
+            until = self.began + (self.given["limit_s"] if one["mark"] in self.firing else 0)
+            fires = " and on () ".join(
+                ["vector(1)", f"(vector(time()) >= {self.first:.3f})", f"(vector(time()) < {until:.3f})"]
+            )
             rules.append(
                 {
-                    "alert": one["alert"], "expr": expression, "for": f"{one['for_s'] * 1000:.0f}ms", "labels": labels,
+                    "alert": one["alert"], "expr": fires, "for": f"{one['for_s'] * 1000:.0f}ms", "labels": labels,
                     "annotations": {"summary": f"DRILL {one['mark']}: {summary}"},
                 }
             )  # fmt: skip
@@ -117,24 +124,48 @@ class Drill:
     # Following it --------------------------------------------------------------------------------------------------
 
     def follow(self, now=time.time, sleep=time.sleep) -> None:
-        """Look until every alert is delivered, or its time and the drill's are over."""
+        """Look until every alert of the round is delivered, or its time and the drill's are over."""
         failed_before = self._failed()
         self._groups_there()
         while True:
             self._see(now)
-            missing = [one for one in self.alerts if one["delivered_s"] is None]
-            # A silence or another alert that stands before one is seen at once: nothing comes by waiting.
-            due_s = [self.due_s(one) for one in missing if one["status"].get("state") != "suppressed"]
+            missing = [one for one in self.alerts if one["mark"] in self.firing and one["delivered_s"] is None]
+            due_s = [self.due_s(one) for one in missing if not self._stands_before(one["status"])]
             if not due_s or now() - self.began > min(max(due_s), self.given["limit_s"]):
                 break
             sleep(LOOK_S)
         self._explain(missing, failed_before)
 
+    def _stands_before(self, status: dict) -> bool:
+        """Tell whether nothing comes by waiting: a silence, or another alert. One of an earlier round ends."""
+        by = [self.fingerprints.get(each) for each in status.get("inhibitedBy") or []]
+        return bool(status.get("silencedBy")) or any(mark is None or mark in self.firing for mark in by)
+
+    def again(self) -> bool:
+        """Choose the alerts that only others of this drill inhibited, to fire alone; tell whether there are any.
+
+        A page that inhibits its ticket does what it should, when both are made to fire at once.
+        """
+        held = [
+            one
+            for one in self.alerts
+            if one["mark"] in self.firing and one["delivered_s"] is None and one["status"].get("inhibitedBy")
+            and not one["status"].get("silencedBy")
+            and all(self.fingerprints.get(each) in self.firing for each in one["status"]["inhibitedBy"])
+        ]  # fmt: skip
+        if not held or len(held) == len(self.firing):
+            return False
+        self.firing = {one["mark"] for one in held}
+        for one in held:
+            one.update(receivers={}, fired_s=None, routed_s=None, status={}, read_said={}, hindrance=one["rule_says"])
+        return True
+
     def _see(self, now) -> None:
         for row in self._json("prometheus", "/api/v1/alerts", [])["data"]["alerts"]:
             one = self._of(row.get("labels", {}))
-            if one and row.get("state") == "firing" and one["fired_s"] is None:
-                one["fired_s"] = round(now() - self.began, 1)
+            fires = one and one["mark"] in self.firing and row.get("state") == "firing"
+            if fires and one["fired_s"] is None:
+                one["fired_s"] = self._passed(now)
         try:
             rows = self._json("alertmanager", "/api/v2/alerts", [("filter", f'{MARK}=~"{self.given["id"]}-.+"')])
         except ProbeError as error:
@@ -144,12 +175,20 @@ class Drill:
             one = self._of(row["labels"])
             if one is None:
                 continue
+            self.fingerprints[row["fingerprint"]] = one["mark"]
+            if one["mark"] not in self.firing:
+                continue
             if one["routed_s"] is None:
-                one["routed_s"] = round(now() - self.began, 1)
+                one["routed_s"] = self._passed(now)
             one["receivers"].update({each["name"]: one["receivers"].get(each["name"]) for each in row["receivers"]})
             one["status"] = row["status"]
         for one in self.alerts:
-            self._read(one, now)
+            if one["mark"] in self.firing:
+                self._read(one, now)
+
+    def _passed(self, now) -> float:
+        """Return the seconds of this round; what was there before it began counts from its beginning."""
+        return round(max(0.0, now() - self.began), 1)
 
     def _of(self, labels: dict) -> dict | None:
         mark = labels.get(MARK)
@@ -163,7 +202,7 @@ class Drill:
                 continue
             try:
                 if one["mark"] in self._text_at(way, one["mark"]):
-                    one["receivers"][name] = round(now() - self.began, 1)
+                    one["receivers"][name] = self._passed(now)
             except ProbeError as error:
                 one["read_said"][name] = str(error)
         seen = list(one["receivers"].values())
@@ -171,7 +210,7 @@ class Drill:
             one["delivered_s"] = max(seen)
 
     def _text_at(self, way: dict, mark: str) -> str:
-        limit_s = float(way.get("limit_s") or 5)
+        limit_s = float(way.get("limit_s") or ANSWER_S)
         if way.get("command"):
             words = [str(word).replace("{mark}", mark) for word in way["command"]]
             try:
@@ -261,7 +300,7 @@ class Drill:
         (A notification itself counts as failed only when it is given up, after the group's interval.)
         """
         try:
-            text = fetch(self.given["alertmanager"].rstrip("/") + "/metrics", 5).decode("utf-8", "replace")
+            text = fetch(self.given["alertmanager"].rstrip("/") + "/metrics", ANSWER_S).decode("utf-8", "replace")
         except ProbeError:
             return {}
         counts: dict = {}
@@ -283,13 +322,50 @@ class Drill:
             one["group_there"] = one["alert"] in there
 
     def _json(self, which: str, path: str, words: list):
-        address = self.given[which].rstrip("/") + path + ("?" + urllib.parse.urlencode(words) if words else "")
-        try:
-            return json.loads(fetch(address, 5))
-        except ValueError as error:
-            raise ProbeError("error", f"{which} gives no JSON at {path}") from error
-        except ProbeError as error:
-            raise ProbeError(error.kind, f"{which} at {self.given[which]}: {error}") from error
+        return _json(which, self.given[which], path, words)
+
+
+def _json(which: str, address: str, path: str, words: list):
+    named = {"prometheus": "Prometheus", "alertmanager": "Alertmanager"}[which]
+    try:
+        asked = path + ("?" + urllib.parse.urlencode(words) if words else "")
+        return json.loads(fetch(address.rstrip("/") + asked, ANSWER_S))
+    except ValueError as error:
+        raise ProbeError("error", f"{named} at {address} gives no JSON at {path}") from error
+    except ProbeError as error:
+        raise ProbeError(error.kind, f"{named} at {address}: {error}") from error
+
+
+def rules_of(prometheus: str) -> list:
+    """Return the alerting rules that are no drill's, each with the seconds between two evaluations."""
+    answer = _json("prometheus", prometheus, "/api/v1/rules", [("type", "alert")])
+    return [
+        (rule, float(group.get("interval") or 0))
+        for group in answer["data"]["groups"]
+        if group["name"] != GROUP
+        for rule in group["rules"]
+    ]
+
+
+def known_in(path: str) -> dict:
+    """Return what was proven earlier, by `key_of`; nothing where the file is not there or cannot be read."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            kept = json.load(stream)
+        return dict(kept["alerts"]) if kept.get("format") == FORMAT else {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def proven(prometheus: str, path: str) -> list:
+    """Return each alert that Prometheus has: `alert`, `severity`, `proven_at` (seconds since the epoch, or None)."""
+    known = known_in(path)
+    found = []
+    for rule, _ in rules_of(prometheus):
+        labels = dict(rule.get("labels") or {})
+        at = known.get(key_of({"alert": rule["name"], "labels": labels}), {}).get("proven_at")
+        found.append({"alert": rule["name"], "severity": labels.get("severity", ""), "proven_at": at})
+    return found
 
 
 def fetch(url: str, limit_s: float, headers: dict | None = None) -> bytes:

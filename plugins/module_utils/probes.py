@@ -21,7 +21,7 @@ import time
 import urllib.error
 import urllib.request
 
-from ansible_collections.turnout.ops.plugins.module_utils import migration_state
+from ansible_collections.turnout.ops.plugins.module_utils import alert_drill, migration_state
 from ansible_collections.turnout.ops.plugins.module_utils.answers import ProbeError
 from ansible_collections.turnout.ops.plugins.module_utils.asynq import entries
 from ansible_collections.turnout.ops.plugins.module_utils.laid_release import MARKER, environment_of, in_unit, marker_of
@@ -402,6 +402,11 @@ def _shown_certificate(address: str, server_name, limit_s: float) -> str:
     return ssl.DER_cert_to_PEM_cert(shown)
 
 
+def alerts_proven(arguments: dict, _limit_s: float) -> dict:
+    """Return each alert that Prometheus has, and when a drill saw it at its receiver."""
+    return {"alerts": alert_drill.proven(arguments["url"], arguments["path"]), "now": time.time()}
+
+
 def pause(arguments: dict, _limit_s: float) -> dict:
     """Take the seconds that it is told to, for benches and tests of the limits."""
     time.sleep(float(arguments["seconds"]))
@@ -412,6 +417,6 @@ KINDS = {
     function.__name__: function
     for function in (
         host, slots, edge, schema, postgres, postgres_server, redis, redis_login, queue, due, http, tcp, certificate,
-        pause,
+        alerts_proven, pause,
     )
 }  # fmt: skip

@@ -57,7 +57,6 @@ from ansible_collections.turnout.ops.plugins.module_utils.answers import ProbeEr
 
 FILE = "turnout-alert-drill.yml"
 RELOAD_LIMIT_S = 30
-FORMAT = 1
 
 
 class Rules:
@@ -96,12 +95,7 @@ class Rules:
 
 def remember(path: str, alerts: list, now: float) -> None:
     """Keep when each alert was proven last, and what a later try that did not prove it met."""
-    try:
-        with open(path, encoding="utf-8") as stream:
-            known = json.load(stream)
-        known = known["alerts"] if known.get("format") == FORMAT else {}
-    except (OSError, ValueError, KeyError, AttributeError):
-        known = {}
+    known = alert_drill.known_in(path)
     for one in alerts:
         before = known.get(alert_drill.key_of(one), {})
         proven = one["delivered_s"] is not None and not one["hindrance"]
@@ -111,7 +105,7 @@ def remember(path: str, alerts: list, now: float) -> None:
         }  # fmt: skip
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path + ".new", "w", encoding="utf-8") as stream:
-        json.dump({"format": FORMAT, "alerts": known}, stream, indent=1, sort_keys=True)
+        json.dump({"format": alert_drill.FORMAT, "alerts": known}, stream, indent=1, sort_keys=True)
     os.chmod(path + ".new", 0o644)
     os.replace(path + ".new", path)
 
@@ -127,8 +121,11 @@ def drill(module, question: dict) -> list:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: (_ for _ in ()).throw(SystemExit(1)))
     try:
-        rules.lay(one.rules_text(time.time()))
-        one.follow()
+        while True:
+            rules.lay(one.rules_text(time.time()))
+            one.follow()
+            if not one.again():
+                break
     finally:
         rules.take_away()
     found = [alert_drill.told({**each, "due_s": one.due_s(each)}) for each in one.alerts]

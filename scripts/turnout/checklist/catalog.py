@@ -46,6 +46,8 @@ CATALOG: tuple[Entry, ...] = (
     Entry("s3", "controller", "an object can be put, got and deleted", "s3"),
     Entry("slo-budget", "Prometheus", "error budget left on each SLO", "slos"),
     Entry("alerts", "Prometheus", "no page fires", "prometheus"),
+    Entry("alerts-proven", "Prometheus, the monitoring host", "a drill saw each alert at its receiver, lately",
+          "alert_drill"),
     Entry("restore-proof", "the edges' ledger", "the last drill's age and verdict, RPO and RTO", "restore"),
     Entry("freeze", "controller", "no freeze window holds now", "freeze"),
     Entry("ci", "forge", "every required check passed for exactly this commit", "forge"),

@@ -428,6 +428,13 @@ class Alerts(Part):
     ignore: tuple[str, ...] = _texts("names or patterns that do not; those that fire are told all the same")
 
 
+class AlertDrill(Part):
+    """How long an alert may not have been seen to arrive. Asked of the host that asks Prometheus."""
+
+    max_age_s: float = seconds("age of the last drill that saw it at its receiver", 30.0 * DAY_S, 1, _YEAR_S)
+    ignore: tuple[str, ...] = _texts("names or patterns of alerts that need not be drilled", example="[Info*]")
+
+
 def _check_name(name: object) -> str:
     if name not in NAMES:
         likely = nearest(str(name), NAMES)
@@ -468,6 +475,7 @@ class Checklist(Part):
     s3: S3 | None = key("a bucket that the application writes to", None)
     prometheus: Prometheus | None = key("where alerts and figures are", None)
     alerts: Alerts = key("alerts that stand in the way", Alerts)
+    alert_drill: AlertDrill | None = key("drills that alerts must have passed", None)
     slos: Slos | None = key("error budgets that must be left", None)
     restore: Objectives | None = key(
         "what the drills are held to, usually `{{ recovery }}`",

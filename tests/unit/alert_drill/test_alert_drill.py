@@ -23,17 +23,21 @@ import requests
 import yaml
 from alertmanager_server import alertmanager_program
 from ansible_collections.turnout.ops.plugins.module_utils import alert_drill as here
+from ansible_collections.turnout.ops.plugins.module_utils import probes
 from ansible_collections.turnout.ops.plugins.module_utils.answers import ProbeError
+from ansible_collections.turnout.ops.plugins.modules import alert_drill_here
 from ports import free_port
 from turnout import alert_drill
 from turnout.errors import TurnoutError
 
 SINK = Path(__file__).parents[3] / "roles/monitoring/files/turnout_alert_sink.py"
 WAIT_S = 60.0
-# Each has one thing in its way, but the first two.
+# Each has one thing in its way, but the first four; of the third the fourth is inhibited while both fire.
 RULES = [
     {"alert": "Sound", "labels": {"severity": "page"}},
     {"alert": "Sound", "labels": {"severity": "ticket"}},
+    {"alert": "Burn", "labels": {"severity": "page"}},
+    {"alert": "Burn", "labels": {"severity": "ticket"}},
     {"alert": "Silenced", "labels": {"severity": "page"}},
     {"alert": "Inhibited", "labels": {"severity": "ticket", "area": "db"}},
     {"alert": "Refused", "labels": {"to": "refuses"}},
@@ -98,8 +102,16 @@ class Monitoring:
         inhibit = {
             "source_matchers": ["alertname=Source"], "target_matchers": ["alertname=Inhibited"], "equal": ["area"]
         }  # fmt: skip
-        route = {"receiver": "sink", "group_wait": "1s", "group_by": ["alertname", "host"], "routes": routes}
-        told = {"route": route, "receivers": receivers, "inhibit_rules": [inhibit]}
+        burns = ["alertname=Burn"]
+        lesser = {"source_matchers": [*burns, "severity=page"], "target_matchers": [*burns, "severity=ticket"]}
+        route = {
+            "receiver": "sink",
+            "group_wait": "1s",
+            "group_interval": "2s",
+            "group_by": ["alertname", "host"],
+            "routes": routes,
+        }
+        told = {"route": route, "receivers": receivers, "inhibit_rules": [inhibit, lesser]}
         (self.folder / "alertmanager.yml").write_text(yaml.safe_dump(told))
         refuses = http.server.ThreadingHTTPServer(("127.0.0.1", self.ports["refuses"]), Refuses)
         threading.Thread(target=refuses.serve_forever, daemon=True).start()
@@ -145,7 +157,7 @@ class Monitoring:
         """Lay the rules as the module does, follow them, and take them away."""
         given = {
             "allowed": True, "alerts": list(names), "labels": {"host": "drill"}, "longest_for_s": 0, "group_wait_s": 1,
-            "group_interval_s": 300, "limit_s": 60, "prometheus": self.address("prometheus"),
+            "group_interval_s": 2, "limit_s": 60, "prometheus": self.address("prometheus"),
             "alertmanager": self.address("alertmanager"),
             "read": {
                 "sink": {"url": self.address("sink") + "/?mark={mark}"},
@@ -155,10 +167,13 @@ class Monitoring:
         } | more  # fmt: skip
         one = here.Drill(alert_drill.question(given, check=False))
         one.look()
-        (self.rules / "turnout-alert-drill.yml").write_text(one.rules_text(time.time()))
         try:
-            os.kill(self.processes["prometheus"].pid, signal.SIGHUP)
-            one.follow()
+            while True:
+                (self.rules / "turnout-alert-drill.yml").write_text(one.rules_text(time.time()))
+                os.kill(self.processes["prometheus"].pid, signal.SIGHUP)
+                one.follow()
+                if not one.again():
+                    break
         finally:
             (self.rules / "turnout-alert-drill.yml").unlink()
             os.kill(self.processes["prometheus"].pid, signal.SIGHUP)
@@ -194,6 +209,11 @@ def test_a_sound_alert_is_followed_to_its_receiver_in_its_time(seen: list[dict[s
         assert list(one["receivers"]) == ["sink"]
 
 
+def test_one_that_another_of_the_drill_inhibits_is_seen_without_it(seen: list[dict[str, Any]]) -> None:
+    assert alert_drill.proven(of(seen, "Burn", "page"))
+    assert alert_drill.proven(of(seen, "Burn", "ticket")), of(seen, "Burn", "ticket")
+
+
 @pytest.mark.parametrize(
     ("name", "why"),
     [
@@ -216,23 +236,23 @@ def test_what_stands_before_an_alert_is_named(seen: list[dict[str, Any]], name: 
 
 def test_the_table_and_the_message_name_what_is_lacking(seen: list[dict[str, Any]]) -> None:
     text = alert_drill.render(seen, check=False)
-    assert sum(line.endswith(" proven") for line in text.splitlines()) == 2
-    assert text.count("NOT PROVEN") == len(RULES) - 2
+    assert sum(line.endswith(" proven") for line in text.splitlines()) == 4
+    assert text.count("NOT PROVEN") == len(RULES) - 4
     message = alert_drill.failure(seen, None, check=False)
     assert message is not None
-    assert "6 of 8 alerts did not arrive; Silenced (page): silence" in message
+    assert "6 of 10 alerts did not arrive; Silenced (page): silence" in message
     entry = alert_drill.entry("abc", seen)
-    assert (entry["alerts"], entry["proven"], len(entry["lacking"])) == (8, 2, 6)
+    assert (entry["alerts"], entry["proven"], len(entry["lacking"])) == (10, 4, 6)
 
 
 def test_an_unknown_alert_is_refused_with_the_known_ones(monitoring: Monitoring) -> None:
-    with pytest.raises(ProbeError, match="no alert is called Sond; there are: Gone, Inhibited"):
+    with pytest.raises(ProbeError, match="no alert is called Sond; there are: Burn, Gone, Inhibited"):
         monitoring.drill("Sond")
 
 
 def test_without_alertmanager_it_is_said_that_prometheus_sends_to_nobody_who_has_it(monitoring: Monitoring) -> None:
     (one,) = monitoring.drill("Unread", alertmanager=monitoring.address("gone"))
-    assert "Alertmanager does not have it: alertmanager at" in one["hindrance"]
+    assert "Alertmanager does not have it: Alertmanager at" in one["hindrance"]
 
 
 def test_rules_that_stay_behind_go_out_by_themselves(monitoring: Monitoring, tmp_path: Path) -> None:
@@ -241,6 +261,7 @@ def test_rules_that_stay_behind_go_out_by_themselves(monitoring: Monitoring, tmp
     one = here.Drill({**given, "limit_s": 60})
     one.look()
     for began, fires in ((time.time(), False), (time.time() - here.HOLD_S - 1, True), (time.time() - 100, False)):
+        one.first = 0.0
         (tmp_path / "rules.yml").write_text(one.rules_text(began))
         checked = subprocess.run(
             ["promtool", "check", "rules", tmp_path / "rules.yml"], check=False, capture_output=True
@@ -249,6 +270,22 @@ def test_rules_that_stay_behind_go_out_by_themselves(monitoring: Monitoring, tmp
         query = quote(json.loads(one.rules_text(began))["groups"][0]["rules"][0]["expr"])
         answer = json.loads(fetched(f"{monitoring.address('prometheus')}/api/v1/query?query={query}"))
         assert bool(answer["data"]["result"]) is fires
+
+
+def test_the_checklist_is_told_of_each_alert_when_it_was_seen_to_arrive(monitoring: Monitoring, tmp_path: Path) -> None:
+    arguments = {"url": monitoring.address("prometheus"), "path": str(tmp_path / "alert-drill.json")}
+    found = probes.KINDS["alerts_proven"](arguments, 5.0)
+    assert [one["proven_at"] for one in found["alerts"]] == [None] * len(RULES)
+    one = {"alert": "Sound", "labels": {"severity": "page"}, "delivered_s": 1.0, "hindrance": ""}
+    alert_drill_here.remember(arguments["path"], [one], 1000.0)
+    alert_drill_here.remember(arguments["path"], [{**one, "delivered_s": None, "hindrance": "a silence"}], 2000.0)
+    found = probes.KINDS["alerts_proven"](arguments, 5.0)
+    proven = [each for each in found["alerts"] if each["proven_at"] is not None]
+    assert proven == [{"alert": "Sound", "severity": "page", "proven_at": 1000.0}]
+    (tmp_path / "alert-drill.json").write_text("half a fi")
+    assert not any(each["proven_at"] for each in probes.KINDS["alerts_proven"](arguments, 5.0)["alerts"])
+    with pytest.raises(ProbeError, match="Prometheus at"):
+        probes.KINDS["alerts_proven"]({**arguments, "url": monitoring.address("gone")}, 5.0)
 
 
 GIVEN = {"allowed": True, "alerts": "A, B", "longest_for_s": 1, "group_wait_s": 1, "group_interval_s": 1, "limit_s": 9,

@@ -408,6 +408,32 @@ def test_alerts_without_a_host_to_ask_from_are_not_known() -> None:
     assert [result.verdict for result in found] == [UNKNOWN]
 
 
+def drilled(**proven_at: float | None) -> dict[str, Any]:
+    """Return what the monitoring host says of its alerts: when each was seen to arrive."""
+    rows = [{"alert": name, "severity": "page", "proven_at": at} for name, at in proven_at.items()]
+    return {"alerts": rows, "now": 1_000_000.0}
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected", "words"),
+    [
+        (drilled(HostDown=999_000.0, RedisDown=999_500.0), PASS, "2 alerts arrived at their receivers"),
+        (drilled(HostDown=999_000.0, RedisDown=None), FAIL, "never seen to arrive: RedisDown (page)"),
+        (drilled(HostDown=900_000.0, RedisDown=999_500.0), FAIL, "not seen to arrive for 1 d 3 h: HostDown (page)"),
+        (drilled(HostDown=None, Noisy=None), FAIL, "never seen to arrive: HostDown (page)"),
+        (drilled(), FAIL, "Prometheus has no alert"),
+        (None, UNKNOWN, "gave no answer"),
+    ],
+)
+def test_alerts_that_were_never_seen_to_arrive_or_long_ago(facts: Any, expected: Verdict, words: str) -> None:
+    config = read({"prometheus": {}, "alert_drill": {"max_age_s": 50_000, "ignore": ["Nois*"]}})
+    seen = {"mon1": {"prometheus-alerts": prometheus({"alerts": []}), **({"alerts-proven": facts} if facts else {})}}
+    found = [result for result in monitoring.judge(config, situation(seen)) if result.check == "alerts-proven"]
+    assert [result.verdict for result in found] == [expected]
+    assert words in found[0].evidence
+    assert expected is PASS or "turnout alert-drill" in found[0].remedy or "prometheus" in found[0].remedy
+
+
 def slot(**changes: Any) -> dict[str, Any]:
     return {"release_id": "1.4.1-aaa", "complete": True, "environment": {"A": "1", "PORT": "2"}, **changes}
 

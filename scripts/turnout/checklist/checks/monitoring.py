@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from turnout.checklist.checks.redis import judge_queue
-from turnout.checklist.config import Checklist, Queue
+from turnout.checklist.config import AlertDrill, Checklist, Queue
 from turnout.checklist.model import Facts, Probe, Result, Situation, Verdict, answer_of, seen_at
 from turnout.counts import counted
+from turnout.drill.words import duration
 from turnout.errors import TurnoutError
 from turnout.slo import parse
 from turnout.slo.model import Slo
 from turnout.slo.rules import bad_rate, number
 
 ALERTS = "prometheus-alerts"
+PROVEN = "alerts-proven"
+DRILLED = "/var/lib/turnout/alert-drill.json"  # written by turnout.ops.alert_drill_here
 
 
 def load_slos(config: Checklist) -> Mapping[str, Slo]:
@@ -38,6 +41,8 @@ def probes(config: Checklist, situation: Situation) -> Iterator[tuple[str, Probe
         return
     url = config.prometheus.url
     yield host, Probe(ALERTS, "http", config.limit_of("alerts"), {"url": f"{url}/api/v1/alerts", "json": True})
+    if config.alert_drill is not None:
+        yield host, Probe(PROVEN, "alerts_proven", config.limit_of(PROVEN), {"url": url, "path": DRILLED})
     if config.slos is not None:
         try:
             slos = load_slos(config)
@@ -67,6 +72,8 @@ def judge(config: Checklist, situation: Situation) -> Iterator[Result]:
     asker = _asker(config, situation)
     if config.prometheus is not None:
         yield _alerts(config, situation, asker)
+    if config.alert_drill is not None:
+        yield _proven(config, config.alert_drill, situation, asker)
     if config.slos is not None:
         yield from _budgets(config, situation, asker)
     for queue in config.queues:
@@ -118,7 +125,41 @@ def _alerts(config: Checklist, situation: Situation, asker: str | None) -> Resul
 
 
 def _ignored(config: Checklist, name: str) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in config.alerts.ignore)
+    return _matches(name, config.alerts.ignore)
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _proven(config: Checklist, wanted: AlertDrill, situation: Situation, asker: str | None) -> Result:
+    if config.prometheus is None or asker is None:
+        text = "no Prometheus is configured" if config.prometheus is None else "no host to ask Prometheus from"
+        return Result(PROVEN, Verdict.UNKNOWN, text, "set checklist.prometheus: {url: http://127.0.0.1:9090}")
+    data, verdict, words, seconds = answer_of(situation, asker, PROVEN)
+    at_s = seen_at(situation, asker)
+    if data is None:
+        return Result(PROVEN, verdict, words, _REMEDY, at_s=at_s, seconds=seconds)
+    rows = [one for one in data["alerts"] if not _matches(one["alert"], wanted.ignore)]
+    never = [one for one in rows if one["proven_at"] is None]
+    old = [one for one in rows if one not in never and data["now"] - one["proven_at"] > wanted.max_age_s]
+    told = [f"never seen to arrive: {_listed(never)}"] if never else []
+    if old:
+        longest_s = max(data["now"] - one["proven_at"] for one in old)
+        told.append(f"not seen to arrive for {duration(longest_s)}: {_listed(old)}")
+    if not rows:
+        told.append("Prometheus has no alert")
+    if told:
+        remedy = "turnout alert-drill (docs/alert-drill.md), or checklist.alert_drill.ignore"
+        return Result(PROVEN, Verdict.FAIL, "; ".join(told), remedy, at_s=at_s, seconds=seconds)
+    oldest_s = max(data["now"] - one["proven_at"] for one in rows)
+    evidence = f"{counted(len(rows), 'alert')} arrived at their receivers, at the longest {duration(oldest_s)} ago"
+    return Result(PROVEN, Verdict.PASS, evidence, at_s=at_s, seconds=seconds)
+
+
+def _listed(rows: Sequence[Facts], most: int = 5) -> str:
+    names = list(dict.fromkeys(f"{one['alert']} ({one['severity'] or '-'})" for one in rows))
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def scalar(data: Facts) -> float | None:
