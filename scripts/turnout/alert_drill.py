@@ -98,7 +98,7 @@ def entry(number: str, seen: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what the ledger keeps."""
     lacking = [_named(one) for one in seen if not proven(one)]
     return {
-        "event": "alert-drill",
+        "kind": "alert-drill",
         "id": number,
         "alerts": len(seen),
         "proven": len(seen) - len(lacking),
