@@ -19,11 +19,7 @@ from turnout.errors import TurnoutError
 
 # Group name -> (module, attribute, one line for --help).
 GROUPS: dict[str, tuple[str, str, str]] = {
-    "acceptance": (
-        "turnout.acceptance.cli",
-        "acceptance",
-        "Ask a candidate what its release declares, before users meet it.",
-    ),
+    "acceptance": ("turnout.acceptance.cli", "acceptance", ENTRIES["acceptance"].what),
     "drill": ("turnout.drill.cli", "drill", ENTRIES["drill"].what),
     "init": (
         "turnout.init.cli",

@@ -32,6 +32,10 @@ LEDGER = "turnout-edge ledger --tail 100000; turnout-edge journal --tail 100000"
 # Every playbook, what it is told, and what it says that it would do. mon1 is a controller, for the schedule.
 SAID: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "alert_drill": ((), ("would make", "HostDown (page)")),
+    "acceptance": (
+        ("-e", "release=1.1.0"),
+        ("1.1.0 is asked contract, compatible, access", "with 1.0.0", "would restore the backup of data1 on mon1"),
+    ),
     "backup": (("-e", "type=full"), ("would take a backup of type full of data1 into each repository",)),
     "check": ((), ("fit together",)),
     "checklist": (("-e", "release=1.1.0"), ("not configured",)),

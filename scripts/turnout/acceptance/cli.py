@@ -16,7 +16,9 @@ import click
 
 from turnout import tables
 from turnout.acceptance.declared import PACKS
+from turnout.acceptance.extra import without
 from turnout.acceptance.load import needed
+from turnout.command.playbooks import PlaybookCommand, PlaybookGroup
 from turnout.counts import counted
 from turnout.errors import TurnoutError
 from turnout.release.build import MARKER
@@ -26,12 +28,26 @@ if TYPE_CHECKING:
     from turnout.acceptance.outcome import Outcome
 
 _PATH = click.Path(path_type=Path)
-_EXTRA = "pip install 'turnout[acceptance]'"
 
 
-@click.group()
+class _Group(PlaybookGroup):
+    """`turnout acceptance 1.5.0` runs the playbook."""
+
+    own = "release"
+
+
+@click.group(cls=_Group)
 def acceptance() -> None:
-    """Ask a candidate what its release declares, before users meet it."""
+    """Ask a candidate what its release declares, before users meet it.
+
+    `turnout acceptance 1.5.0` asks it in the cage, by the playbook. The other commands ask one that runs already.
+
+    \b
+    ansible-playbook turnout.ops.acceptance -e release=1.5.0    # the same as the first
+    """
+
+
+acceptance.add_command(PlaybookCommand("acceptance"), "release")
 
 
 @acceptance.command("check")
@@ -93,12 +109,7 @@ def run_command(
     try:
         from turnout.acceptance.run import Asked, run  # noqa: PLC0415 - schemathesis is an extra, and slow to import
     except ModuleNotFoundError as error:
-        raise TurnoutError(
-            "acceptance-extra",
-            observed=f"the Python of turnout has no package {error.name}",
-            expected="the packages that ask acceptance packs",
-            remedy=_EXTRA,
-        ) from None
+        raise without(error.name) from None
     about = _release(release, manifest)
     outcome = run(
         questions,

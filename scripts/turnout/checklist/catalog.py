@@ -49,6 +49,7 @@ CATALOG: tuple[Entry, ...] = (
     Entry("alerts-proven", "Prometheus, the monitoring host", "a drill saw each alert at its receiver, lately",
           "alert_drill"),
     Entry("restore-proof", "the edges' ledger", "the last drill's age and verdict, RPO and RTO", "restore"),
+    Entry("acceptance", "the edges' ledger", "packs asked of exactly this artifact, none too old", "acceptance"),
     Entry("freeze", "controller", "no freeze window holds now", "freeze"),
     Entry("ci", "forge", "every required check passed for exactly this commit", "forge"),
     Entry("branch-policy", "forge", "branches are protected as required", "forge"),

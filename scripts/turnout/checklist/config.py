@@ -383,6 +383,13 @@ class Restore(Part):
     decide_s: float = seconds("declared: until somebody has decided", 600, high=_YEAR_S)
 
 
+class Acceptance(Part):
+    """What the outcome of a release's acceptance packs must be."""
+
+    max_age_s: float = seconds("age of the outcome", 7.0 * DAY_S, 1, _YEAR_S)
+    max_backup_age_s: float = seconds("age of the backup that it was on", 8.0 * DAY_S, 1, _YEAR_S)
+
+
 class Forge(Part):
     """Where the code and its CI live. `token` is a secret."""
 
@@ -483,6 +490,7 @@ class Checklist(Part):
         form=Restore,
         read=lambda one: Objectives(**vars(one)),
     )
+    acceptance: Acceptance | None = key("what a release's acceptance packs must have come to", None)
     freeze: tuple[freeze.Window, ...] = key(
         "times in which nothing is released", (), expected="a list", example="[]", item=freeze.WINDOW
     )

@@ -33,6 +33,11 @@ class Entry:
 ENTRIES = {
     "alert-drill": Entry("alert_drill", "Make alerts fire, and follow each to its receiver; not in production.", (
         ("alert=NAME,NAME", "by default every alert that Prometheus has"), ("format=json", "one JSON object"))),
+    "acceptance": Entry("acceptance", "Ask a candidate what its release declares, before users meet it.", (
+        ("drill_host=NAME", "by default the first host of the group drill"),
+        ("keep_s=600", "so long the cage stays after a finding, for its commands"),
+        ("packs=FOLDER", "the folder with acceptance/ of a release that is an image"),
+        ("stable_document=FILE", "where the release in service carries no document")), "release"),
     "backup": Entry("backup", "Take a backup of PostgreSQL and Redis.", (
         ("type=full|diff|incr", "by default incr"), ("repository=2", "into that one alone"))),
     "check": Entry("check", "Check service file, objectives and inventory; ask no host."),
@@ -183,16 +188,21 @@ class PlaybookCommand(click.Command):
 
 
 class PlaybookGroup(click.Group):
-    """A group of commands that runs a playbook where its first word is none of them."""
+    """A group of commands that runs a playbook where its first word is none of them.
+
+    `own` is the name by which the playbook's command is one of the group.
+    """
+
+    own = "run"
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the playbook's command before words that name no other."""
         named = args and (args[0] in self.commands or args[0] == "--help")
         if not named and (args or not ctx.resilient_parsing):  # not where the shell asks for the names
-            args = ["run", *args]
+            args = [self.own, *args]
         return super().parse_args(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Complete the names of its commands, and the options of the playbook that is run without one."""
-        run = self.commands["run"].shell_complete(ctx, incomplete) if incomplete.startswith("-") else []
+        run = self.commands[self.own].shell_complete(ctx, incomplete) if incomplete.startswith("-") else []
         return [*super().shell_complete(ctx, incomplete), *run]

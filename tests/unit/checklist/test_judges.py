@@ -546,6 +546,45 @@ def test_freeze_and_restore_proof() -> None:
     assert verdicts(away, "restore-proof") == {"": UNKNOWN}
 
 
+def asked(**changes: Any) -> dict[str, Any]:
+    """Return an entry of the ledger: this artifact was asked an hour ago, on a backup of two hours ago."""
+    return {
+        "kind": "acceptance", "sha256": "a" * 64, "verdict": "pass", "causes": [], "unknown": [],
+        "at_s": NOW_S - 3600, "backup_s": NOW_S - 7200, "summary": "contract: 812 requests", **changes,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("entries", "verdict", "words"),
+    [
+        ([asked()], PASS, "contract: 812 requests"),
+        ([], FAIL, "no acceptance of the artifact aaaaaaaaaaaa"),
+        ([asked(sha256="b" * 64)], FAIL, "no acceptance of the artifact"),
+        ([asked(verdict="fail", causes=["contract: GET /tasks: 500"])], FAIL, "GET /tasks: 500"),
+        ([asked(verdict="fail"), asked()], PASS, ""),
+        ([asked(), asked(verdict="fail")], FAIL, "its verdict was fail"),
+        # What was not asked to the end says nothing, also against what was known before.
+        ([asked(verdict="not known", unknown=["the drill host was lost"])], UNKNOWN, "the drill host was lost"),
+        ([asked(), asked(verdict="not known")], PASS, ""),
+        ([asked(at_s=NOW_S - 8 * 86400)], FAIL, "older than 7.0 days"),
+        ([asked(backup_s=NOW_S - 9 * 86400)], FAIL, "its backup is older than 8.0 days"),
+        ([asked(backup_s=None)], FAIL, "the age of its backup is not on record"),
+    ],
+)
+def test_the_acceptance_of_this_artifact(entries: list[dict[str, Any]], verdict: Verdict, words: str) -> None:
+    found = list(release.judge(read({"acceptance": {}}), situation({"edge1": {"edge": edge(ledger=entries)}})))
+    (row,) = [one for one in found if one.check == "acceptance"]
+    assert (row.verdict, words in row.evidence) == (verdict, True), row
+    assert (row.remedy == "") is (verdict is PASS)
+    if verdict is not PASS:
+        assert "turnout.ops.acceptance -e release=1.4.2" in row.remedy
+
+
+def test_acceptance_is_off_without_its_key_and_unknown_without_an_edge() -> None:
+    assert verdicts(release.judge(read(), situation({"edge1": {"edge": edge()}})), "acceptance") == {}
+    assert verdicts(release.judge(read({"acceptance": {}}), situation()), "acceptance") == {"": UNKNOWN}
+
+
 def test_nothing_is_skipped_in_silence() -> None:
     outcome = plan.judge(read(), situation({}, groups={"edge": ["edge1"], "api": ["app1"]}), [])
     assert [name for name in NAMES if name not in {result.check for result in outcome.results}] == []

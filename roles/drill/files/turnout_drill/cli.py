@@ -2,6 +2,8 @@
 
     turnout-drill declare       declare a failure now, on the primary that standard input describes
     turnout-drill start         start the restore whose plan is on standard input, wait for it, print what it measured
+    turnout-drill begin         the same, but wait only until its candidate may be asked, and print where
+    turnout-drill wait ID       wait for the end of one that was begun, print what it measured
     turnout-drill cutover       put the restore that standard input names into the place of the old data
     turnout-drill run ID        what the unit runs that `start` makes
     turnout-drill remove ID     stop and remove one, whatever state it is in
@@ -42,11 +44,13 @@ _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,60}\Z")
 def main(arguments: list[str]) -> int:
     """Run a command; return the exit code."""
     os.umask(0o022)
-    if len(arguments) == 2 and arguments[0] in ("run", "remove") and _ID.match(arguments[1]):
-        return run(arguments[1]) if arguments[0] == "run" else remove(arguments[1])
+    by_name: dict[str, Callable[[str], int]] = {"run": run, "remove": remove, "wait": wait}
+    if len(arguments) == 2 and arguments[0] in by_name and _ID.match(arguments[1]):
+        return by_name[arguments[0]](arguments[1])
     alone: dict[str, Callable[[], int]] = {
         "declare": lambda: told(lambda: failure.declare(json.load(sys.stdin))),
         "start": start,
+        "begin": begin,
         "cutover": lambda: told(lambda: put_in_place(json.load(sys.stdin))),
         "reap": reap_all,
         "list": show,
@@ -100,13 +104,45 @@ def told(action: Callable[[], dict[str, Any]]) -> int:
 
 
 def start() -> int:
-    """Run a plan as a transient unit with a time limit, and print its record.
+    """Run a plan as a transient unit with a time limit, and print its record."""
+    text = sys.stdin.read()
+    name: str = json.loads(text)["id"]
+    return launch(name, text) or wait(name)
+
+
+def begin() -> int:
+    """Run a plan as `start`; print where its candidate may be asked once it may, else the record of its end."""
+    text = sys.stdin.read()
+    plan = json.loads(text)
+    name: str = plan["id"]
+    failed = launch(name, text)
+    if failed:
+        return failed
+    place = Place(plan["directory"], name)
+    while not unit_ended(f"{UNIT}{name}.service"):
+        asking = place.state().get("asking")
+        if asking:
+            print(json.dumps({"asking": asking}))
+            return 0
+        time.sleep(0.1)
+    print(json.dumps({"measured": json.loads((RECORDS / f"{name}.json").read_text())}))
+    return 0
+
+
+def wait(name: str) -> int:
+    """Print the record of a restore once its unit is over."""
+    while not unit_ended(f"{UNIT}{name}.service"):
+        time.sleep(0.1)
+    print((RECORDS / f"{name}.json").read_text())
+    return 0
+
+
+def launch(name: str, text: str) -> int:
+    """Start the transient unit of a plan; return 0, or the exit code where it cannot be.
 
     The unit does not depend on this process: it ends, and removes what it made, whoever is still there to see it.
     """
-    text = sys.stdin.read()
     plan = json.loads(text)
-    name = plan["id"]
     if not _ID.match(name):
         print(f"{name!r} is no name of a restore: small letters, digits and dashes", file=sys.stderr)
         return 2
@@ -125,9 +161,6 @@ def start() -> int:
         path.unlink(missing_ok=True)
         print(error, file=sys.stderr)
         return 1
-    while not unit_ended(unit):
-        time.sleep(0.1)
-    print((RECORDS / f"{name}.json").read_text())
     return 0
 
 

@@ -166,7 +166,7 @@ def _accept(listener: socket.socket, to: Path, tls: ssl.SSLContext | None) -> No
             far.close()
             continue
         for source, sink in ((near, far), (far, near)):
-            threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+            threading.Thread(target=pump, args=(source, sink), daemon=True).start()
 
 
 def _serve_postgres(near: socket.socket, to: Path, tls: ssl.SSLContext) -> None:
@@ -178,7 +178,8 @@ def _serve_postgres(near: socket.socket, to: Path, tls: ssl.SSLContext) -> None:
     near.close()
 
 
-def _pump(source: socket.socket, sink: socket.socket) -> None:
+def pump(source: socket.socket, sink: socket.socket) -> None:
+    """Pass on what comes, until its end."""
     try:
         while piece := source.recv(65536):
             sink.sendall(piece)

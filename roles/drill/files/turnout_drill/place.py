@@ -27,6 +27,7 @@ class Place:
         self.folder = self.base / name
         self.data = self.folder / "pgdata"
         self.sockets = Path("/run/turnout-drill") / name
+        self.questions = Path("/run/turnout-drill") / f"{name}.questions"
         self.config = self.folder / "pgbackrest.conf"
         self.log = self.folder / "postgres.log"
         # Names of network namespaces are short. The database's has no way out; the service's leads to the database.
@@ -127,7 +128,7 @@ class Place:
                 with contextlib.suppress(OSError):  # somebody has put something there since
                     held.rmdir() if held.is_dir() else held.stat().st_size or held.unlink()
         # What says that there is a place goes last, so that one which is half removed is found again.
-        for path in (self.sockets, *(self.folder.glob("*") if self.folder.exists() else ())):
+        for path in (self.sockets, self.questions, *(self.folder.glob("*") if self.folder.exists() else ())):
             if path.name != "state.json":
                 _remove(path)
         _remove(self.folder)
@@ -135,7 +136,7 @@ class Place:
     def left(self) -> list[str]:
         """Return what is still there of it after `remove`."""
         networks = [Path("/run/netns") / name for name in (self.namespace, self.database_namespace)]
-        found = [str(path) for path in (self.folder, self.sockets, *networks) if path.exists()]
+        found = [str(path) for path in (self.folder, self.sockets, self.questions, *networks) if path.exists()]
         out = run(["systemctl", "list-units", "--no-legend", "--plain", f"{UNIT}{self.id}-*.service"]).decode()
         return found + [line.split()[0] for line in out.splitlines() if line.strip()]
 

@@ -36,6 +36,8 @@ class Measured:
             "egress_blocked": None,
             "causes": [],
             "notes": {},
+            # No drill: the questions of a release were asked on the restored data.
+            **({"questions": True} if plan.get("questions") else {}),
         }
 
     def mark(self, phase: str | None) -> None:

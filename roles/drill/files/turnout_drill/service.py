@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import pwd
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,23 @@ from typing import Any
 from .errors import BrokenOff
 from .isolation import Decoys, Isolation
 from .place import Place
-from .shell import ProgramError, transient, unit_active, unit_said
+from .shell import ProgramError, transient, transient_to_end, unit_active, unit_said
 
 SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 _POLL_S = 0.05
+_SHORTEST_SECRET = 4  # characters; replacing shorter values would garble the text and hide nothing
+
+
+def hidden(text: str, environments: list[str]) -> str:
+    """Return a text with the values of environment files in it, and the passwords of addresses, as their names."""
+    found = {}
+    for name, quoted in re.findall(r"^(\w+)=(.*)$", "\n".join(environments), re.MULTILINE):
+        value = re.sub(r"\\(.)", r"\1", quoted.removeprefix('"').removesuffix('"'))
+        password = value.partition("://")[2].partition("/")[0].rpartition("@")[0].partition(":")[2]
+        found.update({one: name for one in (value, password) if len(one) >= _SHORTEST_SECRET})
+    for value, name in sorted(found.items(), key=lambda one: -len(one[0])):
+        text = text.replace(value, f"[{name}]")
+    return text
 
 
 class Service:
@@ -51,10 +65,40 @@ class Service:
         for path in self.trusted:
             place.hold(Path(root + path))
 
+    def migrate(self) -> None:
+        """Apply the release's migrations, as the user that migrations run as. Raises BrokenOff."""
+        how, unit = self.plan["migrate"], self.place.unit("migrate")
+        home = pwd.getpwnam(how["user"]).pw_dir  # as in service: what is the service's own it may not read
+        self.place.write("migrate.env", how["environment"], 0o600)
+        try:
+            transient_to_end(
+                unit, how["argv"], self._properties(how["user"], "migrate.env"), self._environment({"HOME": home}),
+                float(how["timeout_s"]),
+            )  # fmt: skip
+        except ProgramError as error:
+            said = hidden(unit_said(unit, 8), [how["environment"], self.plan["environment"]])
+            raise BrokenOff(f"the migrations failed on the restored data: {said or error}", "migrate") from None
+
     def start(self, process: str) -> None:
         """Start `api`, or `worker-NAME`. Raises BrokenOff."""
+        how = self.plan["api"] if process == "api" else self.workers[process]
+        properties = self._properties(self.plan["user"], "service.env")
+        try:
+            transient(self.place.unit(process), how["argv"], properties, self._environment(how["variables"]))
+        except ProgramError as error:
+            raise BrokenOff(f"the restored {process} does not start: {error}", process) from None
+
+    def _environment(self, variables: dict[str, str]) -> dict[str, str]:
+        return {
+            "SSL_CERT_FILE": SYSTEM_AUTHORITIES,
+            **self.plan["layout"]["environment"],
+            "HOME": f"/var/lib/{self.plan['name']}",
+            **variables,
+        }
+
+    def _properties(self, user: str, environment_file: str) -> dict[str, object]:
+        """Return what makes a unit of this service one that sees the cage, and nothing else of this host."""
         place, plan, layout = self.place, self.plan, self.plan["layout"]
-        how = plan["api"] if process == "api" else self.workers[process]
         state = f"/var/lib/{plan['name']}"
         shared = [
             f"{place.folder}/state/{Path(one['source']).relative_to(state)}:{one['seen']}"
@@ -62,16 +106,10 @@ class Service:
             if one["seen"] != one["source"]
         ]
         os.makedirs(state, exist_ok=True)
-        environment = {
-            "SSL_CERT_FILE": SYSTEM_AUTHORITIES,
-            **layout["environment"],
-            "HOME": state,
-            **how["variables"],
-        }
-        properties = {
-            "User": plan["user"],
+        return {
+            "User": user,
             "WorkingDirectory": layout["folder"],
-            "EnvironmentFile": place.folder / "service.env",
+            "EnvironmentFile": place.folder / environment_file,
             "NetworkNamespacePath": self.isolation.path,
             "BindPaths": [f"{place.folder}/state:{state}", *shared, *([] if layout["root"] else self.decoys.binds)],
             "BindReadOnlyPaths": [
@@ -92,10 +130,6 @@ class Service:
             # An image's files as the root, but for the names of hosts, which are those above.
             **{name: value for name, value in layout["properties"].items() if name != "BindReadOnlyPaths"},
         }
-        try:
-            transient(place.unit(process), how["argv"], properties, environment)
-        except ProgramError as error:
-            raise BrokenOff(f"the restored {process} does not start: {error}", process) from None
 
     def wait_for_health(self) -> None:
         """Return when the API answers its health check. Raises BrokenOff."""
@@ -142,3 +176,9 @@ class Service:
         """Return what is wrong with the workers, each by its kind, or None."""
         ended = {name: unit for name in self.workers if not unit_active(unit := self.place.unit(name))}
         return "; ".join(f"the restored {name} ended: {unit_said(unit)}" for name, unit in ended.items()) or None
+
+    def fault(self) -> str | None:
+        """Return what is wrong with API and workers after the questions: which has ended, or None."""
+        unit = self.place.unit("api")
+        api = None if unit_active(unit) else f"the restored API ended: {unit_said(unit)}"
+        return "; ".join(filter(None, (api, self.worker_fault()))) or None

@@ -49,18 +49,27 @@ def systemctl(*words: str) -> None:
 
 
 def transient(
-    unit: str, argv: list[str], properties: Mapping[str, object], environment: Mapping[str, str] | None = None
-) -> None:
-    """Start a program as a transient unit, and return once it has been executed. Raises ProgramError.
+    unit: str, argv: list[str], properties: Mapping[str, object], environment: Mapping[str, str] | None = None,
+    *, wait_s: float | None = None,
+) -> None:  # fmt: skip
+    """Start a program as a transient unit, and return once it has been executed, with `wait_s` once it has ended.
 
-    A property with several values is given once for each.
+    A property with several values is given once for each. Raises ProgramError.
     """
     words = ["systemd-run", "--quiet", "--collect", f"--unit={unit}", "--property=Type=exec"]
     for name, value in properties.items():
         values = value if isinstance(value, list) else [value]
         words += [f"--property={name}={one}" for one in values]
     words += [f"--setenv={name}={value}" for name, value in (environment or {}).items()]
-    run([*words, "--", *argv], timeout_s=60)
+    words += [] if wait_s is None else ["--wait"]
+    run([*words, "--", *argv], timeout_s=wait_s or 60)
+
+
+def transient_to_end(
+    unit: str, argv: list[str], properties: Mapping[str, object], environment: Mapping[str, str], limit_s: float
+) -> None:
+    """Run a program as a transient unit to its end. Raises ProgramError where that is not code 0 within `limit_s`."""
+    transient(unit, argv, {**properties, "RuntimeMaxSec": limit_s}, environment, wait_s=limit_s + 30)
 
 
 def unit_active(unit: str) -> bool:

@@ -14,6 +14,7 @@ from .engine import Engine, when
 from .errors import BrokenOff
 from .isolation import NOWHERE, Decoys, Isolation
 from .place import Place
+from .questions import Questions
 from .record import Measured
 from .service import Service
 from .shell import ProgramError
@@ -104,7 +105,8 @@ class Story:
         if not plan["keep"]:
             self._redis_and_objects(database)
             self._service()
-            validation.deep(measured, database)
+            if not plan.get("questions"):
+                validation.deep(measured, database)
             measured.mark(None)
         self._unharmed(before)
 
@@ -226,6 +228,8 @@ class Story:
         with measured.checking("heartbeat") as told:
             measured.data["recovered"] = validation.recovered(database, plan["heartbeat_database"], replayed_to)
             told(None)
+        if plan.get("questions"):
+            return  # what the data must be is a drill's question, and a candidate's checks may want its own schema
         checks = dict(plan["checks"])
         if plan["service"]:
             layout = plan["service"]["layout"]
@@ -265,6 +269,10 @@ class Story:
         names = {end["name"]: end["address"] for end in plan["stand_ins"] if end.get("name")}
         service = Service(self.place, self.isolation, self.decoys, plan["service"], names)
         service.prepare()
+        if plan["service"].get("migrate"):
+            began = time.monotonic()
+            service.migrate()
+            measured.check("migrate", None, time.monotonic() - began)
         service.start("api")
         for name in service.workers:
             service.start(name)
@@ -277,6 +285,19 @@ class Story:
             time.sleep(float(plan["worker_settle_s"]))
             measured.check("worker", service.worker_fault(), float(plan["worker_settle_s"]))
             measured.mark(None)
+        if plan.get("questions"):
+            self._ask(service)
+
+    def _ask(self, service: Service) -> None:
+        """Let the controller ask the candidate its questions, until it goes."""
+        asked, measured = self.plan["questions"], self.measured
+        assert self.isolation is not None  # noqa: S101 - made by _isolate
+        questions = Questions(self.place, self.isolation, int(self.plan["service"]["api"]["port"]), int(asked["uid"]))
+        began = time.monotonic()
+        questions.open()
+        fault = questions.wait(float(asked["first_s"]), float(asked["limit_s"]))
+        measured.check("asked", fault, time.monotonic() - began)
+        measured.check("alive", service.fault(), said="API and workers run after the questions")
 
     def _unharmed(self, before: list[str]) -> None:
         """See that the repository has the timelines that it had, and that it still refuses to be written."""

@@ -6,7 +6,9 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
-from turnout.checklist.config import Checklist
+from turnout.acceptance import record
+from turnout.acceptance.outcome import NOT_KNOWN, PASS
+from turnout.checklist.config import Acceptance, Checklist
 from turnout.checklist.model import Facts, Probe, Result, Situation, Verdict, answer_of, seen_at
 from turnout.counts import counted
 from turnout.drill.gate import decide
@@ -68,6 +70,8 @@ def judge(config: Checklist, situation: Situation) -> Iterator[Result]:
     yield from _freeze(config, situation)
     if config.restore is not None:
         yield _restore(config.restore, situation)
+    if config.acceptance is not None:
+        yield _acceptance(config.acceptance, situation)
     yield _kind(situation)
 
 
@@ -259,6 +263,37 @@ def _restore(objectives: Objectives, situation: Situation) -> Result:
     rto = f", RTO {duration(gate.proof.rto_seconds)}" if gate.proof.rto_seconds is not None else ""
     notes = "".join(f"; {note}" for note in gate.notes)
     return Result("restore-proof", verdict, f"drill {gate.proof.id} passed{rto}{notes}", at_s=at_s)
+
+
+def _acceptance(wanted: Acceptance, situation: Situation) -> Result:
+    """Judge the newest outcome of exactly this artifact's packs, as the edges' ledger keeps it."""
+    name, remedy = "acceptance", f"ansible-playbook turnout.ops.acceptance -e release={situation.release}"
+    if not edges(situation):
+        return Result(name, Verdict.UNKNOWN, "no edge showed its ledger", "see the rows rollback-target")
+    digest = manifest_of(situation).artifact.sha256
+    found = [one for one in ledger(situation) if one.get("kind") == record.KIND and one.get("sha256") == digest]
+    if not found:
+        text = f"no acceptance of the artifact {digest[:12]} (a release that declares no packs has none)"
+        return Result(name, Verdict.FAIL, text, remedy)
+    # What was not asked to the end says nothing, neither of the release nor against an earlier outcome of it.
+    known = [entry for entry in found if entry.get("verdict") != NOT_KNOWN]
+    if not known:
+        why = "; ".join(str(one) for one in found[-1].get("unknown") or []) or "no reason is given"
+        return Result(name, Verdict.UNKNOWN, f"it was not asked to the end: {why}", remedy)
+    newest: Facts = known[-1]
+    at_s, backup_s = float(newest["at_s"]), newest.get("backup_s")
+    problems = [str(cause) for cause in newest.get("causes") or []]
+    if newest.get("verdict") != PASS and not problems:
+        problems.append(f"its verdict was {newest.get('verdict')}")
+    if situation.now_s - at_s > wanted.max_age_s:
+        problems.append(f"the outcome is older than {wanted.max_age_s / 86400:.1f} days")
+    if backup_s is None:
+        problems.append("the age of its backup is not on record")
+    elif situation.now_s - float(backup_s) > wanted.max_backup_age_s:
+        problems.append(f"its backup is older than {wanted.max_backup_age_s / 86400:.1f} days")
+    if problems:
+        return Result(name, Verdict.FAIL, "; ".join(problems), remedy, at_s=at_s)
+    return Result(name, Verdict.PASS, str(newest.get("summary") or "asked"), at_s=at_s)
 
 
 def _freeze(config: Checklist, situation: Situation) -> Iterator[Result]:
