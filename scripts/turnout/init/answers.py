@@ -24,8 +24,10 @@ PURPOSES = {
     "drill": "Where restores land when they are rehearsed: a host with room for the whole database.",
 }
 # Framework -> the path that answers once a process of it can serve: its own, or what docs/applications advises.
-FRAMEWORKS = {"django": "/healthz", "go": "/healthz", "laravel": "/up", "node": "/healthz", "rails": "/up"}
-WITH_SECRET_KEY = ("django", "laravel", "rails")
+FRAMEWORKS = {
+    "django": "/healthz", "go": "/healthz", "laravel": "/up", "node": "/healthz", "python": "/healthz", "rails": "/up",
+}  # fmt: skip
+WITH_SECRET_KEY = ("django", "laravel", "python", "rails")
 ONE_HOST = ("postgres", "redis", "monitoring", "drill")
 HOST_FORM = "NAME=ADDRESS such as app1=10.0.0.21, a full DNS name, or the name of a host that was named before"
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")

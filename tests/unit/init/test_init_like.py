@@ -90,7 +90,7 @@ def test_the_frameworks_page_builds_a_release_that_asks_for_the_variables_that_a
 
 def test_a_secret_key_is_drawn_of_32_bytes_and_stands_nowhere_in_plain(tmp_path: Path) -> None:
     keys = []
-    for framework in ("django", "rails", "laravel"):
+    for framework in ("django", "rails", "laravel", "python"):
         folder = made(tmp_path / framework, "--like", framework, *HOSTS)
         vault = folder / "inventories/production/group_vars/all/vault.yml"
         key = yaml.safe_load(ansible(folder, "ansible-vault", "view", str(vault)))["vault_secret_key"]
@@ -117,10 +117,16 @@ def test_what_is_given_goes_before_what_the_framework_has(tmp_path: Path, framew
     assert found["api"]["health"]["path"] == found["smoke"][0]["path"] == "/h"
 
 
-def test_a_service_with_a_hyphen_is_a_module_with_an_underscore(tmp_path: Path) -> None:
-    folder = made(tmp_path / "ops", "--like", "django", "--service", "shop-eu", *WHOLE[2:])
-    assert " shop_eu.wsgi " in service(folder)["api"]["command"]
-    assert " -A shop_eu worker " in service(folder)["workers"]["jobs"]["command"]
+@pytest.mark.parametrize(
+    ("framework", "application", "tasks"),
+    [("django", "shop_eu.wsgi", "shop_eu"), ("python", "shop_eu:app", "shop_eu.tasks")],
+)
+def test_a_service_with_a_hyphen_is_a_module_with_an_underscore(
+    tmp_path: Path, framework: str, application: str, tasks: str
+) -> None:
+    folder = made(tmp_path / "ops", "--like", framework, "--service", "shop-eu", *WHOLE[2:])
+    assert f" {application} " in service(folder)["api"]["command"]
+    assert f" -A {tasks} worker " in service(folder)["workers"]["jobs"]["command"]
 
 
 @pytest.mark.parametrize(
