@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
@@ -13,7 +15,8 @@ import requests
 from requests.cookies import RequestsCookieJar
 
 from turnout.acceptance.curl import curl, hidden
-from turnout.acceptance.declared import READS, Budget
+from turnout.acceptance.declared import Budget
+from turnout.acceptance.steps import READS
 from turnout.errors import TurnoutError
 
 AGENT = "turnout-acceptance"
@@ -79,26 +82,52 @@ class Asker:
         self._headers = headers
         self._budget = budget
         self._ends = time.monotonic() + budget.seconds
-        self._session = requests.Session()
-        self._session.trust_env = False  # no proxy and no .netrc: the candidate is meant, and nothing in between
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        self._session.verify = str(ca_file) if ca_file is not None else True
+        self._verify = str(ca_file) if ca_file is not None else True
+        self._lock = threading.Lock()
+        self._session = self._new_session()
 
     def ask(self, who: Identity, request: requests.Request, cookies: RequestsCookieJar | None = None) -> Answer:
         """Send one request; raises SpentError. `cookies` takes those that the answer sets."""
-        if self.reading and request.method not in READS:
-            raise AssertionError(f"{request.method} while only reading")  # a defect: packs ask what reads
-        if self.sent >= self._budget.requests:
-            raise SpentError(f"the budget of {self._budget.requests} requests was used up")
-        if time.monotonic() >= self._ends:
-            raise SpentError(f"the budget of {self._budget.seconds} seconds was used up")
         sent = self.prepared(who, request)
-        self.sent += 1
-        for last in (False, True):
+        self._counted([sent])
+        answer = self._sent(self._session, sent)
+        if cookies is not None and answer.response is not None:
+            requests.cookies.extract_cookies_to_jar(cookies, sent, answer.response.raw)
+        return answer
+
+    def again(self, sent: requests.PreparedRequest) -> Answer:
+        """Send a request as it is; raises SpentError."""
+        self._counted([sent])
+        return self._sent(self._session, sent)
+
+    def together(self, sent: Sequence[requests.PreparedRequest]) -> list[Answer]:
+        """Send requests at once, each once over a connection of its own; raises SpentError."""
+        self._counted(sent)
+        gate = threading.Barrier(len(sent))
+
+        def one(request: requests.PreparedRequest) -> Answer:
+            with self._new_session() as session:
+                gate.wait()
+                return self._sent(session, request, repeated=False)
+
+        with ThreadPoolExecutor(len(sent)) as pool:
+            return list(pool.map(one, sent))
+
+    def _counted(self, sent: Sequence[requests.PreparedRequest]) -> None:
+        """Count requests before they are sent; raises SpentError."""
+        if self.reading and any(one.method not in READS for one in sent):
+            raise AssertionError("a request that writes while only reading")  # a defect: packs ask what reads
+        with self._lock:
+            if self.sent + len(sent) > self._budget.requests:
+                raise SpentError(f"the budget of {self._budget.requests} requests was used up")
+            if time.monotonic() >= self._ends:
+                raise SpentError(f"the budget of {self._budget.seconds} seconds was used up")
+            self.sent += len(sent)
+
+    def _sent(self, session: requests.Session, sent: requests.PreparedRequest, *, repeated: bool = True) -> Answer:
+        for last in (False, True) if repeated else (True,):
             try:
-                response = self._session.send(
-                    sent, timeout=self._budget.answer_seconds, allow_redirects=False, stream=True
-                )
+                response = session.send(sent, timeout=self._budget.answer_seconds, allow_redirects=False, stream=True)
                 why = self._read(response)
             except requests.Timeout:
                 return Answer(sent, None, f"no answer within {self._budget.answer_seconds} s")
@@ -108,9 +137,14 @@ class Asker:
                     return Answer(sent, None, f"the connection ended without an answer ({type(error).__name__})")
             else:
                 break
-        if cookies is not None:
-            requests.cookies.extract_cookies_to_jar(cookies, sent, response.raw)
         return Answer(sent, None if why else response, why)
+
+    def _new_session(self) -> requests.Session:
+        session = requests.Session()
+        session.trust_env = False  # no proxy and no .netrc: the candidate is meant, and nothing in between
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        session.verify = self._verify
+        return session
 
     def _read(self, response: requests.Response) -> str:
         """Read the body; return why there is none. An event stream is left when it has begun."""
@@ -151,7 +185,7 @@ class Asker:
     def curl(self, sent: requests.PreparedRequest) -> str:
         """Return the command that repeats a request."""
         headers = {str(name): _str(value) for name, value in sent.headers.items()}
-        return curl(str(sent.method), str(sent.url), headers, _bytes(sent.body), self.secrets)
+        return curl(str(sent.method), str(sent.url), headers, body_bytes(sent.body), self.secrets)
 
     def keep_secret(self, who: Identity) -> None:
         """Let no command show what is an account's, as whomever it asks."""
@@ -192,7 +226,8 @@ def _str(value: str | bytes) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
-def _bytes(body: Any) -> bytes:
+def body_bytes(body: Any) -> bytes:
+    """Return a body as it is sent."""
     if body is None:
         return b""
     return body.encode("utf-8") if isinstance(body, str) else bytes(body)

@@ -19,10 +19,11 @@ from schemathesis.errors import SchemathesisError
 from schemathesis.generation import GenerationMode
 from schemathesis.generation.case import Case
 
-from turnout.acceptance.declared import Acceptance, Step
+from turnout.acceptance.declared import Acceptance
 from turnout.acceptance.document import Document, Operation
 from turnout.acceptance.recipe import filled
 from turnout.acceptance.routing import matched
+from turnout.acceptance.steps import Step
 
 NO_REQUEST = (SchemathesisError, ValueError, TypeError, requests.RequestException)
 """What is raised where no HTTP request can be made of a case."""

@@ -17,6 +17,7 @@ import click
 from turnout import tables
 from turnout.acceptance.declared import PACKS
 from turnout.acceptance.extra import without
+from turnout.acceptance.hooks import Hooks
 from turnout.acceptance.load import needed
 from turnout.command.playbooks import PlaybookCommand, PlaybookGroup
 from turnout.counts import counted
@@ -75,6 +76,9 @@ def check(release: Path) -> None:
     help="Send the header NAME with the value of that environment variable; may be repeated.",
 )  # fmt: skip
 @click.option("--ca-file", type=_PATH, help="Certificate authority of the candidate's address, if not a public one.")
+@click.option("--cage", is_flag=True, help="The candidate is in a cage: packs may change its data wherever it answers.")
+@click.option("--kill", default="", metavar="COMMAND", help="Kills the candidate's workers and starts them again.")
+@click.option("--database-from", metavar="VARIABLE", help="Environment variable with the candidate's database address.")
 @click.option("--manifest", type=_PATH, help="The release's manifest, for its checksum in the outcome.")
 @click.option("--out", type=_PATH, help="Write the outcome as JSON into this file.")
 @click.option("--variables", type=_PATH, help="Write the secrets that the commands name into this file (mode 0600).")
@@ -88,6 +92,9 @@ def run_command(
     reading: bool,
     header_names: tuple[str, ...],
     ca_file: Path | None,
+    cage: bool,
+    kill: str,
+    database_from: str | None,
     manifest: Path | None,
     out: Path | None,
     variables: Path | None,
@@ -95,7 +102,8 @@ def run_command(
 ) -> None:
     """Ask the packs in the folder RELEASE of a candidate at --url.
 
-    Without --reading it makes accounts and changes data: ask a candidate that has data of its own. Exit code 0 where
+    Without --reading it makes accounts and changes data: ask a candidate that has data of its own, on this machine or
+    in a cage (--cage). Exit code 0 where
     everything was asked and nothing was found, 1 where something was found or is not known, 2 where nothing could be
     asked.
 
@@ -116,6 +124,7 @@ def run_command(
         Asked(
             url=_checked(url), stable=stable, only=only, reading=reading, headers=_headers(header_names),
             ca_file=ca_file, name=about.name, version=about.version, artifact_sha256=about.sha256,
+            cage=cage, hooks=Hooks(kill=kill, database=_database(database_from)),
         ),
     )  # fmt: skip
     text = json.dumps(outcome.as_dict(), indent=2)
@@ -164,6 +173,18 @@ def _checked(url: str) -> str:
             remedy="--url http://127.0.0.1:8001; a header by --header-from NAME=VARIABLE",
         )
     return url
+
+
+def _database(variable: str | None) -> str:
+    value = os.environ.get(variable, "") if variable is not None else ""
+    if variable is not None and not value:
+        raise TurnoutError(
+            "acceptance-database",
+            observed=f"--database-from {variable}: no environment variable of that name, or an empty one",
+            expected="a variable that holds the address of the candidate's own database",
+            remedy=f"export {variable}=postgresql://..., then the same command again",
+        )
+    return value
 
 
 def _headers(given: Iterable[str]) -> dict[str, str]:

@@ -13,7 +13,9 @@ from turnout.acceptance.outcome import Finding, Unknown
 from turnout.acceptance.world import World, reads
 from turnout.errors import TurnoutError
 
-Again = Callable[[], requests.PreparedRequest]
+Script = list[list[requests.PreparedRequest]]
+"""Requests that follow each other; those of an inner list go out at once, and are the same."""
+Again = Callable[[], requests.PreparedRequest | Script]
 
 
 @dataclass
@@ -67,16 +69,26 @@ class Findings:
         """
         commands: dict[tuple[str, str, str, str], str] = {}
         for key, one in sorted(self._found.items(), key=lambda row: reads(str(row[1].answer.sent.method))):
-            sent = one.answer.sent
+            sent: requests.PreparedRequest | Script = one.answer.sent
             if one.again is not None:
-                world.used_up = world.used_up or not reads(str(sent.method))
+                world.used_up = world.used_up or not reads(str(one.answer.sent.method))
                 try:
                     world.objects()
                     sent = one.again()
                 except (SpentError, TurnoutError):
                     pass  # nothing can be made any more: the request as it was sent
-            commands[key] = asker.curl(sent)
+            commands[key] = _command(asker, sent)
         return tuple(
             Finding(*key[:3], asker.hidden(key[3]), one.answer.status, commands[key], one.times)
             for key, one in self._found.items()
         ), asker.variables() if commands else {}
+
+
+def _command(asker: Asker, sent: requests.PreparedRequest | Script) -> str:
+    """Return the command of a request, or of several that follow each other."""
+    if isinstance(sent, requests.PreparedRequest):
+        return asker.curl(sent)
+    groups = [(asker.curl(one[0]), len(one)) for one in sent]
+    return "; ".join(
+        one if times == 1 else f"(for _ in $(seq {times}); do {one} & done; wait)" for one, times in groups
+    )

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from turnout.acceptance import access, compatible, contract
 from turnout.acceptance.asking import Asker, SpentError, reached
 from turnout.acceptance.cases import Cases
-from turnout.acceptance.declared import ACCESS, COMPATIBLE, CONTRACT, PACKS
+from turnout.acceptance.counting import Counter
+from turnout.acceptance.declared import ACCESS, COMPATIBLE, CONTRACT, IDEMPOTENT, PACKS, WRITING
 from turnout.acceptance.document import Document, read_document
 from turnout.acceptance.findings import Findings
+from turnout.acceptance.hooks import Hooks
+from turnout.acceptance.idempotent import Idempotent
 from turnout.acceptance.load import Questions
 from turnout.acceptance.outcome import Outcome
 from turnout.acceptance.probing import Candidate, Probe
@@ -29,7 +34,8 @@ class Asked:
     """How the candidate is asked. `only` names packs, none for all that are declared.
 
     `reading` sends only GET and HEAD. `headers` go with every request and are never shown. `name`, `version` and
-    `artifact_sha256` are the release's, for the outcome.
+    `artifact_sha256` are the release's, for the outcome. `cage` says that the candidate reaches nothing of a
+    production: packs write only there, or at an address of this machine.
     """
 
     url: str
@@ -41,17 +47,22 @@ class Asked:
     name: str | None = None
     version: str | None = None
     artifact_sha256: str | None = None
+    cage: bool = False
+    hooks: Hooks = field(default_factory=Hooks)
 
 
 def run(questions: Questions, asked: Asked) -> Outcome:
     """Return what the packs found; raises `TurnoutError` where they cannot be asked at all."""
     declared, began_at, began = questions.declared, datetime.now(UTC), time.monotonic()
     packs = _packs(declared.packs, asked)
+    if not asked.cage and not asked.reading:
+        here(asked.url)
     stable = _stable(asked.stable) if COMPATIBLE in packs and asked.stable is not None else None
     asker = Asker(asked.url, declared.budget, reading=asked.reading, headers=asked.headers, ca_file=asked.ca_file)
     findings, world = Findings(), World(asker, declared, questions.document.base)
     counts: dict[str, int] = {}
     reached(asker)
+    counter = Counter(world, asker, asked.hooks.database)
     try:
         world.begin()
         world.objects()
@@ -68,12 +79,16 @@ def run(questions: Questions, asked: Asked) -> Outcome:
         if pack == COMPATIBLE and stable is None:
             findings.not_known(pack, "everything", "there is no document of the release in service: --stable FILE")
             continue
+        if pack in WRITING:
+            counts[pack] = _write(pack, questions, candidate, counter, asked.hooks)
+            continue
         whose = "the document" if stable is None or pack != COMPATIBLE else "stable's document"
         by = Cases(stable, declared) if stable is not None and pack == COMPATIBLE else cases
         probe = Probe(pack, by, candidate, whose)
         _ask(probe, questions.document, declared.budget.examples)
         counts[pack] = probe.count
     found, variables = findings.finished(world, asker)
+    counter.close()
     return Outcome(
         name=asked.name,
         version=asked.version,
@@ -103,7 +118,14 @@ def _packs(declared: tuple[str, ...], asked: Asked) -> tuple[str, ...]:
                 expected=f"one of: {', '.join(declared)}",
                 remedy="name one of these, or add it to packs in acceptance/acceptance.yml",
             )
-    wanted = asked.only or declared
+        if asked.reading and pack in WRITING:
+            raise TurnoutError(
+                "acceptance-reading",
+                observed=f"the pack {pack}, which changes data, and --reading",
+                expected="a pack of which a part only reads",
+                remedy=f"ask {pack} of a candidate in the cage, without --reading",
+            )
+    wanted = asked.only or tuple(pack for pack in declared if not (asked.reading and pack in WRITING))
     return tuple(pack for pack in PACKS if pack in wanted)
 
 
@@ -132,9 +154,42 @@ def _ask(probe: Probe, document: Document, count: int) -> None:
             contract.ask_routes(probe)
 
 
+def _write(pack: str, questions: Questions, candidate: Candidate, counter: Counter, hooks: Hooks) -> int:
+    """Ask one of the packs that write; return how many requests it sent."""
+    declared, before = questions.declared, candidate.asker.sent
+    if pack == IDEMPOTENT:
+        asking = Idempotent(candidate.world, candidate.asker, candidate.findings, counter, hooks)
+        for delivery in declared.idempotent:
+            with _noted(candidate.findings, pack, delivery.name):
+                asking.ask(delivery)
+    return candidate.asker.sent - before
+
+
 @contextmanager
 def _spent(probe: Probe, name: str) -> Iterator[None]:
+    with _noted(probe.findings, probe.pack, name):
+        yield
+
+
+@contextmanager
+def _noted(findings: Findings, pack: str, name: str) -> Iterator[None]:
     try:
         yield
     except SpentError as error:
-        probe.findings.not_known(probe.pack, name, f"not asked to the end: {error}")
+        findings.not_known(pack, name, f"not asked to the end: {error}")
+
+
+def here(url: str) -> None:
+    """Refuse an address that is not of this machine; raises `TurnoutError`."""
+    host = urlsplit(url).hostname or ""
+    try:
+        own = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        own = host == "localhost"
+    if not own:
+        raise TurnoutError(
+            "acceptance-cage",
+            observed=f"--url names {host}, and acceptance/acceptance.yml packs that make, change and delete data",
+            expected="a candidate at an address of this machine, or in a cage that reaches no production",
+            remedy="--url http://127.0.0.1:8001; --cage for a candidate in a cage; --reading for anything else",
+        )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hmac
 import secrets
+import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -10,9 +12,10 @@ from urllib.parse import parse_qsl
 import requests
 from requests.cookies import RequestsCookieJar
 
-from turnout.acceptance.asking import NOBODY, Answer, Asker, Identity, cookie_secrets, variable
-from turnout.acceptance.declared import READS, Acceptance, Step
+from turnout.acceptance.asking import NOBODY, Answer, Asker, Identity, body_bytes, cookie_secrets, variable
+from turnout.acceptance.declared import Acceptance
 from turnout.acceptance.recipe import filled, found, names_in
+from turnout.acceptance.steps import READS, Request, Signed, Step
 from turnout.errors import TurnoutError
 
 _SHORTEST_SECRET = 4
@@ -139,10 +142,10 @@ class World:
             remedy=f"correct acceptance.{where}.capture.{name} in acceptance/acceptance.yml",
         )  # fmt: skip
 
-    def request(self, step: Step, variables: Mapping[str, Any]) -> requests.Request:
+    def request(self, step: Request, variables: Mapping[str, Any]) -> requests.Request:
         """Return a request of the recipe, filled in."""
         path, _, query = str(filled(step.path, variables, in_path=True)).partition("?")
-        return requests.Request(
+        made = requests.Request(
             step.method,
             f"{self.base}{path}",
             headers={name: str(filled(text, variables)) for name, text in step.headers.items()},
@@ -150,6 +153,20 @@ class World:
             json=filled(step.json, variables),
             data={name: str(filled(text, variables)) for name, text in step.form.items()},
         )
+        signed = getattr(step, "signed", None)
+        return made if signed is None else sign(made, signed, variables)
+
+
+def sign(request: requests.Request, signed: Signed, variables: Mapping[str, Any]) -> requests.Request:
+    """Return a request with its signature, over the body as it is sent."""
+    sent = requests.Request(request.method, request.url, json=request.json, data=request.data).prepare()
+    body = body_bytes(sent.body)
+    known = {"time": str(int(time.time())), "body": body.decode(), "signature": ""}
+    secret = str(filled(signed.secret, variables)).encode()
+    known["signature"] = hmac.new(secret, str(filled(signed.of, known)).encode(), signed.algorithm).hexdigest()
+    kind = {name: value for name, value in sent.headers.items() if name == "Content-Type"}
+    headers = {**kind, **dict(request.headers or {}), signed.header: str(filled(signed.text, known))}
+    return requests.Request(request.method, request.url, headers, data=body, params=request.params)
 
 
 def reads(method: str) -> bool:

@@ -128,6 +128,8 @@ def closed_port() -> int:
         (["--url", "http://127.0.0.1:CLOSED"], "candidate-unreachable", "curl -i http://127.0.0.1:"),
         (["--url", "http://127.0.0.1:1", "--stable", "gone.yml"], "acceptance-stable", "no such file"),
         (["--url", "http://127.0.0.1:1", "--header-from", "X-A=NOT_SET_HERE"], "acceptance-header", "X-A"),
+        (["--url", "http://192.0.2.7:8001"], "acceptance-cage", "--cage for a candidate in a cage"),
+        (["--url", "http://127.0.0.1:1", "--database-from", "NOT_SET_HERE"], "acceptance-database", "export NOT_SET"),
         (["--url", "http://127.0.0.1:1", "--manifest", "gone.yml"], "file-fault", "gone.yml"),
     ],
 )

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from turnout.acceptance.declared import PACKS
 from turnout.acceptance.load import load, needed
 from turnout.errors import TurnoutError
 from turnout.faults import Fault, FaultsError
@@ -104,9 +105,9 @@ def test_a_release_without_the_folder_has_no_packs(tmp_path: Path) -> None:
     ("pack", "observed", "remedy"),
     [
         ("contrakt", "'contrakt', which is no pack", "write contract"),
-        ("idempotent", "not built yet", "remove idempotent"),
-        ("failure-mode", "which is no pack", "remove it; the packs are contract, compatible, access"),
-        (7, "which is no pack", "remove it; the packs are contract, compatible, access"),
+        ("abuse", "not built yet", "remove abuse"),
+        ("failure-mode", "which is no pack", f"remove it; the packs are {', '.join(PACKS)}"),
+        (7, "which is no pack", f"remove it; the packs are {', '.join(PACKS)}"),
     ],
 )
 def test_an_unknown_pack_is_refused_with_the_nearest_one(

@@ -10,7 +10,7 @@ import jsonschema
 import yaml
 from shop import declaration
 from test_acceptance_declared import lay, openapi
-from turnout.acceptance.declared import Acceptance
+from turnout.acceptance.declared import WRITING, Acceptance
 from turnout.acceptance.load import load
 from turnout.key_docs import begin, schema, table
 
@@ -22,11 +22,19 @@ def test_the_table_of_keys_is_the_declaration() -> None:
     assert wanted in PAGE.read_text(), "run: turnout schema acceptance --into docs/acceptance.md"
 
 
-def test_the_example_is_read_with_a_document_of_its_operations(tmp_path: Path) -> None:
-    (example,) = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    questions = load(lay(tmp_path, example, openapi()))
+def test_the_examples_are_read_with_a_document_of_their_operations(tmp_path: Path) -> None:
+    first, *packs = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    questions = load(lay(tmp_path, first, openapi()))
     assert questions is not None
     assert [one.name for one in questions.document.operations] == list(questions.declared.routes)
+    named = {}
+    for example in packs:
+        pack = "failure-modes" if "failure_modes" in example else example.partition(":")[0]
+        whole = {**yaml.safe_load(first), **yaml.safe_load(example), "packs": [pack]}
+        found = load(lay(tmp_path, whole, openapi()))
+        assert found is not None
+        named[pack] = found
+    assert tuple(named) == WRITING
 
 
 def test_editors_take_what_is_right_and_not_what_is_wrong() -> None:

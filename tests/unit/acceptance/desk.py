@@ -1,0 +1,343 @@
+"""A small API over orders that change: webhooks, jobs of a worker, states, limits; and what each mutant does wrong.
+
+Its data lies in a SQLite file, so that the worker is a process of its own, which SIGKILL ends:
+`python desk.py FILE MUTANT`. One server serves all tests: `desk.mutants` are those of the moment.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+import re
+import secrets
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+SECRET = "whsec-of-a-test"
+TABLES = """
+CREATE TABLE orders (id INTEGER PRIMARY KEY, owner TEXT, state TEXT DEFAULT 'open', note TEXT, place TEXT);
+CREATE TABLE events (id TEXT PRIMARY KEY);
+CREATE TABLE payments (event TEXT, order_id INTEGER, at INTEGER);
+CREATE TABLE jobs (id INTEGER PRIMARY KEY, mail TEXT, taken INTEGER DEFAULT 0);
+CREATE TABLE begun (mail TEXT);
+CREATE TABLE mails (mail TEXT, part INTEGER);
+"""
+
+
+class Refused(Exception):
+    def __init__(self, status: int, text: str = "refused") -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def connected(file: str) -> sqlite3.Connection:
+    """Open the database; each statement is its own transaction."""
+    return sqlite3.connect(file, timeout=20, isolation_level=None)
+
+
+# The worker ----------------------------------------------------------------------------------------------------------
+
+
+def work(file: str, mutant: str) -> None:
+    """Take one job after the other; a job that was taken and not ended is taken again, as of a dead worker."""
+    with closing(connected(file)) as db:
+        while True:
+            row = db.execute("SELECT id, mail FROM jobs ORDER BY id LIMIT 1").fetchone()
+            if row is None:
+                time.sleep(0.01)
+                continue
+            if mutant == "job not safe under kill":
+                db.execute("INSERT INTO mails VALUES (?, 1)", (row[1],))
+                time.sleep(1)
+                db.execute("DELETE FROM jobs WHERE id = ?", (row[0],))
+                continue
+            if mutant == "job lost under kill":
+                db.execute("DELETE FROM jobs WHERE id = ?", (row[0],))
+                db.execute("INSERT INTO begun VALUES (?)", (row[1],))
+                time.sleep(1)
+                db.execute(
+                    "INSERT INTO mails SELECT ?, 1 WHERE NOT EXISTS (SELECT 1 FROM mails WHERE mail = ?)", (row[1],) * 2
+                )
+                continue
+            time.sleep(0.05)
+            db.execute("BEGIN IMMEDIATE")
+            db.execute(
+                "INSERT INTO mails SELECT ?, 1 WHERE NOT EXISTS (SELECT 1 FROM mails WHERE mail = ?)", (row[1],) * 2
+            )
+            db.execute("DELETE FROM jobs WHERE id = ?", (row[0],))
+            db.execute("COMMIT")
+
+
+class Worker:
+    """The worker's process; `kill` is the command that kills it and starts it anew."""
+
+    def __init__(self, folder: Path, file: str) -> None:
+        self.pid = folder / "worker.pid"
+        self.file = file
+        self.kill = ""
+
+    def start(self, mutant: str = "") -> None:
+        new = f"{sys.executable} -S -E {Path(__file__)} {self.file} '{mutant}' </dev/null >/dev/null 2>&1"
+        script = self.pid.with_name("kill.sh")
+        script.write_text(f"[ ! -e {self.pid} ] || kill -9 $(cat {self.pid})\n{new} &\necho $! > {self.pid}\n")
+        self.kill = f"sh {script}"
+        subprocess.run(self.kill.split(), check=True)
+
+    def stop(self) -> None:
+        with suppress(ProcessLookupError, FileNotFoundError):
+            os.kill(int(self.pid.read_text()), signal.SIGKILL)
+
+
+# The API -------------------------------------------------------------------------------------------------------------
+
+
+class Desk(ThreadingHTTPServer):
+    """The application."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, file: str) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.file = file
+        self.mutants: frozenset[str] = frozenset()
+        self.lock = threading.Lock()
+        self.database: Any = None
+        self.tokens: dict[str, str] = {}
+        with closing(connected(file)) as db:
+            db.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; {TABLES}")
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None: ...
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One request."""
+
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1
+    disable_nagle_algorithm = True
+    server: Desk
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+    def has(self, mutant: str) -> bool:
+        return mutant in self.server.mutants
+
+    def reply(self, status: int, value: Any) -> None:
+        data = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(data)
+
+    def handle_one(self) -> None:
+        try:
+            with closing(connected(self.server.file)) as db:
+                self.db = db
+                length = self.headers.get("Content-Length", "0")
+                self.data = self.rfile.read(int(length)) if length.isdigit() else b""
+                self.reply(200, self.route())
+        except Refused as refused:
+            self.reply(refused.status, {"error": str(refused)})
+        except sqlite3.Error as error:
+            self.reply(500, {"error": str(error)})
+
+    do_GET = do_POST = do_PATCH = do_DELETE = handle_one
+
+    def route(self) -> Any:
+        url = urlsplit(self.path)
+        self.query = {name: one[0] for name, one in parse_qs(url.query).items()}
+        asked = f"{self.command} {url.path}"
+        if order := re.fullmatch(r"/orders/(\d+)(?:/(\w+))?", url.path):
+            return self.order(int(order[1]), order[2])
+        known = {
+            "GET /health": lambda: {"status": "ok"},
+            "POST /login": self.login,
+            "POST /orders": self.create,
+            "GET /orders": lambda: self.rows("SELECT id FROM orders WHERE owner = ?", self.account()),
+            "POST /webhooks/payment": self.payment,
+            "POST /webhooks/moved": self.moved,
+            "GET /payments": lambda: self.rows("SELECT event FROM payments WHERE event = ?", self.query["event"]),
+            "POST /mails": self.mail,
+            "GET /mails": lambda: self.rows("SELECT mail FROM mails WHERE mail = ?", self.query["mail"]),
+        }
+        if asked not in known:
+            raise Refused(404, "no such path")
+        return known[asked]()
+
+    def rows(self, sql: str, *values: Any) -> list[Any]:
+        return [row[0] for row in self.db.execute(sql, values)]
+
+    def body(self) -> dict[str, Any]:
+        try:
+            value = json.loads(self.data)
+        except ValueError:
+            raise Refused(400, "no JSON") from None
+        if not isinstance(value, dict):
+            raise Refused(400, "no object")
+        return value
+
+    def account(self) -> str:
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if token not in self.server.tokens:
+            raise Refused(401, "log in first")
+        return self.server.tokens[token]
+
+    def login(self) -> Any:
+        value = self.body()
+        if value.get("password") != f"password-of-{value.get('name')}":
+            raise Refused(401, "wrong password")
+        token = secrets.token_urlsafe(24)
+        self.server.tokens[token] = value["name"]
+        return {"token": token}
+
+    def create(self) -> Any:
+        made = self.db.execute("INSERT INTO orders (owner) VALUES (?)", (self.account(),))
+        return {"id": made.lastrowid, "state": "open"}
+
+    def order(self, number: int, verb: str | None) -> Any:
+        row = self.db.execute("SELECT id, state, note, place FROM orders WHERE id = ?", (number,)).fetchone()
+        if row is None:
+            raise Refused(404, "no such order")
+        return dict(zip(("id", "state", "note", "place"), row, strict=True))
+
+    # Webhooks and jobs -----------------------------------------------------------------------------------------------
+
+    def signed(self) -> None:
+        wanted = hmac.new(SECRET.encode(), self.data, "sha256").hexdigest()
+        if self.headers.get("X-Signature") != f"sha256={wanted}":
+            raise Refused(401, "wrong signature")
+
+    def payment(self) -> Any:
+        self.signed()
+        value = self.body()
+        if self.has("webhook counts twice"):
+            self.db.execute("INSERT INTO payments VALUES (?, ?, 0)", (value["event"], value["order"]))
+        elif self.has("webhook counts twice at once"):
+            known = self.rows("SELECT 1 FROM payments WHERE event = ?", value["event"])
+            time.sleep(0.05)
+            if not known:
+                self.db.execute("INSERT INTO payments VALUES (?, ?, 0)", (value["event"], value["order"]))
+        elif self.has("second webhook crashes"):
+            self.db.execute("INSERT INTO events VALUES (?)", (value["event"],))
+            self.db.execute("INSERT INTO payments VALUES (?, ?, 0)", (value["event"], value["order"]))
+        elif self.has("webhook without effect"):
+            pass
+        else:
+            times = 2 if self.has("webhook counts double") else 1
+            if self.db.execute("INSERT OR IGNORE INTO events VALUES (?)", (value["event"],)).rowcount:
+                if self.server.database is not None:
+                    self.server.database.execute("INSERT INTO payments VALUES (%s)", (value["event"],))
+                for _ in range(times):
+                    self.db.execute("INSERT INTO payments VALUES (?, ?, 0)", (value["event"], value["order"]))
+        return {}
+
+    def moved(self) -> Any:
+        """A parcel was at a place at some time: an older message that comes later changes nothing."""
+        value = self.body()
+        self.db.execute("BEGIN IMMEDIATE")
+        if self.db.execute("INSERT OR IGNORE INTO events VALUES (?)", (f"{value['event']}{value['at']}",)).rowcount:
+            newest = self.rows("SELECT max(at) FROM payments WHERE event = ?", value["event"])[0] or 0
+            if value["at"] > newest or self.has("older webhook wins"):
+                self.db.execute("UPDATE orders SET place = ? WHERE id = ?", (value["place"], value["order"]))
+            self.db.execute("INSERT INTO payments VALUES (?, ?, ?)", (value["event"], value["order"], value["at"]))
+        self.db.execute("COMMIT")
+        return {}
+
+    def mail(self) -> Any:
+        value = self.body()
+        if self.has("job enqueued twice"):
+            self.db.execute("INSERT INTO mails VALUES (?, 1)", (value["mail"],))
+        elif self.db.execute("INSERT OR IGNORE INTO events VALUES (?)", (value["mail"],)).rowcount:
+            self.db.execute("INSERT INTO jobs (mail) VALUES (?)", (value["mail"],))
+            begun = {"job not safe under kill": "SELECT 1 FROM mails WHERE mail = ?"}
+            begun["job lost under kill"] = "SELECT 1 FROM begun WHERE mail = ?"
+            for mutant in self.server.mutants & begun.keys():  # a kill that follows the answer must meet the job
+                while not self.rows(begun[mutant], value["mail"]):
+                    time.sleep(0.01)
+        return {}
+
+
+# What it declares ----------------------------------------------------------------------------------------------------
+
+DOCUMENT = {
+    "openapi": "3.1.0",
+    "info": {"title": "orders", "version": "1"},
+    "paths": {"/health": {"get": {"responses": {"200": {"description": "ok"}}}}},
+}
+HEAD: dict[str, Any] = {
+    "accounts": {
+        "a": {"name": "ada", "password": "password-of-ada"},
+        "b": {"name": "bob", "password": "password-of-bob"},
+        "steps": [
+            {
+                "request": "POST /login",
+                "json": {"name": "${name}", "password": "${password}"},
+                "capture": {"token": "/token"},
+            }
+        ],
+        "headers": {"Authorization": "Bearer ${token}"},
+    },
+    "objects": [{"request": "POST /orders", "json": {"text": "${mark}"}, "capture": {"order_id": "/id"}}],
+}
+SIGNED = {"header": "X-Signature", "secret": SECRET, "text": "sha256=${signature}"}
+QUICK = {"within_seconds": 20, "watch_seconds": 0.1, "kill_seconds": [0]}
+PAYMENT = {
+    "name": "payment",
+    "send": [
+        {
+            "request": "POST /webhooks/payment",
+            "json": {"event": "${unique}", "order": "${order_id}"},
+            "signed": SIGNED,
+        }
+    ],
+    "count": {"request": "GET /payments?event=${unique}"},
+    **QUICK,
+}
+MOVED = {
+    "name": "parcel",
+    "send": [
+        {
+            "request": "POST /webhooks/moved",
+            "json": {"event": "${unique}", "order": "${order_id}", "at": at, "place": place},
+        }
+        for at, place in ((1, "depot"), (2, "door"))
+    ],
+    "count": {"request": "GET /payments?event=${unique}"},
+    "effect": 2,
+    "leaves": {"request": "GET /orders/${order_id}", "at": "/place"},
+    **QUICK,
+}
+MAIL = {
+    "name": "mail",
+    "account": True,
+    "send": [{"request": "POST /mails", "json": {"mail": "${unique}"}}],
+    "count": {"request": "GET /mails?mail=${unique}"},
+    **QUICK,
+}
+
+
+def declaration(pack: str, **parts: Any) -> dict[str, Any]:
+    """The declaration of one pack."""
+    return {"packs": [pack], **HEAD, **parts}
+
+
+if __name__ == "__main__":
+    work(*sys.argv[1:])
