@@ -111,10 +111,10 @@ def prove(module, rules, tests):
             if code != 0:
                 said = [line for line in (out + err).splitlines() if line.strip()]
                 module.fail_json(
-                    msg=f"error[slo-rules]: promtool {verb} rules failed, nothing was laid:\n"
+                    msg=f"error[{module.params['prefix']}rules]: promtool {verb} rules failed, nothing was laid:\n"
                     + "\n".join(said[:40])
                     + "\nexpected: rules that this host's promtool accepts and whose tests pass; to mend: "
-                    "turnout slo rules SLOS --test shows the same on the controller"
+                    "turnout slo rules SLOS --test, or turnout dashboard rules --test, shows the same on the controller"
                 )
     finally:
         shutil.rmtree(folder)

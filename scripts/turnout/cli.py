@@ -20,6 +20,11 @@ from turnout.errors import TurnoutError
 # Group name -> (module, attribute, one line for --help).
 GROUPS: dict[str, tuple[str, str, str]] = {
     "acceptance": ("turnout.acceptance.cli", "acceptance", ENTRIES["acceptance"].what),
+    "dashboard": (
+        "turnout.observe.cli",
+        "dashboard",
+        "Show how all is; check that panels and alerts see something.",
+    ),
     "drill": ("turnout.drill.cli", "drill", ENTRIES["drill"].what),
     "init": (
         "turnout.init.cli",

@@ -20,6 +20,7 @@ DECLARED = {
     "acceptance": ("turnout.acceptance.declared", "Acceptance", ""),
     "checklist": ("turnout.checklist.config", "Checklist", "checklist"),
     "manifest": ("turnout.release.manifest", "Manifest", ""),
+    "observe": ("turnout.observe.declared", "Observe", ""),
     "service": ("turnout.service.model", "Service", "service"),
 }
 _TEMPLATE = {"type": "string", "pattern": r"\{\{|\{%", "description": "A template, which Ansible fills in."}

@@ -13,6 +13,7 @@ import functools
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, cast, dataclass_transform, get_args, get_origin, get_type_hints
 
@@ -178,7 +179,7 @@ def _place(hint: Any, key: Key, default: Any = None, **more: bool) -> Place:
 @functools.cache
 def _keys(part: Any) -> dict[str, Place]:
     hints = get_type_hints(part)
-    return {  # Python has no field that is called `from`
+    return {  # Python has no field that is called `from` or `for`
         one.name.rstrip("_"): _place(
             hints[one.name],
             one.metadata["key"],
@@ -282,7 +283,7 @@ def _present(part: Any, value: Any) -> Any:
 
 def _made(part: Any, value: dict[str, Any], info: Any) -> Any:
     folders = {name: info.context / one.default for name, one in _keys(part).items() if isinstance(one.default, Path)}
-    return part(**{"from_" if name == "from" else name: one for name, one in {**folders, **value}.items()})
+    return part(**{f"{name}_" if iskeyword(name) else name: one for name, one in {**folders, **value}.items()})
 
 
 def _text(place: Place, text: str, info: Any) -> str | Path | None:
