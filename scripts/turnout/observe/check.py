@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from math import isnan
 
@@ -26,6 +26,7 @@ WHERE = {
     "RecoveryPointMissed": "turnout_drill_rpo_seconds",
     "RecoveryTimeMissed": "turnout_drill_rto_seconds",
     "SchedulerTwice": 'turnout_unit_at_boot{process="scheduler"}',
+    "WalUnarchived": "turnout_recovery_objective_seconds",
     "TimerFailed": 'turnout_unit_at_boot{name=~".+[.]timer"}',
     "TimerLate": 'turnout_unit_at_boot{name=~".+[.]timer"}',
 }
@@ -77,9 +78,9 @@ class Checker:
             self._known[text] = self._prometheus.now(text)
         return self._known[text]
 
-    def _missing(self, text: str) -> Iterator[expression.Selected]:
-        """Yield what an expression reads and Prometheus does not have."""
-        for one in expression.selectors(text):
+    def _missing(self, series: Iterable[expression.Selected]) -> Iterator[expression.Selected]:
+        """Yield what of these Prometheus does not have."""
+        for one in series:
             if not self._ask(f"count({one.text})"):
                 yield one
 
@@ -104,7 +105,7 @@ class Checker:
             if panel.where and not self._ask(panel.where):
                 return finding(APART, f"nothing for {panel.where}")
             for query in panel.queries:
-                for one in self._missing(query.expr):
+                for one in self._missing(expression.selectors(query.expr)):
                     return finding(RED, self._gone(one), self._remedy(one))
                 rows = self._ask(query.expr)
                 if not rows:
@@ -123,7 +124,7 @@ class Checker:
         try:
             if where and not self._ask(where):
                 return finding(APART, f"nothing for {where}")
-            for one in self._missing(expr):
+            for one in self._missing(expression.needed(expr)):
                 if name not in MAY_BE_ABSENT or not MAY_BE_ABSENT[name].search(one.text):
                     return finding(RED, self._gone(one), self._remedy(one))
         except (RefusedError, ValueError) as error:

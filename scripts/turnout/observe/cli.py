@@ -81,9 +81,62 @@ def _prometheus(url: str | None, inventory: Path | None) -> Prometheus:
     return Prometheus(url or address(inventory or inventory_here()))
 
 
-@click.group("dashboard")
-def dashboard() -> None:
-    """Show how all is, check that panels and alerts see something, and write both for other programs."""
+@click.group("dashboard", invoke_without_command=True)
+@_INVENTORY
+@_PROMETHEUS
+@_FILE
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("dashboard.html"),
+    show_default=True,
+    help="The HTML file.",
+)
+@click.option("--hours", type=click.FloatRange(0.05, 24 * 30), default=1.0, show_default=True, help="How far back.")
+@click.pass_context
+def dashboard(  # noqa: PLR0917 - each an option, given by its name
+    ctx: click.Context, inventory: Path | None, url: str | None, own: Path | None, out: Path, hours: float
+) -> None:
+    """Draw all panels as one page from what Prometheus says now; or check, list, export them.
+
+    The page is complete in itself: it asks nothing when it is opened.
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    from turnout.observe import page  # noqa: PLC0415 - only the page draws
+
+    text = page.html(load.load(_own(own, inventory)), _prometheus(url, inventory), hours * 3600.0)
+    _write(out, text)
+    click.echo(str(out))
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise TurnoutError(
+            "dashboard-unwritable",
+            observed=f"{error.filename or path}: {error.strerror}",
+            expected="a place that can be written",
+            remedy="name another one, or make room there",
+        ) from error
+
+
+@dashboard.command("export")
+@_INVENTORY
+@_FILE
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+def export_command(inventory: Path | None, own: Path | None, folder: Path) -> None:
+    """Write the panels into DIR as dashboards of Grafana, one JSON file a page.
+
+    Needs pip install 'turnout[dashboards]'.
+    """
+    from turnout.observe import grafana  # noqa: PLC0415 - an extra
+
+    for name, text in list(grafana.dashboards(load.load(_own(own, inventory)))):
+        _write(folder / name, text)
+        click.echo(str(folder / name))
 
 
 @dashboard.command("check")
@@ -129,9 +182,8 @@ def rules_command(inventory: Path | None, own: Path | None, out: Path | None, ru
     folder = out or Path(str(scratch))
     try:
         for below, files in (("rules", written), ("tests", tests)):
-            (folder / below).mkdir(parents=True, exist_ok=True)
             for name, text in files.items():
-                (folder / below / name).write_text(text, encoding="utf-8")
+                _write(folder / below / name, text)
         if run_tests and tests:
             _promtool(folder, list(tests))
     finally:

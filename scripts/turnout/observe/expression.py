@@ -58,6 +58,20 @@ def _selected(node: Any) -> Selected:
 _OPERATORS = {"Equal": "=", "NotEqual": "!=", "Re": "=~", "NotRe": "!~"}
 
 
+def needed(text: str) -> list[Selected]:
+    """Return which series must be there for an alert to tell anything: without those whose absence it tells of."""
+    absent: set[Selected] = set()
+
+    def note(node: Any) -> bool:
+        if isinstance(node, promql_parser.Call) and node.func.name in ("absent", "absent_over_time"):
+            for argument in node.args:
+                absent.update(selectors(argument.prettify()))
+        return True
+
+    promql_parser.walk(promql_parser.parse(text), note)
+    return [one for one in selectors(text) if one not in absent]
+
+
 def selectors(text: str) -> list[Selected]:
     """Return which series an expression reads, each once, in their order; raises ValueError for what is no PromQL."""
     found: dict[Selected, None] = {}

@@ -152,6 +152,11 @@ def test_the_series_of_an_expression_are_found_wherever_they_stand():
     assert [one.text for one in found] == ['a{x="1",y=~"a\\\\.b"}', "b", 'c{q!~".+"}', "z", 'd{e!="f"}']
 
 
+def test_what_an_alert_tells_the_absence_of_need_not_be_there():
+    found = expression.needed('max(a) == 0 or absent(a) or absent(sum(b{x="1"})) or absent_over_time(c[5m]) or b')
+    assert [one.text for one in found] == ["b"]
+
+
 def test_what_holds_back_an_alert_is_an_alert_that_is_there():
     roles = Path(__file__).parents[3] / "roles"
     known = {alert.name for alert in load.load().alerts} | {
