@@ -373,7 +373,9 @@ def _of_paths(command: str) -> Iterator[Found]:
 SYSTEM_PATHS = ("/var/log", "/var/log/journal", "/var/lib", "/var", "/opt", "/dev/null")
 _DEBIANS = ("redis-server", "postgresql@*", "postgresql@*-main", "prometheus", "prometheus-alertmanager",
             "prometheus-node-exporter", "haproxy", "nftables", "systemd-timesyncd", "chrony")  # fmt: skip
-_OF_SERVICE = re.compile(r"SERVICE-(?:\*|(?:worker|web|timer)-\*|(?:api|scheduler|(?:worker|web|timer)-[a-z]+)@(?:blue|green|\*))")
+_OF_SERVICE = re.compile(
+    r"SERVICE-(?:\*|(?:worker|web|timer)-\*|(?:api|scheduler|(?:worker|web|timer)-[a-z]+)@(?:blue|green|\*))"
+)
 
 
 def _known_unit(stem: str, text: str) -> bool:
