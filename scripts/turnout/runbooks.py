@@ -27,7 +27,8 @@ from turnout.errors import TurnoutError
 from turnout.faults import Fault, nearest
 
 HERE = Path(__file__).parent
-PAGES = HERE / "runbook_pages"
+# Beside the package where it is installed, among the pages of the docs in a checkout.
+PAGES = next(one for one in (HERE / "runbook_pages", HERE.parents[1] / "docs" / "runbooks") if one.is_dir())
 COLLECTION = HERE.parent / "ansible_collections" / "turnout" / "ops"
 
 KINDS = ("look", "act", "undo")
