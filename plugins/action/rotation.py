@@ -72,7 +72,7 @@ class ActionModule(ControllerAction):
                     "pair": list(one.pair),
                     "rules": one.rules or "",
                     "environment": list(one.environment),
-                    "users": list(dict.fromkeys([*one.pair, content["rotated"][name]["user"]])),
+                    "users": list(dict.fromkeys([*one.pair, *rotated_file.users(content["rotated"][name])])),
                     "current": content["rotated"][name]["user"],
                     "next": (content["rotated"][name].get("next") or {}).get("user"),
                 }

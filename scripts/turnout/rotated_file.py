@@ -4,7 +4,8 @@
       database: {user: shop_a, password: ...}
       queue: {user: shop_a, password: ..., next: {user: shop_b, password: ...}}
 
-Pure: text in, text out. Service files read `rotated.NAME.user` and `.password`; `next` is a rotation's own.
+Pure: text in, text out. Service files read `rotated.NAME.user` and `.password`; `next` is a rotation's own, and
+`before` the name of the login that was there before the last one.
 """
 
 from __future__ import annotations
@@ -44,6 +45,12 @@ def _login(one: object) -> bool:
     return isinstance(one, Mapping) and all(isinstance(one.get(key), str) and one[key] for key in ("user", "password"))
 
 
+def users(one: Mapping[str, Any]) -> list[str]:
+    """Return the names of the logins that may be in service by an entry of the file: its own, and the one before."""
+    before = one.get("before")
+    return [str(one["user"]), *([before] if isinstance(before, str) and before else [])]
+
+
 def begun(content: Mapping[str, Any], users: Mapping[str, str]) -> str:
     """Return the text with a new password for these logins (by credential) as `next`."""
     rotated = {name: dict(one) for name, one in content["rotated"].items()}
@@ -53,10 +60,14 @@ def begun(content: Mapping[str, Any], users: Mapping[str, str]) -> str:
 
 
 def adopted(content: Mapping[str, Any], names: Iterable[str]) -> str:
-    """Return the text with the `next` logins of these credentials in the place of the current ones."""
+    """Return the text with the `next` logins of these credentials in the place of the current ones.
+
+    The login that was there before keeps its name: until the release it is what serves, and before the first rotation
+    it may be none of the pair.
+    """
     rotated = {name: dict(one) for name, one in content["rotated"].items()}
     for name in names:
-        rotated[name] = dict(rotated[name]["next"])
+        rotated[name] = {**rotated[name]["next"], "before": rotated[name]["user"]}
     return _text(content, rotated)
 
 

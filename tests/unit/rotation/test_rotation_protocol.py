@@ -10,8 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from turnout import rotated_file
 from turnout.faults import Fault
 from turnout.rotation import (
     ADOPT,
@@ -288,3 +290,14 @@ def test_every_kind_of_step_that_the_playbook_asks_for_is_one() -> None:
         RELEASE,
         FORGET,
     }  # CLOSE and DONE need no asking
+
+
+def test_a_first_rotation_that_died_before_its_release_is_gone_on_with() -> None:
+    """What serves then has a login that is none of the pair, and the file has the first of the pair already."""
+    content = {"rotated": {"database": {"user": "shop", "password": "old", "next": {"user": "a", "password": "new"}}}}
+    entry = yaml.safe_load(rotated_file.adopted(content, ["database"]))["rotated"]["database"]
+    assert entry == {"user": "a", "password": "new", "before": "shop"}
+    assert rotated_file.users(entry) == ["a", "shop"]
+    taken = {"a": Login(opened=True, takes=True), "shop": Login(opened=True)}
+    seen = Seen("database", ("a", "b"), "a", None, frozenset({"shop"}), frozenset(), False, taken)
+    assert next_step(seen) == Step("release", "a")
