@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
@@ -84,6 +84,11 @@ class Asker:
         self._ends = time.monotonic() + budget.seconds
         self._verify = str(ca_file) if ca_file is not None else True
         self._lock = threading.Lock()
+        self.ca_file = ca_file
+        self.answer_seconds = budget.answer_seconds
+        self.watched: dict[str, str] = {}
+        self.carried: dict[str, Answer] = {}
+        self.shown: dict[str, Answer] = {}
         self._session = self._new_session()
 
     def ask(self, who: Identity, request: requests.Request, cookies: RequestsCookieJar | None = None) -> Answer:
@@ -113,6 +118,23 @@ class Asker:
         with ThreadPoolExecutor(len(sent)) as pool:
             return list(pool.map(one, sent))
 
+    def raw(self, sent: requests.PreparedRequest, send: Callable[[], Answer]) -> Answer:
+        """Count a request that goes out by `send`, and look at its answer; raises SpentError."""
+        self._counted([sent])
+        return self._looked_at(send())
+
+    def watch(self, canaries: Mapping[str, str]) -> None:
+        """Look for these values, each by a name, in every answer of 400 or above from now on."""
+        self.watched = {name: value for name, value in canaries.items() if value}
+
+    def _looked_at(self, answer: Answer) -> Answer:
+        for name, value in self.watched.items():
+            if value in _said(answer.sent):
+                self.carried[name] = answer
+            if answer.status is not None and answer.status >= 400 and value in answer.text:
+                self.shown.setdefault(name, answer)
+        return answer
+
     def _counted(self, sent: Sequence[requests.PreparedRequest]) -> None:
         """Count requests before they are sent; raises SpentError."""
         if self.reading and any(one.method not in READS for one in sent):
@@ -125,6 +147,9 @@ class Asker:
             self.sent += len(sent)
 
     def _sent(self, session: requests.Session, sent: requests.PreparedRequest, *, repeated: bool = True) -> Answer:
+        return self._looked_at(self._answered(session, sent, repeated=repeated))
+
+    def _answered(self, session: requests.Session, sent: requests.PreparedRequest, *, repeated: bool) -> Answer:
         for last in (False, True) if repeated else (True,):
             try:
                 response = session.send(sent, timeout=self._budget.answer_seconds, allow_redirects=False, stream=True)
@@ -220,6 +245,12 @@ def reached(asker: Asker) -> None:
             expected="the candidate, which answers HTTP there",
             remedy=f"start it, or open the way to it, and look: curl -i {asker.url}/",
         )
+
+
+def _said(sent: requests.PreparedRequest) -> str:
+    """Return all that a request says, to look for marks in."""
+    headers = "\n".join(_str(value) for value in sent.headers.values())
+    return f"{sent.url}\n{headers}\n{body_bytes(sent.body).decode('utf-8', errors='replace')}"
 
 
 def _str(value: str | bytes) -> str:

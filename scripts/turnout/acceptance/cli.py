@@ -79,6 +79,12 @@ def check(release: Path) -> None:
 @click.option("--cage", is_flag=True, help="The candidate is in a cage: packs may change its data wherever it answers.")
 @click.option("--kill", default="", metavar="COMMAND", help="Kills the candidate's workers and starts them again.")
 @click.option("--database-from", metavar="VARIABLE", help="Environment variable with the candidate's database address.")
+@click.option("--log", "logs", multiple=True, type=_PATH, help="A log of the candidate, for canaries; may be repeated.")
+@click.option("--log-command", "log_commands", multiple=True, metavar="COMMAND", help="Prints a log; may be repeated.")
+@click.option(
+    "--canary-from", "canaries", multiple=True, metavar="VARIABLE",
+    help="The value of that environment variable may be shown nowhere; may be repeated.",
+)  # fmt: skip
 @click.option("--manifest", type=_PATH, help="The release's manifest, for its checksum in the outcome.")
 @click.option("--out", type=_PATH, help="Write the outcome as JSON into this file.")
 @click.option("--variables", type=_PATH, help="Write the secrets that the commands name into this file (mode 0600).")
@@ -95,6 +101,9 @@ def run_command(
     cage: bool,
     kill: str,
     database_from: str | None,
+    logs: tuple[Path, ...],
+    log_commands: tuple[str, ...],
+    canaries: tuple[str, ...],
     manifest: Path | None,
     out: Path | None,
     variables: Path | None,
@@ -124,7 +133,11 @@ def run_command(
         Asked(
             url=_checked(url), stable=stable, only=only, reading=reading, headers=_headers(header_names),
             ca_file=ca_file, name=about.name, version=about.version, artifact_sha256=about.sha256,
-            cage=cage, hooks=Hooks(kill=kill, database=_database(database_from)),
+            cage=cage,
+            hooks=Hooks(
+                kill=kill, database=_value("--database-from", database_from), logs=logs, log_commands=log_commands,
+                canaries={name.lower(): _value("--canary-from", name) for name in canaries},
+            ),
         ),
     )  # fmt: skip
     text = json.dumps(outcome.as_dict(), indent=2)
@@ -175,14 +188,14 @@ def _checked(url: str) -> str:
     return url
 
 
-def _database(variable: str | None) -> str:
+def _value(option: str, variable: str | None) -> str:
     value = os.environ.get(variable, "") if variable is not None else ""
     if variable is not None and not value:
         raise TurnoutError(
-            "acceptance-database",
-            observed=f"--database-from {variable}: no environment variable of that name, or an empty one",
-            expected="a variable that holds the address of the candidate's own database",
-            remedy=f"export {variable}=postgresql://..., then the same command again",
+            f"acceptance-{option.strip('-').partition('-')[0]}",
+            observed=f"{option} {variable}: no environment variable of that name, or an empty one",
+            expected="a variable of the environment that holds the value",
+            remedy=f"export {variable}=..., then the same command again",
         )
     return value
 

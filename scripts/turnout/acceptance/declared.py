@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from turnout.acceptance.abuses import Abuse
 from turnout.acceptance.deliveries import Delivery
 from turnout.acceptance.recipe import names_in
 from turnout.acceptance.steps import GIVEN, HEADER, Step, operations, steps, texts, unknown, unset
 from turnout.faults import nearest, shown
 from turnout.keys import At, Key, Part, Wrong, key
 
-CONTRACT, COMPATIBLE, ACCESS, IDEMPOTENT = PACKS = ("contract", "compatible", "access", "idempotent")
-LATER = ("failure-modes", "abuse", "cold")
+CONTRACT, COMPATIBLE, ACCESS, IDEMPOTENT, ABUSE = PACKS = (
+    *("contract", "compatible", "access"),
+    *("idempotent", "abuse"),
+)
+LATER = ("failure-modes", "cold")
 """Packs that are planned, and not built yet."""
-WRITING = (IDEMPOTENT,)
+WRITING = (IDEMPOTENT, ABUSE)
 """Packs of which no part only reads."""
 
 
@@ -109,6 +113,7 @@ class Acceptance(Part):
         example="[{name: payment, send: [{request: POST /webhooks/payment}], count: {request: GET /payments}}]",
         item=Key(means="a delivery"),
     )  # fmt: skip
+    abuse: Abuse | None = key("what the pack `abuse` does wrong, and how that is refused", None)
     seed: int = key("what generated requests begin from; the same seed makes the same requests", 1, high=10**9)
     budget: Budget = key("bounds of a run", Budget)
 
@@ -133,6 +138,10 @@ class Acceptance(Part):
             yield At(".objects", "objects, and no accounts", "accounts, of which A makes them", "add accounts")
         for index, delivery in enumerate(self.idempotent):
             yield from delivery.unset(f".idempotent[{index}]", known)
+        if self.abuse is not None:
+            yield from self.abuse.unset(".abuse", known)
+        if ABUSE in self.packs and self.abuse is None:
+            yield At(".abuse", "no such key", "what the pack abuse asks", "add abuse, or remove it from packs")
         if ACCESS in self.packs:
             yield from self._access()
         if IDEMPOTENT in self.packs and not self.idempotent:

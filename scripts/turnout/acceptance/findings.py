@@ -15,7 +15,8 @@ from turnout.errors import TurnoutError
 
 Script = list[list[requests.PreparedRequest]]
 """Requests that follow each other; those of an inner list go out at once, and are the same."""
-Again = Callable[[], requests.PreparedRequest | Script]
+Again = Callable[[], requests.PreparedRequest | Script | str]
+"""A request, several, or the command itself."""
 
 
 @dataclass
@@ -69,7 +70,7 @@ class Findings:
         """
         commands: dict[tuple[str, str, str, str], str] = {}
         for key, one in sorted(self._found.items(), key=lambda row: reads(str(row[1].answer.sent.method))):
-            sent: requests.PreparedRequest | Script = one.answer.sent
+            sent: requests.PreparedRequest | Script | str = one.answer.sent
             if one.again is not None:
                 world.used_up = world.used_up or not reads(str(one.answer.sent.method))
                 try:
@@ -84,8 +85,10 @@ class Findings:
         ), asker.variables() if commands else {}
 
 
-def _command(asker: Asker, sent: requests.PreparedRequest | Script) -> str:
+def _command(asker: Asker, sent: requests.PreparedRequest | Script | str) -> str:
     """Return the command of a request, or of several that follow each other."""
+    if isinstance(sent, str):
+        return asker.hidden(sent)
     if isinstance(sent, requests.PreparedRequest):
         return asker.curl(sent)
     groups = [(asker.curl(one[0]), len(one)) for one in sent]

@@ -13,10 +13,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from turnout.acceptance import access, compatible, contract
+from turnout.acceptance.abuse import Abused
 from turnout.acceptance.asking import Asker, SpentError, reached
+from turnout.acceptance.canaries import Logs
 from turnout.acceptance.cases import Cases
 from turnout.acceptance.counting import Counter
-from turnout.acceptance.declared import ACCESS, COMPATIBLE, CONTRACT, IDEMPOTENT, PACKS, WRITING
+from turnout.acceptance.declared import ABUSE, ACCESS, COMPATIBLE, CONTRACT, IDEMPOTENT, PACKS, WRITING, Acceptance
 from turnout.acceptance.document import Document, read_document
 from turnout.acceptance.findings import Findings
 from turnout.acceptance.hooks import Hooks
@@ -24,6 +26,7 @@ from turnout.acceptance.idempotent import Idempotent
 from turnout.acceptance.load import Questions
 from turnout.acceptance.outcome import Outcome
 from turnout.acceptance.probing import Candidate, Probe
+from turnout.acceptance.recipe import filled
 from turnout.acceptance.world import World
 from turnout.errors import TurnoutError
 from turnout.faults import Fault, FaultsError
@@ -51,6 +54,15 @@ class Asked:
     hooks: Hooks = field(default_factory=Hooks)
 
 
+@dataclass(frozen=True)
+class _Given:
+    """What packs that write have beside the candidate."""
+
+    counter: Counter
+    hooks: Hooks
+    logs: Logs
+
+
 def run(questions: Questions, asked: Asked) -> Outcome:
     """Return what the packs found; raises `TurnoutError` where they cannot be asked at all."""
     declared, began_at, began = questions.declared, datetime.now(UTC), time.monotonic()
@@ -62,10 +74,15 @@ def run(questions: Questions, asked: Asked) -> Outcome:
     findings, world = Findings(), World(asker, declared, questions.document.base)
     counts: dict[str, int] = {}
     reached(asker)
+    logs = Logs(asked.hooks.logs, asked.hooks.log_commands)
     counter = Counter(world, asker, asked.hooks.database)
     try:
         world.begin()
         world.objects()
+        if declared.abuse is not None and ABUSE in packs:
+            own = {name: str(filled(text, world.variables)) for name, text in declared.abuse.canaries.items()}
+            asker.secrets += tuple((value, f"CANARY_{name}".upper()) for name, value in asked.hooks.canaries.items())
+            asker.watch({**own, **asked.hooks.canaries})
     except SpentError as error:
         for pack in packs:
             findings.not_known(pack, "everything", f"not asked: {error}")
@@ -80,7 +97,7 @@ def run(questions: Questions, asked: Asked) -> Outcome:
             findings.not_known(pack, "everything", "there is no document of the release in service: --stable FILE")
             continue
         if pack in WRITING:
-            counts[pack] = _write(pack, questions, candidate, counter, asked.hooks)
+            counts[pack] = _write(pack, declared, candidate, _Given(counter, asked.hooks, logs))
             continue
         whose = "the document" if stable is None or pack != COMPATIBLE else "stable's document"
         by = Cases(stable, declared) if stable is not None and pack == COMPATIBLE else cases
@@ -154,14 +171,17 @@ def _ask(probe: Probe, document: Document, count: int) -> None:
             contract.ask_routes(probe)
 
 
-def _write(pack: str, questions: Questions, candidate: Candidate, counter: Counter, hooks: Hooks) -> int:
+def _write(pack: str, declared: Acceptance, candidate: Candidate, given: _Given) -> int:
     """Ask one of the packs that write; return how many requests it sent."""
-    declared, before = questions.declared, candidate.asker.sent
+    before, counter = candidate.asker.sent, given.counter
     if pack == IDEMPOTENT:
-        asking = Idempotent(candidate.world, candidate.asker, candidate.findings, counter, hooks)
+        asking = Idempotent(candidate.world, candidate.asker, candidate.findings, counter, given.hooks)
         for delivery in declared.idempotent:
             with _noted(candidate.findings, pack, delivery.name):
                 asking.ask(delivery)
+    if pack == ABUSE:
+        with _noted(candidate.findings, pack, "everything"):
+            Abused(candidate.world, candidate.asker, candidate.findings, counter, given.logs).ask(declared)
     return candidate.asker.sent - before
 
 

@@ -12,17 +12,20 @@ import os
 import re
 import secrets
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from contextlib import closing, suppress
+from collections import Counter
+from contextlib import closing, nullcontext, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+MOST = 100_000
 SECRET = "whsec-of-a-test"
 TABLES = """
 CREATE TABLE orders (id INTEGER PRIMARY KEY, owner TEXT, state TEXT DEFAULT 'open', note TEXT, place TEXT);
@@ -112,6 +115,9 @@ class Desk(ThreadingHTTPServer):
         self.file = file
         self.mutants: frozenset[str] = frozenset()
         self.lock = threading.Lock()
+        self.deadline_s = 3.0
+        self.log = Path(file).with_name("desk.log")
+        self.wrong: Counter[str] = Counter()
         self.database: Any = None
         self.tokens: dict[str, str] = {}
         with closing(connected(file)) as db:
@@ -132,6 +138,38 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     server: Desk
 
+    def handle_one_request(self) -> None:
+        """End a request that takes too long to come."""
+        self.rfile.peek(1)
+        self.deadline = threading.Timer(self.server.deadline_s, self.cut)
+        if not self.has("slow requests stay"):
+            self.deadline.start()
+        try:
+            super().handle_one_request()
+        except (ConnectionError, ValueError):
+            self.close_connection = True
+        finally:
+            self.deadline.cancel()
+
+    def cut(self) -> None:
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def read_body(self) -> bytes:
+        length = int(self.headers.get("Content-Length", "0"))
+        chunks = "chunked" in self.headers.get("Transfer-Encoding", "")
+        if length > MOST and not self.has("bodies without limit"):
+            self.close_connection = True
+            raise Refused(413, "too large")
+        data = b""
+        while chunks and (size := int(self.rfile.readline(), 16)):
+            data += self.rfile.read(size)
+            self.rfile.readline()
+            if len(data) > MOST and not self.has("chunked bodies without limit"):
+                self.close_connection = True
+                raise Refused(413, "too large")
+        return data or self.rfile.read(length)
+
     def log_message(self, format: str, *args: object) -> None: ...
 
     def has(self, mutant: str) -> bool:
@@ -151,9 +189,10 @@ class Handler(BaseHTTPRequestHandler):
         try:
             with closing(connected(self.server.file)) as db:
                 self.db = db
-                length = self.headers.get("Content-Length", "0")
-                self.data = self.rfile.read(int(length)) if length.isdigit() else b""
-                self.reply(200, self.route())
+                with self.server.lock if self.has("one at a time") else nullcontext():
+                    self.data = self.read_body()
+                    self.deadline.cancel()
+                    self.reply(200, self.route())
         except Refused as refused:
             self.reply(refused.status, {"error": str(refused)})
         except sqlite3.Error as error:
@@ -170,6 +209,7 @@ class Handler(BaseHTTPRequestHandler):
         known = {
             "GET /health": lambda: {"status": "ok"},
             "POST /login": self.login,
+            "POST /reset": self.reset,
             "POST /orders": self.create,
             "GET /orders": lambda: self.rows("SELECT id FROM orders WHERE owner = ?", self.account()),
             "POST /webhooks/payment": self.payment,
@@ -189,7 +229,14 @@ class Handler(BaseHTTPRequestHandler):
         try:
             value = json.loads(self.data)
         except ValueError:
-            raise Refused(400, "no JSON") from None
+            if self.has("broken JSON is taken"):
+                return {"password": "", "name": ""}
+            if self.has("broken JSON crashes"):
+                raise Refused(500, "internal error") from None
+            shown = f": {self.data!r}" if self.has("error shows a password") else ""
+            raise Refused(400, f"no JSON{shown}") from None
+        except RecursionError:
+            raise Refused(500 if self.has("deep JSON crashes") else 400, "no JSON") from None
         if not isinstance(value, dict):
             raise Refused(400, "no object")
         return value
@@ -202,11 +249,24 @@ class Handler(BaseHTTPRequestHandler):
 
     def login(self) -> Any:
         value = self.body()
-        if value.get("password") != f"password-of-{value.get('name')}":
+        with self.server.log.open("a") as log:
+            log.write(f"login {value if self.has('password in a log') else ''}\n")
+        name = value.get("name", "")
+        if self.server.wrong[name] >= 10 and not self.has("passwords without limit"):
+            raise Refused(429, "too many")
+        if value.get("password") != f"password-of-{name}":
+            self.server.wrong[name] += 1
             raise Refused(401, "wrong password")
         token = secrets.token_urlsafe(24)
-        self.server.tokens[token] = value["name"]
+        self.server.tokens[token] = name
         return {"token": token}
+
+    def reset(self) -> Any:
+        name = f"reset {self.body()['name']}"
+        self.server.wrong[name] += 1
+        if self.server.wrong[name] > 10 and not self.has("resets without limit"):
+            raise Refused(429, "too many")
+        return {}
 
     def create(self) -> Any:
         made = self.db.execute("INSERT INTO orders (owner) VALUES (?)", (self.account(),))
@@ -222,7 +282,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def signed(self) -> None:
         wanted = hmac.new(SECRET.encode(), self.data, "sha256").hexdigest()
-        if self.headers.get("X-Signature") != f"sha256={wanted}":
+        given = self.headers.get("X-Signature", "")
+        if self.has("body is not signed"):
+            wanted = given.removeprefix("sha256=") if len(given) == 71 else wanted
+        if given != f"sha256={wanted}" and not (self.has("signature not needed") and not given):
             raise Refused(401, "wrong signature")
 
     def payment(self) -> Any:
@@ -331,6 +394,18 @@ MAIL = {
     "send": [{"request": "POST /mails", "json": {"mail": "${unique}"}}],
     "count": {"request": "GET /mails?mail=${unique}"},
     **QUICK,
+}
+ABUSE = {
+    "honest": {"request": "GET /orders", "within_seconds": 3},
+    "bodies": [{"request": "POST /orders", "account": True, "json": {"text": "x"}, "bytes": 1_000_000}],
+    "headers": [{"request": "GET /health"}],
+    "slow": [{"request": "POST /orders", "account": True, "json": {"text": "x"}, "seconds": 20, "connections": 2}],
+    "malformed": [{"request": "POST /login", "json": {"name": "${name}", "password": "${password}"}}],
+    "tries": [
+        {"request": "POST /login", "json": {"name": "victim${order_id}", "password": "wrong-${unique}"}, "times": 30},
+        {"request": "POST /reset", "json": {"name": "victim${order_id}"}, "times": 30},
+    ],
+    "canaries": {"password": "${password}"},
 }
 
 

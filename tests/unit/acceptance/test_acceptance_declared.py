@@ -105,7 +105,7 @@ def test_a_release_without_the_folder_has_no_packs(tmp_path: Path) -> None:
     ("pack", "observed", "remedy"),
     [
         ("contrakt", "'contrakt', which is no pack", "write contract"),
-        ("abuse", "not built yet", "remove abuse"),
+        ("cold", "not built yet", "remove cold"),
         ("failure-mode", "which is no pack", f"remove it; the packs are {', '.join(PACKS)}"),
         (7, "which is no pack", f"remove it; the packs are {', '.join(PACKS)}"),
     ],
