@@ -78,6 +78,7 @@ def check(release: Path) -> None:
 @click.option("--ca-file", type=_PATH, help="Certificate authority of the candidate's address, if not a public one.")
 @click.option("--cage", is_flag=True, help="The candidate is in a cage: packs may change its data wherever it answers.")
 @click.option("--kill", default="", metavar="COMMAND", help="Kills the candidate's workers and starts them again.")
+@click.option("--clock", default="", metavar="COMMAND", help="Sets the candidate's clock to $TURNOUT_NOW (UTC).")
 @click.option("--database-from", metavar="VARIABLE", help="Environment variable with the candidate's database address.")
 @click.option("--log", "logs", multiple=True, type=_PATH, help="A log of the candidate, for canaries; may be repeated.")
 @click.option("--log-command", "log_commands", multiple=True, metavar="COMMAND", help="Prints a log; may be repeated.")
@@ -100,6 +101,7 @@ def run_command(
     ca_file: Path | None,
     cage: bool,
     kill: str,
+    clock: str,
     database_from: str | None,
     logs: tuple[Path, ...],
     log_commands: tuple[str, ...],
@@ -135,7 +137,8 @@ def run_command(
             ca_file=ca_file, name=about.name, version=about.version, artifact_sha256=about.sha256,
             cage=cage,
             hooks=Hooks(
-                kill=kill, database=_value("--database-from", database_from), logs=logs, log_commands=log_commands,
+                kill=kill, clock=clock, database=_value("--database-from", database_from),
+                logs=logs, log_commands=log_commands,
                 canaries={name.lower(): _value("--canary-from", name) for name in canaries},
             ),
         ),

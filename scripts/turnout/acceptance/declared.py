@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from turnout.acceptance.abuses import Abuse
 from turnout.acceptance.deliveries import Delivery
+from turnout.acceptance.modes import Modes
 from turnout.acceptance.recipe import names_in
 from turnout.acceptance.steps import GIVEN, HEADER, Step, operations, steps, texts, unknown, unset
 from turnout.faults import nearest, shown
 from turnout.keys import At, Key, Part, Wrong, key
 
-CONTRACT, COMPATIBLE, ACCESS, IDEMPOTENT, ABUSE = PACKS = (
+CONTRACT, COMPATIBLE, ACCESS, IDEMPOTENT, FAILURE_MODES, ABUSE = PACKS = (
     *("contract", "compatible", "access"),
-    *("idempotent", "abuse"),
+    *("idempotent", "failure-modes", "abuse"),
 )
-LATER = ("failure-modes", "cold")
+LATER = ("cold",)
 """Packs that are planned, and not built yet."""
-WRITING = (IDEMPOTENT, ABUSE)
+WRITING = (IDEMPOTENT, FAILURE_MODES, ABUSE)
 """Packs of which no part only reads."""
 
 
@@ -113,6 +114,7 @@ class Acceptance(Part):
         example="[{name: payment, send: [{request: POST /webhooks/payment}], count: {request: GET /payments}}]",
         item=Key(means="a delivery"),
     )  # fmt: skip
+    failure_modes: Modes | None = key("life cycles, writers at once and time, for the pack `failure-modes`", None)
     abuse: Abuse | None = key("what the pack `abuse` does wrong, and how that is refused", None)
     seed: int = key("what generated requests begin from; the same seed makes the same requests", 1, high=10**9)
     budget: Budget = key("bounds of a run", Budget)
@@ -136,16 +138,24 @@ class Acceptance(Part):
             yield from unknown(f".parameters.{name}", text, known)
         if self.objects and self.accounts is None:
             yield At(".objects", "objects, and no accounts", "accounts, of which A makes them", "add accounts")
-        for index, delivery in enumerate(self.idempotent):
-            yield from delivery.unset(f".idempotent[{index}]", known)
-        if self.abuse is not None:
-            yield from self.abuse.unset(".abuse", known)
-        if ABUSE in self.packs and self.abuse is None:
-            yield At(".abuse", "no such key", "what the pack abuse asks", "add abuse, or remove it from packs")
+        yield from self._writing(known)
         if ACCESS in self.packs:
             yield from self._access()
-        if IDEMPOTENT in self.packs and not self.idempotent:
-            yield At(".idempotent", "nothing to deliver", "deliveries for the pack idempotent", "add one to idempotent")
+
+    def _writing(self, known: Collection[str]) -> Iterator[At]:
+        """Yield what is wrong with what packs that write are told."""
+        for index, delivery in enumerate(self.idempotent):
+            yield from delivery.unset(f".idempotent[{index}]", known)
+        for name in ("failure_modes", "abuse"):
+            part = getattr(self, name)
+            if part is not None:
+                yield from part.unset(f".{name}", known)
+        for pack in WRITING:
+            name = pack.replace("-", "_")
+            if pack in self.packs and not getattr(self, name):
+                yield At(
+                    f".{name}", "no such key", f"what the pack {pack} asks", f"add {name}, or remove {pack} from packs"
+                )
 
     def _access(self) -> Iterator[At]:
         if self.accounts is None:

@@ -18,8 +18,19 @@ from turnout.acceptance.asking import Asker, SpentError, reached
 from turnout.acceptance.canaries import Logs
 from turnout.acceptance.cases import Cases
 from turnout.acceptance.counting import Counter
-from turnout.acceptance.declared import ABUSE, ACCESS, COMPATIBLE, CONTRACT, IDEMPOTENT, PACKS, WRITING, Acceptance
+from turnout.acceptance.declared import (
+    ABUSE,
+    ACCESS,
+    COMPATIBLE,
+    CONTRACT,
+    FAILURE_MODES,
+    IDEMPOTENT,
+    PACKS,
+    WRITING,
+    Acceptance,
+)
 from turnout.acceptance.document import Document, read_document
+from turnout.acceptance.failure_modes import Failing
 from turnout.acceptance.findings import Findings
 from turnout.acceptance.hooks import Hooks
 from turnout.acceptance.idempotent import Idempotent
@@ -179,6 +190,17 @@ def _write(pack: str, declared: Acceptance, candidate: Candidate, given: _Given)
         for delivery in declared.idempotent:
             with _noted(candidate.findings, pack, delivery.name):
                 asking.ask(delivery)
+    if pack == FAILURE_MODES and declared.failure_modes is not None:
+        modes = declared.failure_modes
+        failing = Failing(candidate.world, candidate.asker, candidate.findings, counter, given.hooks)
+        for cycle in modes.life_cycles:
+            with _noted(candidate.findings, pack, cycle.name):
+                failing.life_cycle(cycle, declared.seed)
+        for told in modes.together:
+            with _noted(candidate.findings, pack, told.name):
+                failing.together(told)
+        with _noted(candidate.findings, pack, "clock"):
+            failing.clock(modes)
     if pack == ABUSE:
         with _noted(candidate.findings, pack, "everything"):
             Abused(candidate.world, candidate.asker, candidate.findings, counter, given.logs).ask(declared)

@@ -6,6 +6,7 @@ Its data lies in a SQLite file, so that the worker is a process of its own, whic
 
 from __future__ import annotations
 
+import calendar
 import hmac
 import json
 import os
@@ -20,10 +21,12 @@ import threading
 import time
 from collections import Counter
 from contextlib import closing, nullcontext, suppress
+from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+from zoneinfo import ZoneInfo
 
 MOST = 100_000
 SECRET = "whsec-of-a-test"
@@ -35,6 +38,15 @@ CREATE TABLE jobs (id INTEGER PRIMARY KEY, mail TEXT, taken INTEGER DEFAULT 0);
 CREATE TABLE begun (mail TEXT);
 CREATE TABLE mails (mail TEXT, part INTEGER);
 """
+
+SET_PLACE = "UPDATE orders SET place = ? WHERE id = ?"
+TABLE = {
+    ("open", "complete"): "done",
+    ("open", "cancel"): "canceled",
+    ("done", "reopen"): "open",
+    ("done", "archive"): "archived",
+    ("canceled", "uncancel"): "open",
+}
 
 
 class Refused(Exception):
@@ -209,6 +221,7 @@ class Handler(BaseHTTPRequestHandler):
         known = {
             "GET /health": lambda: {"status": "ok"},
             "POST /login": self.login,
+            "GET /today": self.today,
             "POST /reset": self.reset,
             "POST /orders": self.create,
             "GET /orders": lambda: self.rows("SELECT id FROM orders WHERE owner = ?", self.account()),
@@ -276,7 +289,63 @@ class Handler(BaseHTTPRequestHandler):
         row = self.db.execute("SELECT id, state, note, place FROM orders WHERE id = ?", (number,)).fetchone()
         if row is None:
             raise Refused(404, "no such order")
-        return dict(zip(("id", "state", "note", "place"), row, strict=True))
+        order = dict(zip(("id", "state", "note", "place"), row, strict=True))
+        if self.command == "PATCH":
+            return self.change(number, order)
+        return order if verb is None else self.act(number, order["state"], verb)
+
+    def act(self, number: int, state: str, verb: str) -> Any:
+        """Change a state by the table; each mutant breaks it in its way."""
+        table = dict(TABLE)
+        if self.has("reopened after archive"):
+            table["archived", "reopen"] = "open"
+        if self.has("completed cannot be reopened"):
+            del table["done", "reopen"]
+        if (state, verb) not in table:
+            if self.has("refused and done") and verb == "complete":
+                self.set_state(number, "done")
+            raise Refused(500 if self.has("forbidden crashes") else 409, f"no {verb} of what is {state}")
+        to = table[state, verb]
+        if self.has("reopens as canceled") and (state, verb) == ("done", "reopen"):
+            to = "canceled"
+        self.db.execute("INSERT INTO begun VALUES (?)", (f"{number} {verb}",))
+        times = self.rows("SELECT count(*) FROM begun WHERE mail = ?", f"{number} cancel")[0]
+        if self.has("second cancel is lost") and verb == "cancel" and times > 1:
+            return {}
+        self.set_state(number, to)
+        return {}
+
+    def set_state(self, number: int, state: str) -> None:
+        self.db.execute("UPDATE orders SET state = ? WHERE id = ?", (state, number))
+
+    def change(self, number: int, order: dict[str, Any]) -> Any:
+        """Change the fields that are given; a mutant writes the whole row, as it was read before."""
+        value = self.body()
+        if self.has("update lost"):
+            time.sleep(0.1)
+            value = {"note": order["note"], "place": order["place"], **value}
+        for name, sql in (("note", "UPDATE orders SET note = ? WHERE id = ?"), ("place", SET_PLACE)):
+            if name in value:
+                self.db.execute(sql, (value[name], number))
+        return {}
+
+    def today(self) -> Any:
+        """What day it is in a zone, and the same day of the next month."""
+        now = datetime.fromisoformat(self.headers["X-Clock"])
+        zone = ZoneInfo(self.headers["X-Zone"])
+        local = now if self.has("midnight in UTC") else now.astimezone(zone)
+        tomorrow = local + timedelta(days=1)
+        if self.has("a day is 24 hours"):
+            tomorrow = (now + timedelta(hours=24)).astimezone(zone)
+        elif self.has("standard time all year"):
+            january = datetime(2028, 1, 1, tzinfo=zone).utcoffset() or timedelta()
+            local = now.astimezone(timezone(january))
+            tomorrow = local + timedelta(days=1)
+        month, year = local.month % 12 + 1, local.year + local.month // 12
+        day = min(local.day, calendar.monthrange(year, month)[1])
+        if self.has("29 February crashes") and (local.month, local.day) == (2, 29):
+            raise Refused(500, "internal error")
+        return {"date": f"{local:%F}", "tomorrow": f"{tomorrow:%F}", "next_month": f"{year}-{month:02}-{day:02}"}
 
     # Webhooks and jobs -----------------------------------------------------------------------------------------------
 
@@ -406,6 +475,40 @@ ABUSE = {
         {"request": "POST /reset", "json": {"name": "victim${order_id}"}, "times": 30},
     ],
     "canaries": {"password": "${password}"},
+}
+STATES = ("open", "done", "canceled", "archived")
+CYCLE = {
+    "name": "order",
+    "begin": "open",
+    "read": {"request": "GET /orders/${order_id}", "at": "/state"},
+    "operations": {
+        verb: {"request": f"POST /orders/${{order_id}}/{verb}"}
+        for verb in ("complete", "cancel", "reopen", "archive", "uncancel")
+    },
+    "allowed": {state: {verb: to for (at, verb), to in TABLE.items() if at == state} for state in STATES},
+    "walks": 4,
+    "steps": 8,
+}
+TOGETHER = {
+    "name": "note and place",
+    "writes": [
+        {
+            "request": "PATCH /orders/${order_id}",
+            "json": {name: f"{name} ${{unique}}"},
+            "leaves": [{"at": f"/{name}", "equals": f"{name} ${{unique}}"}],
+        }
+        for name in ("note", "place")
+    ],
+    "read": {"request": "GET /orders/${order_id}"},
+    "rounds": 4,
+}
+CLOCK = {
+    "header": "X-Clock",
+    "zones": ["Europe/Berlin", "America/New_York", "Asia/Kathmandu"],
+    "asks": [
+        {"request": "GET /today", "headers": {"X-Zone": "${zone}"}, "at": f"/{name}", "equals": f"${{{name}}}"}
+        for name in ("date", "tomorrow", "next_month")
+    ],
 }
 
 
