@@ -19,6 +19,10 @@ UNITS = {
     },
     "edge/templates/turnout-edge-peers.service": {},
     "edge/templates/turnout-edge-latency.service": {"edge_latency_dir": "/var/lib/haproxy/turnout-latency"},
+    "queue_figures/templates/turnout-queue-figures.service": {
+        "ansible_managed": "",
+        "queue_figures_textfile": "/var/lib/prometheus/node-exporter/turnout-queues.prom",
+    },
     "service_host/templates/turnout-scheduler-watch@.service": {"ansible_managed": ""},
     "page_watch/templates/turnout-page-watch.service": {
         "page_watch_poll_s": 5,
