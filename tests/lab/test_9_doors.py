@@ -230,6 +230,7 @@ def test_every_unit_that_was_laid_is_little_exposed_and_the_docs_name_it(turnout
         ("schedule/templates/turnout-scheduled.service.j2", "turnout-scheduled-NAME.service"),
         ("page_watch/templates/turnout-page-watch.service", "turnout-page-watch.service"),
         ("edge/templates/turnout-acme.service", "turnout-acme.service"),
+        ("queue_figures/templates/turnout-queue-figures.service", "turnout-queue-figures.service"),
     ],
 )
 def test_units_that_the_lab_does_not_run_are_little_exposed_too(turnout: Turnout, template: str, name: str) -> None:
@@ -246,6 +247,7 @@ def test_units_that_the_lab_does_not_run_are_little_exposed_too(turnout: Turnout
         schedule_hardening=schedule["schedule_hardening"], page_watch_poll_s=5,
         page_watch_edge_paths=["/var/lib/turnout", "/etc/haproxy"], edge_acme_state_dir="/var/lib/turnout-acme",
         edge_acme_certificate="/etc/haproxy/turnout-acme/site.pem",
+        queue_figures_textfile="/var/lib/prometheus/node-exporter/turnout-queues.prom",
     ).replace("=True", "=true")  # fmt: skip
     folder = turnout.ssh("mon1", "mktemp -d").strip()
     done = subprocess.run(

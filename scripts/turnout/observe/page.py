@@ -125,7 +125,7 @@ def _firing(rows: list[dict[str, Any]]) -> Html:
     if not rows:
         return page.banner("good", "No alert fires")
     hidden = {"__name__", "alertname", "alertstate", "severity"}
-    told = sorted((row["metric"].get("severity", ""), row["metric"]["alertname"], row["metric"]) for row in rows)
+    told = [(row["metric"].get("severity", ""), row["metric"]["alertname"], row["metric"]) for row in rows]
     pages = sum(severity == "page" for severity, _, _ in told)
     cells = [
         (

@@ -76,12 +76,12 @@ def test_a_panel_that_cannot_be_drawn_says_why(drawn):
 def test_alerts_that_fire_stand_first(watcher):
     watcher.show(everything())
     watcher.until('ALERTS{alertstate="firing",alertname="DatabaseDeadlocks"}', there=False)
-    watcher.exporter.show(
-        [*everything(), 'ALERTS{alertname="Made",alertstate="firing",severity="page",host="a"}', 'shown{at="alert"}']
-    )
+    made = [f'ALERTS{{alertname="Made",alertstate="firing",severity="page",host="{host}"}}' for host in "ba"]
+    watcher.exporter.show([*everything(), *made, 'shown{at="alert"}'])
     watcher.until('ALERTS{alertname="Made"}', there=True)
     text = page.html(load.load(), Prometheus(watcher.url), 360.0)
-    assert "1 page and " in text
+    assert "2 pages and " in text
+    assert text.index("host=a") < text.index("host=b")
     assert text.index("Made") < text.index("Requests")
 
 
