@@ -62,8 +62,9 @@ class Drawn:
 
 def legend(form: str, labels: Mapping[str, str]) -> str:
     """Return what a line is called: the legend with its labels filled in, else the labels themselves."""
-    if form:
-        return re.sub(r"\{\{\s*(\w+)\s*\}\}", lambda found: labels.get(found[1], ""), form).strip()
+    filled = re.sub(r"\{\{\s*(\w+)\s*\}\}", lambda found: labels.get(found[1], ""), form).strip()
+    if filled:
+        return filled
     shown = [f"{name}={value}" for name, value in sorted(labels.items()) if name != "__name__"]
     return ", ".join(shown) or labels.get("__name__", "value")
 

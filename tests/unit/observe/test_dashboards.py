@@ -85,6 +85,13 @@ def test_alerts_that_fire_stand_first(watcher):
     assert text.index("Made") < text.index("Requests")
 
 
+def test_a_line_is_called_by_its_legend_or_by_its_labels():
+    labels = {"__name__": "up", "host": "a", "job": "node"}
+    assert page.legend("{{host}}: {{ job }}", labels) == "a: node"
+    assert page.legend("", labels) == page.legend("{{absent}}", labels) == "host=a, job=node"
+    assert page.legend("", {"__name__": "up"}) == "up"
+
+
 def test_of_many_lines_the_highest_are_drawn_and_the_rest_is_counted(watcher):
     watcher.show([*everything(), *(f'many{{n="{n}"}}' for n in range(12))])
     panel = load.load().panels[0]

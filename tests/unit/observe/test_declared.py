@@ -127,7 +127,7 @@ def test_without_a_file_of_its_own_a_team_has_the_built_in_ones(tmp_path):
         ("[EdgeQueues,", "[EdgeQueue,", ["observe.without[0]", "write EdgeQueues"]),
         ("expr: carts > 5", "expr: carts > ${most}", ["observe.alerts[0].expr", "${most}, no setting"]),
         ("    quiet: {series: {'carts{host=\"a\"}': 1x30}}\n", "", ["observe.alerts[0].quiet", "no such key"]),
-        ("summary:", "sumary:", ["observe.alerts[0].sumary", "rename it to `summary`"]),
+        ("summary:", "summaries:", ["observe.alerts[0].summaries", "rename it to `summary`"]),
         ('carts{host="a"}\': 9x30', 'boxes{host="a"}\': 9x30', ["observe.alerts[0].fires.series", "boxes"]),
         ("sign_in_route: signin", "sign_in_routes: signin", ["observe.settings.sign_in_routes", "sign_in_route"]),
     ],
