@@ -27,8 +27,9 @@ from turnout.errors import TurnoutError
 from turnout.faults import Fault, nearest
 
 HERE = Path(__file__).parent
-# Beside the package where it is installed, among the pages of the docs in a checkout.
-PAGES = next(one for one in (HERE / "runbook_pages", HERE.parents[1] / "docs" / "runbooks") if one.is_dir())
+# In the wheel they lie in the package, in a checkout where they are read.
+_LAID = HERE / "runbook_pages"
+PAGES = _LAID if _LAID.is_dir() else HERE.parents[1] / "docs/runbooks"
 COLLECTION = HERE.parent / "ansible_collections" / "turnout" / "ops"
 
 KINDS = ("look", "act", "undo")

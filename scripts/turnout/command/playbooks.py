@@ -60,6 +60,10 @@ ENTRIES = {
         ("drill_host=NAME", "by default the first host of the group drill"))),
     "exposure": Entry("exposure", "Print how exposed each unit is that Turnout laid."),
     "forge-policy": Entry("forge_policy", "Protect the branches of the service's repository as the checklist wants."),
+    "logs": Entry("logs_scan", "Look for secrets and personal data in what the service writes.", (
+        ("hours=72", "how far back, by default 24"),
+        ("limit_s=300", "seconds for one host, by default 60; most_mb=1000: MB, by default 200"),
+        ("format=json", "one JSON object")), "logs"),
     "migration-check": Entry("migration_check", "Rehearse a release's pending migrations on a database of their own.", (
         ("copy=true", "on a copy restored from the latest backup"),
         ("migration_check_host=NAME", "by default the first host of the group drill")), "release"),

@@ -23,6 +23,7 @@ from turnout.migrations.tools import TOOLS
 from turnout.service import directories, values
 from turnout.service.environment import KEY, METRICS_PORT, RESERVED
 from turnout.service.limits import Limits
+from turnout.service.logs import Logs
 from turnout.service.values import COLORS, DAY_S, NAME, Environment
 
 __all__ = ["COLORS", "Environment", "Service"]
@@ -893,6 +894,7 @@ class Service(Part):
         example="{routes: [{name: login, path: /api/login, by_address: {requests: 10, per_s: 60}}]}",
         released=False,
     )
+    logs: Logs = key("what must not stand in its logs, and where they lie ([logs](logs.md))", Logs, released=False)
     smoke: tuple[SmokeTest, ...] = key(
         "requests that must succeed through every edge before any user's request reaches the candidate",
         (),

@@ -39,6 +39,11 @@ _SECRET_NAME = re.compile(
 )
 
 
+def secret_name(name: str) -> bool:
+    """Tell whether a variable is a secret by its name."""
+    return bool(_SECRET_NAME.search(name.upper()))
+
+
 def process_name(name: str) -> str:
     """Return the name of a process within its kind; raises Wrong where it is none."""
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or len(name) > 31 or KINDS & set(name.split("-")):
@@ -155,7 +160,7 @@ def unset_variables(where: str, text: str, known: set[str]) -> Iterator[At]:
             likely = nearest(name, known)
             remedy = f"write ${{{likely}}}" if likely else f"add {name} to service.environment"
             yield At(where, f"${{{name}}}, which nobody sets", "variables that are set", f"{remedy}; $$ is one $")
-        elif _SECRET_NAME.search(name.upper()):
+        elif secret_name(name):
             yield At(
                 where,
                 f"${{{name}}}, by its name a secret, on a command line, which every user of the host can read",

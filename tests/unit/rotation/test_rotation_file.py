@@ -100,7 +100,7 @@ def test_a_password_is_begun_and_adopted_and_never_shown(tmp_path: Path) -> None
     adopt = action(state="adopted", users={"database": "shop_b"}, **OPTIONS)
     done = played(tmp_path, secrets, trial, sees, adopt)
     assert done.returncode == 0, done.stdout
-    assert opened(tmp_path, file)["database"] == following
+    assert opened(tmp_path, file)["database"] == {**following, "before": "shop_a"}
     for secret in (PASSWORD, following["password"]):
         assert secret not in done.stdout + done.stderr
     assert [path.name for path in file.parent.iterdir()] == ["rotated.yml"]
