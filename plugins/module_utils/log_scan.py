@@ -54,6 +54,11 @@ def _iban(text: str) -> bool:
     return 15 <= len(plain) <= 34 and int("".join(str(int(one, 36)) for one in moved)) % 97 == 1
 
 
+def _no_unit(text: str) -> bool:
+    """Tell whether an address is no unit of systemd, such as shop-api@blue.service."""
+    return text.rpartition(".")[2] not in ("service", "timer", "socket", "mount", "slice", "scope", "target", "path")
+
+
 def _told(text: str) -> bool:
     """Tell whether a value is one, and no mask of it."""
     return not _MASKED.match(text)
@@ -69,7 +74,7 @@ BUILT_IN = {
     ),
     "aws-key": ("a", re.compile(r"\b((?:AKIA|ASIA)[A-Z0-9]{16})\b"), None),
     "card": ("", re.compile(r"(?<![\w.-])((?:\d[ -]?){12,18}\d)(?![\w.-])"), _luhn),
-    "email": ("@", re.compile(r"(?<![\w.+-])([\w.+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24})\b"), None),
+    "email": ("@", re.compile(r"(?<![\w.+-])([\w.+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24})\b"), _no_unit),
     "iban": ("", re.compile(r"\b([A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?)\b"), _iban),
     "jwt": ("eyj", re.compile(r"\b(eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,})"), None),
     "named-secret": (
@@ -178,7 +183,8 @@ def journal(report: Report, units: list, since: float, more: tuple = ()) -> None
         for raw in process.stdout or ():
             entry = json.loads(raw)
             at = int(entry["__REALTIME_TIMESTAMP"]) / 1e6
-            unit = str(entry.get("_SYSTEMD_UNIT") or entry.get("UNIT") or "?")
+            # What systemd says of a unit has that one in a field of its own.
+            unit = str(entry.get("UNIT") or entry.get("_SYSTEMD_UNIT") or "?")
             ended = report.see(unit, _message(entry.get("MESSAGE")), at, f"{at:.6f}")
             if not ended:
                 report.cut.append(f"journal before {at:.0f}")

@@ -58,6 +58,8 @@ def names(line: str, **more: Any) -> set[str]:
     ("line", "found"),
     [
         ("user anna@example.org signed in", {"email"}),
+        ("Started shop-api@blue.service - shop's API.", set()),
+        ("shop-timer-nightly@blue.timer, then anna@blue.services.example", {"email"}),
         ("GET /x?mail=anna%40example.org", set()),
         ("charged 4111 1111 1111 1111 today", {"card"}),
         ("charged 4111-1111-1111-1112", set()),
@@ -210,6 +212,11 @@ def test_a_journal_is_read_newest_first_and_each_finding_has_its_unit_and_moment
     ]
     assert told["found"][2]["places"] == ["12.250000", "10.500000"]
     assert told["lines"] == 5
+    about = [{**entry("anna@example.org", 9.0, "init.scope"), "UNIT": "shop-api@blue.service"}]
+    entries(tmp_path, monkeypatch, about)
+    (one,) = log_scan.scan(question(units=["x"]))["found"]
+    assert one["source"] == "shop-api@blue.service", "what systemd says of a unit is told as that unit's"
+    entries(tmp_path, monkeypatch, lines)
     assert "--reverse" in words.read_text()
     assert "--unit=shop-*.service" in words.read_text()
     cut = log_scan.scan(question(units=["x"], most_bytes=5))
@@ -289,7 +296,7 @@ def test_the_command_finds_what_the_service_wrote_and_shows_none_of_it(tmp_path:
     here = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "ansible_become": False}
     hosts = {"all": {"vars": {"service": {**SERVICE, "logs": logs}}, "children": {"worker": {"hosts": {"here": here}}}}}
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump(hosts))
-    words = [Path(sys.executable).parent / "turnout", "logs", "scan", "-i", tmp_path / "hosts.yml", "-vvv"]
+    words = [Path(sys.executable).parent / "turnout", "logs", "scan", "-i", tmp_path / "hosts.yml"]
     path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
     done = subprocess.run(
         words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120, env={**os.environ, "PATH": path}
