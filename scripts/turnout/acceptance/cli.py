@@ -79,6 +79,9 @@ def check(release: Path) -> None:
 @click.option("--cage", is_flag=True, help="The candidate is in a cage: packs may change its data wherever it answers.")
 @click.option("--kill", default="", metavar="COMMAND", help="Kills the candidate's workers and starts them again.")
 @click.option("--clock", default="", metavar="COMMAND", help="Sets the candidate's clock to $TURNOUT_NOW (UTC).")
+@click.option("--cache-empty", default="", metavar="COMMAND", help="Empties the candidate's cache.")
+@click.option("--cache-stop", default="", metavar="COMMAND", help="Stops the candidate's cache.")
+@click.option("--cache-start", default="", metavar="COMMAND", help="Starts it again.")
 @click.option("--database-from", metavar="VARIABLE", help="Environment variable with the candidate's database address.")
 @click.option("--log", "logs", multiple=True, type=_PATH, help="A log of the candidate, for canaries; may be repeated.")
 @click.option("--log-command", "log_commands", multiple=True, metavar="COMMAND", help="Prints a log; may be repeated.")
@@ -102,6 +105,9 @@ def run_command(
     cage: bool,
     kill: str,
     clock: str,
+    cache_empty: str,
+    cache_stop: str,
+    cache_start: str,
     database_from: str | None,
     logs: tuple[Path, ...],
     log_commands: tuple[str, ...],
@@ -138,6 +144,7 @@ def run_command(
             cage=cage,
             hooks=Hooks(
                 kill=kill, clock=clock, database=_value("--database-from", database_from),
+                cache_empty=cache_empty, cache_stop=cache_stop, cache_start=cache_start,
                 logs=logs, log_commands=log_commands,
                 canaries={name.lower(): _value("--canary-from", name) for name in canaries},
             ),

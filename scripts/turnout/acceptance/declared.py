@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from turnout.acceptance.abuses import Abuse
+from turnout.acceptance.caches import Cold
 from turnout.acceptance.deliveries import Delivery
 from turnout.acceptance.modes import Modes
 from turnout.acceptance.recipe import names_in
@@ -13,23 +14,19 @@ from turnout.acceptance.steps import GIVEN, HEADER, Step, operations, steps, tex
 from turnout.faults import nearest, shown
 from turnout.keys import At, Key, Part, Wrong, key
 
-CONTRACT, COMPATIBLE, ACCESS, IDEMPOTENT, FAILURE_MODES, ABUSE = PACKS = (
+CONTRACT, COMPATIBLE, ACCESS, IDEMPOTENT, FAILURE_MODES, ABUSE, COLD = PACKS = (
     *("contract", "compatible", "access"),
-    *("idempotent", "failure-modes", "abuse"),
+    *("idempotent", "failure-modes", "abuse", "cold"),
 )
-LATER = ("cold",)
-"""Packs that are planned, and not built yet."""
-WRITING = (IDEMPOTENT, FAILURE_MODES, ABUSE)
+WRITING = (IDEMPOTENT, FAILURE_MODES, ABUSE, COLD)
 """Packs of which no part only reads."""
 
 
 def _pack(value: Any) -> str:
     if value in PACKS:
         return str(value)
-    if value in LATER:
-        raise Wrong(f"the pack {value}, which is not built yet", f"one of: {', '.join(PACKS)}", f"remove {value}")
-    likely = nearest(value, (*PACKS, *LATER)) if isinstance(value, str) else None
-    remedy = f"write {likely}" if likely in PACKS else f"remove it; the packs are {', '.join(PACKS)}"
+    likely = nearest(value, PACKS) if isinstance(value, str) else None
+    remedy = f"write {likely}" if likely else f"remove it; the packs are {', '.join(PACKS)}"
     raise Wrong(f"{shown(value)}, which is no pack", f"one of: {', '.join(PACKS)}", remedy)
 
 
@@ -116,6 +113,7 @@ class Acceptance(Part):
     )  # fmt: skip
     failure_modes: Modes | None = key("life cycles, writers at once and time, for the pack `failure-modes`", None)
     abuse: Abuse | None = key("what the pack `abuse` does wrong, and how that is refused", None)
+    cold: Cold | None = key("what the pack `cold` asks without the cache", None)
     seed: int = key("what generated requests begin from; the same seed makes the same requests", 1, high=10**9)
     budget: Budget = key("bounds of a run", Budget)
 
@@ -146,7 +144,7 @@ class Acceptance(Part):
         """Yield what is wrong with what packs that write are told."""
         for index, delivery in enumerate(self.idempotent):
             yield from delivery.unset(f".idempotent[{index}]", known)
-        for name in ("failure_modes", "abuse"):
+        for name in ("failure_modes", "abuse", "cold"):
             part = getattr(self, name)
             if part is not None:
                 yield from part.unset(f".{name}", known)

@@ -17,10 +17,12 @@ from turnout.acceptance.abuse import Abused
 from turnout.acceptance.asking import Asker, SpentError, reached
 from turnout.acceptance.canaries import Logs
 from turnout.acceptance.cases import Cases
+from turnout.acceptance.cold import Cooled
 from turnout.acceptance.counting import Counter
 from turnout.acceptance.declared import (
     ABUSE,
     ACCESS,
+    COLD,
     COMPATIBLE,
     CONTRACT,
     FAILURE_MODES,
@@ -204,6 +206,9 @@ def _write(pack: str, declared: Acceptance, candidate: Candidate, given: _Given)
     if pack == ABUSE:
         with _noted(candidate.findings, pack, "everything"):
             Abused(candidate.world, candidate.asker, candidate.findings, counter, given.logs).ask(declared)
+    if pack == COLD and declared.cold is not None:
+        with _noted(candidate.findings, pack, "everything"):
+            Cooled(candidate.world, candidate.asker, candidate.findings, given.hooks).ask(declared.cold)
     return candidate.asker.sent - before
 
 

@@ -28,6 +28,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
+with suppress(ModuleNotFoundError):  # the worker needs none
+    import redis
+
 MOST = 100_000
 SECRET = "whsec-of-a-test"
 TABLES = """
@@ -130,6 +133,8 @@ class Desk(ThreadingHTTPServer):
         self.deadline_s = 3.0
         self.log = Path(file).with_name("desk.log")
         self.wrong: Counter[str] = Counter()
+        self.cache: Any = None
+        self.stopped_before = False
         self.database: Any = None
         self.tokens: dict[str, str] = {}
         with closing(connected(file)) as db:
@@ -221,6 +226,7 @@ class Handler(BaseHTTPRequestHandler):
         known = {
             "GET /health": lambda: {"status": "ok"},
             "POST /login": self.login,
+            "GET /cached": self.cached,
             "GET /today": self.today,
             "POST /reset": self.reset,
             "POST /orders": self.create,
@@ -327,6 +333,23 @@ class Handler(BaseHTTPRequestHandler):
         for name, sql in (("note", "UPDATE orders SET note = ? WHERE id = ?"), ("place", SET_PLACE)):
             if name in value:
                 self.db.execute(sql, (value[name], number))
+        return {}
+
+    def cached(self) -> Any:
+        """What a cache holds, and the database without it."""
+        if self.has("cache is needed") and self.server.stopped_before:
+            raise Refused(500, "no cache")
+        try:
+            if self.server.cache.get("value"):
+                return {}
+            if self.has("slow without a cache"):
+                time.sleep(4)
+            self.server.cache.set("value", 1)
+        except redis.ConnectionError:
+            if self.has("no answer without a cache"):
+                raise Refused(500, "internal error") from None
+            self.server.stopped_before = True
+            raise Refused(503, "later") from None
         return {}
 
     def today(self) -> Any:

@@ -105,7 +105,6 @@ def test_a_release_without_the_folder_has_no_packs(tmp_path: Path) -> None:
     ("pack", "observed", "remedy"),
     [
         ("contrakt", "'contrakt', which is no pack", "write contract"),
-        ("cold", "not built yet", "remove cold"),
         ("failure-mode", "which is no pack", "write failure-modes"),
         (7, "which is no pack", f"remove it; the packs are {', '.join(PACKS)}"),
     ],
