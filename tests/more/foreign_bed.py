@@ -74,7 +74,7 @@ class Team:
         }
 
     def begin(self, like: str, *words: str, hosts: Mapping[str, Sequence[str]] = HOSTS) -> None:
-        """Have `turnout init --like` write the repository; say that the hosts are small, and where backups go."""
+        """Have `turnout init` write the repository, like a framework or like "" none; say that the hosts are small."""
         named: set[str] = set()
         for group, members in hosts.items():
             for host in members:
@@ -84,12 +84,14 @@ class Team:
         if "monitoring" in hosts:
             words = (*words, "--deploy-from", self.machines.lab.gateway)
         own = ("--service", self.service, "--user", "root", "--releases", str(self.store))
-        run([BIN / "turnout", "init", self.ops, "--like", like, *own, *words], env=self.env)
+        framework = ("--like", like) if like else ()
+        run([BIN / "turnout", "init", self.ops, *framework, *own, *words], env=self.env)
         # Two processors carry all hosts, the load and the tests.
         self.change("site.yml", monitoring_scrape_interval="1s", postgres_shared_buffers="64MB")
         small = {"disk_free_percent": 2, "memory_free_percent": 2, "clock_skew_s": 10}
         self.change("checklist.yml", checklist={"limit_s": 45, "hosts": small})
-        self.change("backup.yml", backup_archive_timeout_s=10, backup_repositories=[self._repository()])
+        if "postgres" in hosts:
+            self.change("backup.yml", backup_archive_timeout_s=10, backup_repositories=[self._repository()])
         soon = {"fastest_window_s": 10, "bake_s": 10, "patience_s": 120, "probes_per_s": 10}
         self.change_service(judge=soon, steady_s=20)
         self.turnout(
