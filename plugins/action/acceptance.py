@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from turnout.acceptance.engine import VARIABLES, Asking, ask
+from turnout import beside_ansible
+from turnout.acceptance.engine import VARIABLES, Asking, ask, host_header
 from turnout.acceptance.record import Release, record
-from turnout.acceptance.tunnel import OPTIONS, Tunnel
+from turnout.acceptance.tunnel import Tunnel
 from turnout.controller_action import plain
 from turnout.errors import TurnoutError
 
 FIRST_S = 90  # until somebody must have come to ask: the way of ssh takes seconds
 MARGIN_S = 180  # the cage's own bound beyond what asking may take
-HOLD = "cat >/dev/null"  # over there: ends with the standard input
 
 
 class ActionModule(ActionBase):
@@ -30,6 +29,7 @@ class ActionModule(ActionBase):
     _supports_async = False
     _VALID_ARGS = frozenset({
         "plan", "release", "sha256", "manifest", "packs_folder", "packs", "document", "seconds", "keep_s", "folder",
+        "host",
     })  # fmt: skip
 
     def run(self, tmp=None, task_vars=None):
@@ -40,10 +40,10 @@ class ActionModule(ActionBase):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         limit_s = float(args["seconds"])
         try:
-            self._see_connection()
+            beside_ansible.see_connection("acceptance-connection", self._connection, self._play_context.password)
             plan = json.loads(args["plan"])
             plan["questions"] = {
-                "uid": self._uid(), "first_s": FIRST_S, "limit_s": limit_s + keep_s + MARGIN_S,
+                "uid": beside_ansible.uid(self), "first_s": FIRST_S, "limit_s": limit_s + keep_s + MARGIN_S,
             }  # fmt: skip
             outcome, said, lost = None, [], ""
             begun = self._drill("begun", {"plan": json.dumps(plan)}, task_vars)
@@ -68,13 +68,13 @@ class ActionModule(ActionBase):
 
     def _asked(self, args, paths, folder, keep_s):
         """Return outcome, words and what went wrong, of the candidate that may be asked now."""
-        host = self._connection.get_option("host") or self._connection._play_context.remote_addr
-        tunnel = Tunnel(host, folder / "ssh.log")
+        host = beside_ansible.host_of(self._connection)
+        tunnel = Tunnel(host, folder / "ssh.log", paths["api"], paths["held"])
         try:
-            tunnel.open(self._ssh(host, tunnel.forwards(paths["api"], paths["held"])))
+            tunnel.open(lambda *more: beside_ansible.words(self._connection, *more))
             asking = Asking(
                 Path(args["packs_folder"]), tunnel.url, args.get("packs") or [], args.get("document") or "",
-                Path(args["manifest"]),
+                Path(args["manifest"]), headers=host_header(args.get("host")),
             )  # fmt: skip
             outcome, said, lost = ask(asking, folder, float(args["seconds"]))
             if not tunnel.alive():
@@ -104,29 +104,3 @@ class ActionModule(ActionBase):
             return ""
         said = answer.get("msg") or "no answer"
         return f"the drill host was lost: {said}" if answer.get("unreachable") else str(said)
-
-    def _uid(self) -> int:
-        """Return the user that the connection logs in as: it may use the cage's sockets."""
-        said = self._low_level_execute_command("id -u", sudoable=False)
-        uid = str(said.get("stdout", "")).split()[-1:]
-        return int(uid[0]) if uid and uid[0].isdigit() else 0
-
-    def _see_connection(self) -> None:
-        """Raise TurnoutError where no ssh of this machine can go beside Ansible's own."""
-        connection = self._connection
-        kind = connection.transport
-        password = kind == "ssh" and (connection.get_option("password") or self._play_context.password)
-        if kind != "ssh" or password:
-            raise TurnoutError(
-                "acceptance-connection",
-                observed="the drill host is reached by a password" if password else f"the connection plugin {kind}",
-                expected="a connection by ssh with a key, by which the candidate in the cage can be asked",
-                remedy="ansible_connection: ssh, and ansible_ssh_private_key_file or a key in ssh-agent",
-            )
-
-    def _ssh(self, host, forwards) -> list[str]:
-        """Return the whole command: whatever ansible.cfg and the inventory say of the connection counts here too."""
-        connection = self._connection
-        program = connection.get_option("ssh_executable")
-        words = [os.fsdecode(one) for one in connection._build_command(program, "ssh", *forwards, "-T", host, HOLD)]
-        return [words[0], *OPTIONS, *words[1:]]  # of an option that is given twice the first one counts

@@ -6,6 +6,7 @@ import json
 import os
 
 from ansible.plugins.action import ActionBase
+from turnout import beside_ansible
 from turnout.controller_action import plain
 from turnout.errors import TurnoutError
 from turnout.in_service import color_in_service
@@ -35,7 +36,7 @@ class ActionModule(ActionBase):
                 argv = self._argv(options["id"])
             if state == "begun":
                 options["color"], options["release_id"] = color_in_service(edges)
-                options["client_uid"] = self._client_uid()
+                options["client_uid"] = beside_ansible.uid(self)  # may attach, without becoming anybody
         except TurnoutError as error:
             return {**result, "failed": True, "msg": str(error), **error.as_dict()}
         result |= self._execute_module("turnout.ops.command", module_args=options, task_vars=task_vars)
@@ -50,28 +51,11 @@ class ActionModule(ActionBase):
                 json.dump(plain(told), file)
         return result
 
-    def _client_uid(self) -> int:
-        """Return the user that the connection logs in as: it may attach, without becoming anybody."""
-        said = self._low_level_execute_command("id -u", sudoable=False)
-        uid = str(said.get("stdout", "")).split()[-1:]
-        return int(uid[0]) if uid and uid[0].isdigit() else 0
-
     def _argv(self, ident: str) -> list[str]:
         """Return the words that connect a client, by the connection that Ansible uses. Raises TurnoutError."""
         attach = [PROGRAM, "attach", ident]
         connection = self._connection
-        kind = connection.transport
-        if kind == "local":
+        if connection.transport == "local":
             return attach
-        password = kind == "ssh" and (connection.get_option("password") or self._play_context.password)
-        if kind != "ssh" or password:
-            raise TurnoutError(
-                "run-connection",
-                observed="the host is reached by a password" if password else f"the connection plugin {kind}",
-                expected="a connection by ssh with a key, which a client can use beside Ansible",
-                remedy="ansible_connection: ssh, and ansible_ssh_private_key_file or a key in ssh-agent",
-            )
-        host = connection.get_option("host") or connection._play_context.remote_addr
-        # Ansible's own command: whatever ansible.cfg and the inventory say of it counts here too.
-        words = connection._build_command(connection.get_option("ssh_executable"), "ssh", "-T", host, " ".join(attach))
-        return [os.fsdecode(word) for word in words]
+        beside_ansible.see_connection("run-connection", connection, self._play_context.password)
+        return beside_ansible.words(connection, "-T", beside_ansible.host_of(connection), " ".join(attach))

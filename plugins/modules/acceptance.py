@@ -24,6 +24,7 @@ options:
   document: {description: OpenAPI document of the release in service; empty for none., type: str, default: ""}
   seconds: {description: Seconds that asking may take., type: float, required: true}
   keep_s: {description: Seconds that the cage stays after a finding., type: float, default: 0}
+  host: {description: Host header of every request; by default the address's own., type: str, default: ""}
   folder: {description: Folder on the controller for the evidence., type: path, required: true}
 attributes:
   check_mode: {support: none, description: It is skipped.}

@@ -144,6 +144,11 @@ def test_a_release_without_packs_is_told_and_nothing_is_restored(bed: Bed) -> No
     assert len(entries(bed.turnout, EDGES[0])) == before
 
 
+def stamped(source: Path) -> None:
+    """Give a release other bytes than any that was asked before: an outcome belongs to its artifact."""
+    (source / "BUILT").write_text(str(time.time_ns()))
+
+
 def asking_for_acceptance(turnout: Turnout) -> tuple[str, str]:
     """Return the options of a playbook in which the lab's checklist asks for an acceptance."""
     whole = yaml.safe_load((ROOT / "inventories/lab/group_vars/all/checklist.yml").read_text())
@@ -156,19 +161,43 @@ def asking_for_acceptance(turnout: Turnout) -> tuple[str, str]:
 def test_a_deploy_that_asks_for_an_acceptance_is_no_go_before_it_and_go_after(bed: Bed) -> None:
     turnout = bed.turnout
     turnout.ensure("1.0.0")
-    # Other bytes than any release that was asked before: the outcome belongs to the artifact.
-    publish(turnout, "1.1.4", lambda source: (source / "BUILT").write_text(str(time.time_ns())))
+    turnout.until_nothing_pages()
+    publish(turnout, "1.1.4", stamped)
     asking = asking_for_acceptance(turnout)
-    known = {one["release"] for one in entries(turnout, EDGES[0])}
-    if "1.1.4" not in known:
-        run = turnout.deploy("1.1.4", *asking)
-        assert run.rc != 0, run.tail
-        assert "no acceptance of the artifact" in run.out
-        assert "turnout.ops.acceptance -e release=1.1.4" in run.out
-        assert turnout.in_service() == "1.0.0"
+    run = turnout.deploy("1.1.4", *asking)
+    assert run.rc != 0, run.tail
+    assert "no acceptance of the artifact" in run.out
+    assert "turnout.ops.acceptance -e release=1.1.4" in run.out
+    assert turnout.in_service() == "1.0.0"
     run = turnout.playbook("acceptance", "-e", "release=1.1.4")
     assert run.rc == 0, run.tail
     run = turnout.deploy("1.1.4", *asking)
     assert run.rc == 0, run.tail
     assert turnout.in_service() == "1.1.4"
     turnout.ensure("1.0.0")
+
+
+def test_what_only_reads_is_asked_through_every_edge_before_the_first_user(bed: Bed) -> None:
+    """A sound release goes on; one whose public answer lost its field goes back as by a failed smoke test."""
+    turnout = bed.turnout
+    turnout.ensure("1.0.0")
+    turnout.until_nothing_pages()
+    publish(turnout, "1.1.4", stamped)
+    reading = turnout.with_service(acceptance={"reading": True})
+    began = time.monotonic()
+    run = turnout.deploy("1.1.4", *reading)
+    print(f"a deploy that reads: {time.monotonic() - began:.0f} s")
+    assert run.rc == 0, run.tail
+    for name in EDGES:
+        read = json.loads((turnout.folder(run) / "acceptance" / name / "outcome.json").read_text())
+        assert (read["reading"], read["findings"]) == (True, [])
+        assert read["requests"] > 5
+        assert read["took_s"] < 30
+    turnout.ensure("1.0.0")
+    renamed = replaced("lib/sample/api.py", "json_build_object('static_data',", "json_build_object('data',")
+    publish(turnout, "1.1.5", renamed)
+    run = turnout.deploy("1.1.5", *reading)
+    assert run.rc != 0, run.tail
+    assert "error[acceptance-reading]" in run.out
+    assert "GET /api/static_data/" in run.out
+    assert turnout.in_service() == "1.0.0"

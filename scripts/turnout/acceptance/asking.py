@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Any, cast
 
 import requests
 from requests.cookies import RequestsCookieJar
+from urllib3.exceptions import InsecureRequestWarning
 
 from turnout.acceptance.curl import curl, hidden
 from turnout.acceptance.declared import Budget
@@ -22,6 +24,7 @@ from turnout.errors import TurnoutError
 AGENT = "turnout-acceptance"
 MOST_BYTES = 8_000_000
 _CHUNK = 65_536
+_NO_SECRETS = ("host", "x-turnout-color")  # which service and color is meant
 
 
 class SpentError(Exception):
@@ -73,22 +76,28 @@ class Asker:
     """The way to the candidate. `reading` lets only GET and HEAD pass."""
 
     def __init__(
-        self, url: str, budget: Budget, *, reading: bool, headers: Mapping[str, str], ca_file: Path | None = None
+        self, url: str, budget: Budget, *, reading: bool, headers: Mapping[str, str], verify: bool | str = True
     ) -> None:
         self.url = url.rstrip("/")
         self.reading = reading
         self.sent = 0
-        self.secrets = tuple((value, f"HEADER_{number}") for number, value in enumerate(headers.values(), 1) if value)
+        self.secrets = tuple(
+            (value, f"HEADER_{number}")
+            for number, (name, value) in enumerate(headers.items(), 1)
+            if value and name.lower() not in _NO_SECRETS
+        )
         self._headers = headers
         self._budget = budget
         self._ends = time.monotonic() + budget.seconds
-        self._verify = str(ca_file) if ca_file is not None else True
+        self._verify = verify
         self._lock = threading.Lock()
-        self.ca_file = ca_file
+        self.ca_file = Path(verify) if isinstance(verify, str) else None
         self.answer_seconds = budget.answer_seconds
         self.watched: dict[str, str] = {}
         self.carried: dict[str, Answer] = {}
         self.shown: dict[str, Answer] = {}
+        if verify is False:
+            warnings.simplefilter("ignore", InsecureRequestWarning)
         self._session = self._new_session()
 
     def ask(self, who: Identity, request: requests.Request, cookies: RequestsCookieJar | None = None) -> Answer:

@@ -89,6 +89,8 @@ def check(release: Path) -> None:
     "--canary-from", "canaries", multiple=True, metavar="VARIABLE",
     help="The value of that environment variable may be shown nowhere; may be repeated.",
 )  # fmt: skip
+@click.option("--insecure", is_flag=True, help="Do not check the candidate's certificate: by a tunnel, say.")
+@click.option("--seconds", type=click.IntRange(1), help="Ask no longer, whatever the packs' own budget is.")
 @click.option("--manifest", type=_PATH, help="The release's manifest, for its checksum in the outcome.")
 @click.option("--out", type=_PATH, help="Write the outcome as JSON into this file.")
 @click.option("--variables", type=_PATH, help="Write the secrets that the commands name into this file (mode 0600).")
@@ -112,6 +114,8 @@ def run_command(
     logs: tuple[Path, ...],
     log_commands: tuple[str, ...],
     canaries: tuple[str, ...],
+    insecure: bool,
+    seconds: int | None,
     manifest: Path | None,
     out: Path | None,
     variables: Path | None,
@@ -140,7 +144,8 @@ def run_command(
         questions,
         Asked(
             url=_checked(url), stable=stable, only=only, reading=reading, headers=_headers(header_names),
-            ca_file=ca_file, name=about.name, version=about.version, artifact_sha256=about.sha256,
+            ca_file=ca_file, verify=not insecure, seconds=seconds, name=about.name, version=about.version,
+            artifact_sha256=about.sha256,
             cage=cage,
             hooks=Hooks(
                 kill=kill, clock=clock, database=_value("--database-from", database_from),

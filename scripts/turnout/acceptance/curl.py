@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-_OF_CURL = {"accept-encoding", "connection", "content-length", "host", "user-agent"}
+_OF_CURL = {"accept-encoding", "connection", "content-length", "user-agent"}
 _SHOWN = frozenset("\n\t")
 
 

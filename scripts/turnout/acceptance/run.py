@@ -7,7 +7,7 @@ import ipaddress
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -49,9 +49,10 @@ from turnout.faults import Fault, FaultsError
 class Asked:
     """How the candidate is asked. `only` names packs, none for all that are declared.
 
-    `reading` sends only GET and HEAD. `headers` go with every request and are never shown. `name`, `version` and
-    `artifact_sha256` are the release's, for the outcome. `cage` says that the candidate reaches nothing of a
-    production: packs write only there, or at an address of this machine.
+    `reading` sends only GET and HEAD. `seconds` bounds the asking beside the packs' own budget. `headers` go with every
+    request and are never shown. `verify` is whether a certificate is checked. `name`, `version` and `artifact_sha256`
+    are the release's, for the outcome. `cage` says that the candidate reaches nothing of a production: packs write only
+    there, or at an address of this machine.
     """
 
     url: str
@@ -60,6 +61,8 @@ class Asked:
     reading: bool = False
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     ca_file: Path | None = None
+    verify: bool = True
+    seconds: int | None = None
     name: str | None = None
     version: str | None = None
     artifact_sha256: str | None = None
@@ -83,7 +86,9 @@ def run(questions: Questions, asked: Asked) -> Outcome:
     if not asked.cage and not asked.reading:
         here(asked.url)
     stable = _stable(asked.stable) if COMPATIBLE in packs and asked.stable is not None else None
-    asker = Asker(asked.url, declared.budget, reading=asked.reading, headers=asked.headers, ca_file=asked.ca_file)
+    budget = replace(declared.budget, seconds=min(declared.budget.seconds, asked.seconds or declared.budget.seconds))
+    verify = str(asked.ca_file) if asked.ca_file is not None else asked.verify
+    asker = Asker(asked.url, budget, reading=asked.reading, headers=asked.headers, verify=verify)
     findings, world = Findings(), World(asker, declared, questions.document.base)
     counts: dict[str, int] = {}
     reached(asker)

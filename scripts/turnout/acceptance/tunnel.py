@@ -1,4 +1,4 @@
-"""The way from the controller into the cage: SSH forwards a port of this machine to the cage's socket.
+"""The way from the controller to a candidate: SSH forwards a port of this machine to the cage's socket, or to an edge.
 
 The cage stays open for as long as this process lives: it holds a connection to the cage's other socket, and is at the
 other end of the standard input of what runs over SSH.
@@ -10,7 +10,7 @@ import contextlib
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -19,6 +19,7 @@ from turnout.errors import TurnoutError
 GREETING = b"held\n"
 _OPEN_S = 30.0  # until the way must be open
 _WAIT_S = 0.2
+_HOLD = "cat >/dev/null"  # over there: ends with the standard input
 # A way that a busy host does not lose, and no part of a connection that others share.
 OPTIONS = (
     "-o", "ControlMaster=no", "-o", "ControlPath=none", "-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=6",
@@ -34,40 +35,46 @@ def free_port() -> int:
 
 
 class Tunnel:
-    """An open way. `url` is where the candidate answers on this machine."""
+    """A way to `to` on a host: a Unix socket, or an address with a port. `url` is where that answers on this machine.
 
-    def __init__(self, host: str, log: Path) -> None:
+    `held` is the cage's other socket: the way is open once it has greeted, and the cage stays until `close`. Without it
+    the way is open once ssh listens here.
+    """
+
+    def __init__(self, host: str, log: Path, to: str, held: str = "", *, scheme: str = "http") -> None:
         self.host, self.log = host, log
-        self.port, self._held = free_port(), free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        port, self._held = free_port(), free_port() if held else 0
+        self.url = f"{scheme}://127.0.0.1:{port}"
+        self._port = port
+        self._forwards = ["-L", f"127.0.0.1:{port}:{to}"]
+        self._forwards += ["-L", f"127.0.0.1:{self._held}:{held}"] if held else []
         self._ssh: subprocess.Popen[bytes] | None = None
         self._holder: socket.socket | None = None
         self._said: IO[bytes] | None = None
 
-    def forwards(self, api: str, held: str) -> list[str]:
-        """Return the options of ssh that make the way to the sockets of a cage."""
-        return ["-L", f"127.0.0.1:{self.port}:{api}", "-L", f"127.0.0.1:{self._held}:{held}"]
-
-    def open(self, words: Sequence[str]) -> None:
-        """Start ssh by its whole command, whose program over there must read its standard input to the end.
+    def open(self, words: Callable[..., list[str]]) -> None:
+        """Start ssh; `words` returns its whole command for what stands at the end.
 
         Raises `TurnoutError` where no way is open in time.
         """
+        program, *rest = words(*self._forwards, "-T", self.host, _HOLD)
         self._said = self.log.open("wb")
+        # Of an option that is given twice the first one counts.
         self._ssh = subprocess.Popen(
-            list(words), stdin=subprocess.PIPE, stdout=self._said, stderr=self._said, start_new_session=True
-        )
+            [program, *OPTIONS, *rest], stdin=subprocess.PIPE, stdout=self._said, stderr=self._said,
+            start_new_session=True,
+        )  # fmt: skip
         deadline = time.monotonic() + _OPEN_S
         while self._ssh.poll() is None and time.monotonic() < deadline:
-            if self._hold():
+            if self._hold() if self._held else self._listens():
                 return
             time.sleep(_WAIT_S)
         said = " ".join(self.log.read_text(errors="replace").split())[-300:]
         self.close()
         raise TurnoutError(
             "acceptance-tunnel",
-            observed=f"no way into the cage on {self.host} by ssh -L: {said or 'no word of ssh'}",
-            expected=f"an SSH server that forwards to a Unix socket, within {_OPEN_S:g} s",
+            observed=f"no way through {self.host} by ssh -L: {said or 'no word of ssh'}",
+            expected=f"an SSH server that forwards to its host's addresses and Unix sockets, within {_OPEN_S:g} s",
             remedy=f"on {self.host}, in sshd_config: AllowTcpForwarding local and AllowStreamLocalForwarding local for "
             "the user that Ansible logs in as; then systemctl reload ssh",
         )
@@ -91,6 +98,10 @@ class Tunnel:
                 self._ssh.wait()
         if self._said is not None:
             self._said.close()
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self._port)) == 0
 
     def _hold(self) -> bool:
         holder = socket.socket()

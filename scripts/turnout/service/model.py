@@ -811,6 +811,18 @@ class Rotation(Part):
             yield At(".environment", "no variable", "those in which the login stands", "write [DATABASE_URL]")
 
 
+class Acceptance(Part):
+    """What of a release's acceptance packs is asked in a deploy."""
+
+    reading: bool = key(
+        "with true what only reads is asked through every edge, after the smoke tests and before the first user; what"
+        " is found ends the release",
+        False,
+        released=False,
+    )
+    reading_s: int = values.seconds("seconds that it may ask", 20, 1, 300, released=False)
+
+
 class Service(Part):
     """A whole service file, checked, with its defaults filled in."""
 
@@ -901,6 +913,11 @@ class Service(Part):
         expected="a list of requests",
         example="[{path: /api/health/, status: 200}]",
         by_default="the health check",
+        released=False,
+    )
+    acceptance: Acceptance = key(
+        "what of a release's acceptance packs is asked in a deploy ([acceptance](acceptance.md))",
+        Acceptance,
         released=False,
     )
     steps: tuple[Step, ...] = key(

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import yaml
 from shop import declaration, document, stable
 from turnout.acceptance import extra
+from turnout.acceptance.asking import NOBODY, Asker
+from turnout.acceptance.declared import Budget
 from turnout.acceptance.packs import Carrier, find
 from turnout.acceptance.record import Release, record
 from turnout.errors import TurnoutError
@@ -132,3 +135,14 @@ def test_the_entry_says_what_data_it_was_on_and_what_was_blocked() -> None:
     assert entry["backup_s"] == datetime(2026, 3, 1, 11, 40, tzinfo=UTC).timestamp()
     assert entry["at_s"] == NOW.timestamp()
     assert entry["summary"] == "contract, access: 812 requests, 7 outgoing calls blocked"
+
+
+def test_a_command_names_the_host_and_the_color_that_were_asked_and_hides_other_headers() -> None:
+    headers = {"X-Turnout-Color": "green", "Host": "shop.example.com", "X-Key": "s3cret-key"}
+    asker = Asker("http://127.0.0.1:8001", Budget(), reading=True, headers=headers)
+    sent = asker.prepared(NOBODY, requests.Request("GET", "http://127.0.0.1:8001/tasks"))
+    command = asker.curl(sent)
+    assert "Host: shop.example.com" in command
+    assert "X-Turnout-Color: green" in command
+    assert '"$HEADER_3"' in command
+    assert "s3cret" not in command
