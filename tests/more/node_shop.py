@@ -16,7 +16,7 @@ from typing import Any, Self
 import yaml
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests/unit/rotation"))
+sys.path[:0] = [str(ROOT / name) for name in ("tests/unit", "tests/unit/rotation")]
 from rotation_servers import postgres
 
 BIN = Path(sys.executable).parent
@@ -30,14 +30,14 @@ SEED = {"name": "seed", "run": "/usr/bin/node seed.js", "when": "before_start", 
 
 PASSWORD = "of-the-test"
 ROLES = f"""
-CREATE ROLE shop_migrate LOGIN PASSWORD '{PASSWORD}';
-CREATE ROLE shop_app LOGIN PASSWORD '{PASSWORD}';
-CREATE DATABASE shop OWNER shop_migrate;
+CREATE ROLE {{name}}_migrate LOGIN PASSWORD '{PASSWORD}';
+CREATE ROLE {{name}}_app LOGIN PASSWORD '{PASSWORD}';
+CREATE DATABASE {{name}} OWNER {{name}}_migrate;
 """
 RIGHTS = """
-ALTER SCHEMA public OWNER TO shop_migrate;
-ALTER DEFAULT PRIVILEGES FOR ROLE shop_migrate GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO shop_app;
-ALTER DEFAULT PRIVILEGES FOR ROLE shop_migrate GRANT USAGE ON SEQUENCES TO shop_app;
+ALTER SCHEMA public OWNER TO {name}_migrate;
+ALTER DEFAULT PRIVILEGES FOR ROLE {name}_migrate GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {name}_app;
+ALTER DEFAULT PRIVILEGES FOR ROLE {name}_migrate GRANT USAGE ON SEQUENCES TO {name}_app;
 """
 
 
@@ -104,26 +104,26 @@ class Shop:
 class Database:
     """A real PostgreSQL here, empty, with the roles that `turnout.ops.site` gives a service."""
 
-    def __init__(self, data: Path, port: int) -> None:
-        self._socket, self._port = data.parent, port
-        for name, text in (("postgres", ROLES), ("shop", RIGHTS)):
-            self.sql(text, name)
+    def __init__(self, data: Path, port: int, name: str) -> None:
+        self._socket, self._port, self._name = data.parent, port, name
+        for database, text in (("postgres", ROLES), (name, RIGHTS)):
+            self.sql(text.format(name=name), database)
 
     @classmethod
     @contextmanager
-    def started(cls) -> Iterator[Self]:
-        """Start one for the time of the block."""
+    def started(cls, name: str = "shop") -> Iterator[Self]:
+        """Start one for the time of the block, with the database of a service of that name."""
         with postgres() as (data, port):
-            yield cls(data, port)
+            yield cls(data, port, name)
 
     def url(self, role: str) -> str:
         """Return the address for a role."""
-        return f"postgresql://{role}:{PASSWORD}@127.0.0.1:{self._port}/shop"
+        return f"postgresql://{role}:{PASSWORD}@127.0.0.1:{self._port}/{self._name}"
 
-    def sql(self, text: str, database: str = "shop") -> list[str]:
+    def sql(self, text: str, database: str = "") -> list[str]:
         """Run SQL as the superuser, over the server's socket; return the lines that psql printed, unaligned."""
         as_user = ("setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups") if os.getuid() == 0 else ()
-        at = ("-h", self._socket, "-p", str(self._port), "-U", "postgres", "-d", database)
+        at = ("-h", self._socket, "-p", str(self._port), "-U", "postgres", "-d", database or self._name)
         return run(*as_user, "psql", *at, "-XAtq", "-v", "ON_ERROR_STOP=1", input=text, cwd="/").splitlines()
 
 
