@@ -36,6 +36,10 @@ MAY_BE_ABSENT = {"ServerDown": re.compile("web-")}
 """Of alerts in rule files: series of a part that not every service has."""
 
 
+FROM_FIRST = {"turnout_edge_requests_total": "code"}
+"""Metrics whose series begins with the first event of a class, by the label that names the class (mtail's counters)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What was found of one panel or alert. `state` is one of the four words above."""
@@ -81,8 +85,18 @@ class Checker:
     def _missing(self, series: Iterable[expression.Selected]) -> Iterator[expression.Selected]:
         """Yield what of these Prometheus does not have."""
         for one in series:
-            if not self._ask(f"count({one.text})"):
+            if not self._ask(f"count({one.text})") and not self._uncounted(one):
                 yield one
+
+    def _uncounted(self, one: expression.Selected) -> bool:
+        """Tell whether only its class has had no event yet: series of other classes are there."""
+        label = FROM_FIRST.get(one.name)
+        others = re.sub(rf',?{label}[=!~]+"(?:[^"\\]|\\.)*"', "", one.text).replace("{,", "{")
+        return label is not None and others != one.text and bool(self._ask(f"count({others})"))
+
+    def _idle(self, expr: str) -> bool:
+        """Tell whether an expression reads a class of which nothing was counted yet."""
+        return any(not self._ask(f"count({one.text})") and self._uncounted(one) for one in expression.selectors(expr))
 
     def _gone(self, one: expression.Selected) -> str:
         """Return in words what is missing: the metric, or only series of it with such labels."""
@@ -108,10 +122,12 @@ class Checker:
                 for one in self._missing(expression.selectors(query.expr)):
                     return finding(RED, self._gone(one), self._remedy(one))
                 rows = self._ask(query.expr)
-                if not rows:
+                if not rows and self._idle(query.expr):
+                    state = IDLE
+                elif not rows:
                     remedy = f"try the expression at {self._prometheus.url}/graph"
                     return finding(RED, f"no data, though its series are there: {_short(query.expr)}", remedy)
-                if all(isnan(float(row["value"][1])) for row in rows):
+                elif all(isnan(float(row["value"][1])) for row in rows):
                     state = IDLE
         except RefusedError as error:
             return finding(RED, f"refused: {error}", "mend its expression")
@@ -133,11 +149,11 @@ class Checker:
             return finding(RED, "Prometheus has not loaded it", "turnout site --tags monitoring")
         if rule.get("health") == "err":
             return finding(RED, f"its rule fails: {str(rule.get('lastError', ''))[:200]}", "mend its expression")
-        return finding(OK)
+        return finding(IDLE, "nothing of that class was counted yet") if self._idle(expr) else finding(OK)
 
     def _declared(self, alert: Alert, rules: Rows) -> Finding:
         found = self._alert(alert.name, alert.page, alert.expr, alert.where, rules[0] if rules else None)
-        if found.state == OK and expression.plain(str(rules[0]["query"])) != expression.plain(alert.expr):
+        if found.state in (OK, IDLE) and expression.plain(str(rules[0]["query"])) != expression.plain(alert.expr):
             seen = f"Prometheus has another expression loaded: {_short(str(rules[0]['query']))}"
             return Finding("alert", alert.name, alert.page, RED, seen, "turnout site --tags monitoring")
         return found

@@ -71,6 +71,20 @@ def test_series_that_have_other_labels_are_told_from_a_metric_that_is_gone(watch
     assert "match[]=pg_locks_count" in states["DatabaseLocked"].remedy
 
 
+def test_a_class_of_answers_that_the_edges_have_not_given_yet_is_no_fault(watcher):
+    """mtail begins a series with the first answer of its class; without any answer on that route it is one."""
+    first = [one for one in everything() if not one.startswith("turnout_edge_requests_total")]
+    watcher.show([*first, 'turnout_edge_requests_total{route="login",code="2xx"}'])
+    watcher.until('count(turnout_edge_requests_total{code="4xx"})', there=False)
+    states = found(watcher)
+    assert {name for name, one in states.items() if one.state == RED} == set()
+    assert (states["SignInsFail"].state, states["Sign-ins that are refused"].state) == (IDLE, OK)
+    watcher.show([*first, 'turnout_edge_requests_total{route="other",code="2xx"}'])
+    watcher.until('count(turnout_edge_requests_total{route="login"})', there=False)
+    red = {name for name, one in found(watcher).items() if one.state == RED}
+    assert red == {"SignInsFail", "Sign-ins that are refused"}
+
+
 def test_an_expression_without_a_result_is_red_one_without_traffic_is_not(watcher, tmp_path):
     watcher.show(everything())
     (tmp_path / "observe.yml").write_text(OWN)
