@@ -77,9 +77,8 @@ def test_a_mutant_is_caught_and_its_request_repeats_it(
         assert re.search(mutant.shows, repeated(one, outcome)), one.curl
 
 
-def test_the_sound_application_passes_ten_times(desk: Desk, tmp_path: Path) -> None:
-    desk.deadline_s = 1.0
-    for _ in range(10):
+def test_the_sound_application_passes_each_time(desk: Desk, tmp_path: Path) -> None:
+    for _ in range(3):
         outcome = asked(desk, tmp_path)
         assert (outcome.verdict, outcome.findings, outcome.unknown) == ("pass", (), ())
 

@@ -74,7 +74,7 @@ def test_a_mutant_is_caught_and_its_requests_repeat_it(desk: Desk, tmp_path: Pat
     assert re.search(mutant.shows, repeated(found[0], outcome)), found[0].curl
 
 
-def test_the_sound_application_passes_ten_times(desk: Desk, tmp_path: Path) -> None:
+def test_the_sound_application_passes_each_time(desk: Desk, tmp_path: Path) -> None:
     for number in range(10):
         one = {**CLOCK, "zones": CLOCK["zones"][number % 3 :][:1]}
         declared = declaration("failure-modes", failure_modes={**WHOLE, "clock": one}, seed=number)

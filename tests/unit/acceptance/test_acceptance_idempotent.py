@@ -61,7 +61,10 @@ def test_a_mutant_is_caught_and_its_requests_repeat_it(
     delivery, field, what = mutant.delivery, mutant.field, mutant.what
     desk.mutants = frozenset({mutant.name})
     worker.start(mutant.name)
-    outcome = asked(desk, tmp_path, worker.kill, delivery, **({"within_seconds": 6} if "lost" in mutant.name else {}))
+    changed: dict[str, Any] = {"within_seconds": 8} if "lost" in mutant.name else {}
+    if "not safe" in mutant.name:  # the worker that is started anew does the job once more
+        changed = {"watch_seconds": 2.5}
+    outcome = asked(desk, tmp_path, worker.kill, delivery, **changed)
     assert outcome.verdict == "fail"
     found = next(one for one in outcome.findings if one.field.startswith(field))
     assert (found.pack, found.operation.partition(":")[0]) == ("idempotent", delivery)
@@ -77,9 +80,9 @@ def test_a_mutant_is_caught_and_its_requests_repeat_it(
         assert '"place": "depot"' in said
 
 
-def test_the_sound_application_passes_ten_times(desk: Desk, worker: Worker, tmp_path: Path) -> None:
+def test_the_sound_application_passes_each_time(desk: Desk, worker: Worker, tmp_path: Path) -> None:
     worker.start()
-    for _ in range(10):
+    for _ in range(3):
         outcome = asked(desk, tmp_path, worker.kill, "payment", "parcel", "mail")
         assert (outcome.verdict, outcome.findings, outcome.unknown) == ("pass", (), ())
 
@@ -133,7 +136,7 @@ def test_an_effect_is_counted_in_the_database(desk: Desk, tmp_path: Path, databa
         connection.execute("CREATE TABLE payments (event text)")
         desk.database = connection
         try:
-            good = counted("SELECT count(*) FROM payments WHERE event = ${unique} AND event NOT LIKE 'a%'")
+            good = counted("SELECT count(*) FROM payments WHERE event = ${unique} AND event NOT LIKE 'zz%'")
             assert (good.verdict, good.unknown) == ("pass", ())
             double = counted("SELECT 2 * count(*) FROM payments WHERE event = ${unique}")
             assert [(one.field, one.what) for one in double.findings] == [("once", "counted 2 in place of 1")]

@@ -45,7 +45,7 @@ def refused(world: ModelEdge, words: str) -> dict[str, Any]:
     return seen.value.as_json()
 
 
-def numbered(world: ModelEdge, name: str, number: object, **more: Any) -> None:
+def numbered(world: ModelEdge, name: str, number: object, /, **more: Any) -> None:
     """Give a file (the last line of a growing one) another format number; None takes it away."""
     head, _, last = world.disk.data[path(name)].rstrip(b"\n").rpartition(b"\n")
     if not name.endswith(".jsonl"):
