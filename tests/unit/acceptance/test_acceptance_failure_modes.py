@@ -135,8 +135,8 @@ def test_moments_are_those_of_the_zone() -> None:
     [
         ({"life_cycles": [{**CYCLE, "begin": "new"}]}, "life_cycles[0].begin", "add `new: {}` to allowed"),
         (
-            {"life_cycles": [{**CYCLE, "allowed": {"open": {"complet": "open"}}}]},
-            "life_cycles[0].allowed.open.complet",
+            {"life_cycles": [{**CYCLE, "allowed": {"open": {"comple": "open"}}}]},
+            "life_cycles[0].allowed.open.comple",
             "rename it to complete",
         ),
         (

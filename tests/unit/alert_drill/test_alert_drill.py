@@ -308,7 +308,7 @@ def test_a_question_takes_names_as_a_list_or_by_commas() -> None:
         ({"read": {"team": {"url": "chat.example.org"}}}, r"alert_drill_read.team.url is no address"),
         ({"read": {"team": {"command": "cat x"}}}, r"alert_drill_read.team.command is no list of words"),
         ({"read": {"team": {"url": "https://x", "command": ["x"]}}}, r"alert_drill_read.team: url, command"),
-        ({"read": {"team": {"adress": "https://x"}}}, r"alert_drill_read.team: adress"),
+        ({"read": {"team": {"place": "https://x"}}}, r"alert_drill_read.team: place"),
         ({"read": ["team"]}, r"alert_drill_read.: list"),
     ],
 )
