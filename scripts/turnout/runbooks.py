@@ -398,8 +398,11 @@ def _texts(folder: str) -> str:
 
 @functools.cache
 def alerts() -> frozenset[str]:
-    """Return the names of the alerts that the roles' rules declare."""
-    return frozenset(re.findall(r"\balert: *([A-Z]\w+)", _texts("roles")))
+    """Return the names of the alerts that Turnout declares, and those that the roles' rule files have."""
+    from turnout.observe import load as observe  # noqa: PLC0415 - pages alone need none
+
+    laid = re.findall(r"\balert: *([A-Z]\w+)", _texts("roles"))
+    return frozenset([*laid, *(alert.name for alert in observe.load().alerts)])
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from turnout import runbooks
 from turnout.command.runbook import runbook
 from turnout.errors import TurnoutError
+from turnout.observe import load
 
 NAMES = {
     "certificate", "database-outage", "dead-letters", "full-disk", "lost-edge", "push-provider-outage", "redis-outage",
@@ -104,3 +105,9 @@ def test_a_person_lists_shows_and_checks(tmp_path: Path) -> None:
     assert "runbook-none" in str(run(runbook, ["check", "--folder", str(tmp_path)]).exception)
     (tmp_path / "own.md").write_text("# Own\n")
     assert "own.md:1" in str(run(runbook, ["check", "--folder", str(tmp_path)]).exception)
+
+
+def test_an_alert_that_names_a_runbook_is_named_there() -> None:
+    named = {alert.name: Path(alert.runbook).stem for alert in load.load().alerts if "runbooks/" in alert.runbook}
+    assert len(named) >= 10
+    assert {name: name in runbooks.load(book).alerts for name, book in named.items()} == dict.fromkeys(named, True)
