@@ -77,12 +77,13 @@ class Drill:
 
     def _alert(self, number: int, rule: dict, every_s: float) -> dict:
         for_s = min(float(rule.get("duration") or 0), float(self.given["longest_for_s"]))
+        says = self._health(rule)
         return {
             "alert": rule["name"], "labels": dict(rule.get("labels") or {}), "mark": f"{self.given['id']}-{number:03d}",
             "for_s": for_s, "shortened": for_s < float(rule.get("duration") or 0), "every_s": every_s,
             "summary": (rule.get("annotations") or {}).get("summary", ""), "receivers": {}, "fired_s": None,
             "routed_s": None, "delivered_s": None, "status": {}, "read_said": {},
-            "group_there": False, "hindrance": self._health(rule), "rule_says": self._health(rule),
+            "group_there": False, "hindrance": says, "rule_says": says,
         }  # fmt: skip
 
     @staticmethod
@@ -120,6 +121,29 @@ class Drill:
         """Return the seconds within which an alert has to be there: its own waiting times, two evaluations and 5 s."""
         wait_s = self.given["group_interval_s"] if one["group_there"] else self.given["group_wait_s"]
         return one["for_s"] + wait_s + EVALUATIONS * (one["every_s"] or 15.0) + SLACK_S
+
+    def run(self, lay) -> None:
+        """Fire and follow, in rounds; `lay` has Prometheus read a rule file's text."""
+        while True:
+            lay(self.rules_text(time.time()))
+            self.follow()
+            if not self.again():
+                break
+
+    def told(self) -> list:
+        """Return what is kept of each alert's drill. `due_s` is what it was allowed to take."""
+        names = (
+            "alert",
+            "labels",
+            "for_s",
+            "shortened",
+            "fired_s",
+            "routed_s",
+            "delivered_s",
+            "receivers",
+            "hindrance",
+        )
+        return [{**{name: one[name] for name in names}, "due_s": self.due_s(one)} for one in self.alerts]
 
     # Following it --------------------------------------------------------------------------------------------------
 
@@ -382,12 +406,6 @@ def fetch(url: str, limit_s: float, headers: dict | None = None) -> bytes:
         raise ProbeError(kind_of(error), describe(error) if isinstance(error, OSError) else type(error).__name__) from (
             error
         )
-
-
-def told(one: dict) -> dict:
-    """Return what is kept of an alert's drill. `due_s` is what it was allowed to take."""
-    names = ("alert", "labels", "for_s", "shortened", "fired_s", "routed_s", "delivered_s", "due_s", "receivers")
-    return {**{name: one[name] for name in names}, "hindrance": one["hindrance"]}
 
 
 def key_of(one: dict) -> str:

@@ -115,20 +115,16 @@ def drill(module, question: dict) -> list:
     one = alert_drill.Drill(question)
     one.look()
     if module.check_mode:
-        return [{**alert_drill.told({**each, "due_s": one.due_s(each)})} for each in one.alerts]
+        return one.told()
     rules = Rules(module)
     # However this ends: by a lost connection too.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: (_ for _ in ()).throw(SystemExit(1)))
     try:
-        while True:
-            rules.lay(one.rules_text(time.time()))
-            one.follow()
-            if not one.again():
-                break
+        one.run(rules.lay)
     finally:
         rules.take_away()
-    found = [alert_drill.told({**each, "due_s": one.due_s(each)}) for each in one.alerts]
+    found = one.told()
     remember(module.params["state"], found, time.time())
     return found
 

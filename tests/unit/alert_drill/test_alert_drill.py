@@ -167,17 +167,18 @@ class Monitoring:
         } | more  # fmt: skip
         one = here.Drill(alert_drill.question(given, check=False))
         one.look()
+
+        def lay(text: str) -> None:
+            (self.rules / "turnout-alert-drill.yml").write_text(text)
+            os.kill(self.processes["prometheus"].pid, signal.SIGHUP)
+
         try:
-            while True:
-                (self.rules / "turnout-alert-drill.yml").write_text(one.rules_text(time.time()))
-                os.kill(self.processes["prometheus"].pid, signal.SIGHUP)
-                one.follow()
-                if not one.again():
-                    break
+            one.run(lay)
         finally:
             (self.rules / "turnout-alert-drill.yml").unlink()
             os.kill(self.processes["prometheus"].pid, signal.SIGHUP)
-        return [here.told({**each, "due_s": one.due_s(each)}) for each in one.alerts]
+        seen: list[dict[str, Any]] = one.told()
+        return seen
 
 
 @pytest.fixture(scope="module")
