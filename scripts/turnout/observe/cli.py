@@ -19,6 +19,7 @@ from turnout.errors import TurnoutError
 from turnout.inventory_here import inventory_here
 from turnout.observe import load, rules
 from turnout.observe.prometheus import Prometheus
+from turnout.promtool import try_rules
 
 _ADDRESS = (
     "{{ ((service | default({})).judge | default({})).prometheus | default('http://' ~ (monitoring_prometheus_listen"
@@ -198,25 +199,11 @@ def rules_command(inventory: Path | None, own: Path | None, out: Path | None, ru
 
 
 def _promtool(folder: Path, names: list[str]) -> None:
-    promtool = beside("promtool")
-    if promtool is None:
-        raise TurnoutError(
-            "promtool-missing",
-            observed="promtool is not on this machine",
-            expected="promtool, which comes with Prometheus",
-            remedy="apt-get install prometheus, or leave --test out",
-        )
-    for verb, below in (("check", "rules"), ("test", "tests")):
-        words = [promtool, verb, "rules", *(f"{below}/{name}" for name in names)]
-        done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
-        if done.returncode != 0:
-            said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-            raise TurnoutError(
-                "observe-rules",
-                observed=f"promtool {verb} rules failed:\n" + "\n".join(said[:40]),
-                expected="alerts that promtool accepts, that fire in their case fires and not in their case quiet",
-                remedy=f"mend the expression or the case of the alert that is named, in {load.FILE}",
-            )
+    try_rules(
+        folder, *([Path(below) / name for name in names] for below in ("rules", "tests")), code="observe-rules",
+        expected="alerts that promtool accepts, that fire in their case fires and not in their case quiet",
+        remedy=f"mend the expression or the case of the alert that is named, in {load.FILE}",
+    )  # fmt: skip
 
 
 @dashboard.command("list")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,8 +10,8 @@ import click
 import yaml
 
 from turnout import tables
-from turnout.beside import beside
 from turnout.errors import TurnoutError
+from turnout.promtool import try_rules
 from turnout.slo import parse, promtests, rules
 from turnout.slo.model import Slo
 
@@ -65,34 +64,12 @@ def files(slos: Mapping[str, Slo], *, page: str, ticket: str) -> dict[Path, str]
 
 
 def _promtool(folder: Path, written: Iterable[Path]) -> None:
-    """Check and test the rules below a folder; raises `TurnoutError` with what promtool said where they
-    fail."""
-    promtool = beside("promtool")
-    if promtool is None:
-        raise TurnoutError(
-            "promtool-missing",
-            observed="promtool is not on this machine",
-            expected="promtool, which comes with Prometheus",
-            remedy="apt-get install prometheus, or leave --test out",
-        )
     paths = list(written)
-    for verb, below in (("check", RULES), ("test", TESTS)):
-        done = subprocess.run(
-            [promtool, verb, "rules", *(str(path) for path in paths if path.parent == below)],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-        if done.returncode != 0:
-            said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-            raise TurnoutError(
-                "slo-rules",
-                observed=f"promtool {verb} rules failed:\n" + "\n".join(said[:40]),
-                expected="rules that promtool accepts and whose tests pass",
-                remedy="report it with the SLO files: the rules and their tests are both generated",
-            )
+    try_rules(
+        folder, *([path for path in paths if path.parent == below] for below in (RULES, TESTS)),
+        code="slo-rules", expected="rules that promtool accepts and whose tests pass",
+        remedy="report it with the SLO files: the rules and their tests are both generated",
+    )  # fmt: skip
 
 
 @slo.command("rules")

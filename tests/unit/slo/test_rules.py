@@ -150,7 +150,7 @@ def test_promtools_complaint_is_passed_on(tmp_path, monkeypatch):
 
 def test_a_machine_without_promtool_is_told_what_to_install(tmp_path, monkeypatch):
     (tmp_path / "lax.yml").write_text(LAX, encoding="utf-8")
-    monkeypatch.setattr("turnout.slo.cli.beside", lambda _: None)
+    monkeypatch.setattr("turnout.promtool.beside", lambda _: None)
     with pytest.raises(TurnoutError, match="promtool is not on this machine"):
         write(tmp_path, "--test")
 
